@@ -1,0 +1,41 @@
+/* net.h - sockets, as far as all stages do the same with them. */
+#ifndef NET_H
+#define NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* A listening TCP socket (close-on-exec, non-blocking, TCP_NODELAY, which accepted
+ * sockets inherit) on host:port; *port gets the number when it was 0.  Dies with
+ * the reason when that cannot be had, also when another process shares the port
+ * by SO_REUSEPORT.  With n > 1, n sockets share the port (SO_REUSEPORT). */
+void net_listen(const char *host, int *port, int n, int fds[]);
+
+/* The ready line: "listening on 127.0.0.1:43121" on stdout, flushed. */
+void net_ready(const char *stage, const char *host, int port);
+
+/* accept4(): a close-on-exec socket, or -errno; blocking only if asked.  EINTR and
+ * a peer that left already (ECONNABORTED, EPROTO and the network errors that
+ * accept passes on) are tried again.  So -EAGAIN: nobody is waiting;
+ * -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: stop accepting for a while. */
+int net_accept(int listener, bool nonblocking);
+
+/* True when accept's -errno means "later", not "the listener is broken". */
+bool net_accept_later(int err);
+
+/* Closes without losing the answer: close() with unread input sends RST, which
+ * can destroy bytes the peer has not read.  Shuts the sending side down and
+ * discards what has arrived, at most 256 KiB, never waiting. */
+void net_close(int fd);
+
+/* SIGTERM and SIGINT become readable on the returned descriptor (signalfd,
+ * non-blocking); SIGPIPE is ignored.  Call before starting any thread. */
+int net_signals(void);
+
+/* Pins the calling thread to the n-th (modulo) cpu it may run on; returns that
+ * cpu's number, or -errno. */
+int net_pin(int n);
+int net_cpus(void); /* cpus this process may run on */
+
+#endif
