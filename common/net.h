@@ -4,7 +4,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
+
+#include "cancel.h"
 
 /* A listening TCP socket (close-on-exec, non-blocking, TCP_NODELAY, which accepted
  * sockets inherit) on host:port; *port gets the number when it was 0.  Dies with
@@ -29,9 +32,11 @@ bool net_accept_later(int err);
  * discards what has arrived, at most 256 KiB, never waiting. */
 void net_close(int fd);
 
-/* SIGTERM and SIGINT become readable on the returned descriptor (signalfd,
- * non-blocking); SIGPIPE is ignored.  Call before starting any thread. */
-int net_signals(void);
+/* The first SIGTERM or SIGINT raises *stop to CANCEL_DRAIN, gives it a deadline
+ * drain_ms away, and makes the returned eventfd readable for good; the second
+ * leaves the process at once with status 128 + signal, also while the loop is
+ * stuck in a handler.  SIGPIPE is ignored.  Call before starting any thread. */
+int net_signals(struct cancel *stop, int64_t drain_ms);
 
 /* Pins the calling thread to the n-th (modulo) cpu it may run on; returns that
  * cpu's number, or -errno. */

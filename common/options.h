@@ -27,6 +27,11 @@ struct options {
 void options_parse(struct options *o, int argc, char **argv, const char *doc,
                    const struct argp *own, void *own_input);
 
+/* One line on stderr: what this process found and chose: kernel, cpus,
+ * descriptors, memlock, app, then `chosen`, the stage's own words. */
+void options_report(const struct options *o, const char *stage,
+                    const char *chosen);
+
 /* For a stage's own parser: the number in arg, or argp_error() (leaves with 64)
  * naming the switch and the range. */
 int64_t option_int(struct argp_state *state, const char *name, const char *arg,
