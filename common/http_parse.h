@@ -15,6 +15,7 @@ enum {
     HTTP_MAX_HEAD = 16 * 1024, /* bytes of request line and fields: else 431 */
     HTTP_MAX_TARGET = 8 * 1024, /* bytes: else 414 */
     HTTP_MAX_FIELDS = 128,      /* header fields: else 431 */
+    HTTP_MAX_CHUNK_LINE = 4096, /* bytes of a chunk-size line: else 400 */
 };
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_OTHER };
@@ -31,10 +32,10 @@ struct http_req {
                               * `known` set, so that a known path says 405 */
     bool known;
     struct http_str target;       /* path only: query and authority cut off */
-    struct http_str content_type; /* p NULL when absent */
+    struct http_str content_type; /* p NULL when absent or empty */
     int minor;                    /* 0 or 1 */
     bool keep_alive;              /* after this request, by its own wish */
-    bool expect_continue;
+    bool expect_continue;         /* 1.1 only, and only if a body follows */
     bool chunked;
     int64_t content_length; /* -1 when absent */
 };
@@ -42,13 +43,15 @@ struct http_req {
 /* Parses a request line and header section at p.  Returns
  *   > 0   bytes of the whole section, blank line included; *r is filled;
  *   0     incomplete: call again with more bytes from the same start;
- *   < 0   minus the status to answer before closing: 400 414 431 501 505.
- * Every prefix of a valid section is incomplete.  A leading empty line is
- * skipped (RFC 9112 2.2).  Never reads p[len]. */
+ *   < 0   minus the status to answer before closing: 400 414 417 431 501 505.
+ * Every prefix of a valid section is incomplete; an answer other than 0 stays
+ * the same however many bytes follow.  A leading empty line is skipped
+ * (RFC 9112 2.2).  CONNECT is 501 at once.  Never reads p[len]. */
 int http_parse_head(const char *p, size_t len, struct http_req *r);
 
 /* Parses one chunk-size line "1a;ext\r\n" at p.  Same results; *size is the
- * decoded size, at most INT64_MAX.  Extensions are checked and ignored. */
+ * decoded size, at most INT64_MAX.  Extensions are ignored, but hold no control
+ * characters. */
 int http_parse_chunk(const char *p, size_t len, uint64_t *size);
 
 /* Parses the trailer section after the last chunk, through its blank line, by
