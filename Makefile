@@ -1,0 +1,301 @@
+# ioladder: GNU make.  `make help` lists what there is.
+#
+# Everything is found by wildcard: a new test, stage or micro-benchmark needs no
+# change here.  V picks a flavour (asan, tsan) that is built beside the plain
+# one; Q= shows the commands.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+Q ?= @
+
+V ?=
+ifeq ($(filter $(V),asan tsan),$(V))
+else
+$(error V must be empty, asan or tsan)
+endif
+B := build$(if $(V),/$(V))
+
+# ---- tools ----
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+AR := ar
+CLANG ?= clang
+# The distribution's interpreter: it is the one that sees the packages.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+
+# ---- flags ----
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla
+WERROR ?=
+OPT := -O2
+SAN :=
+ifeq ($(V),asan)
+OPT := -O1 -fno-omit-frame-pointer
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+endif
+ifeq ($(V),tsan)
+OPT := -O1 -fno-omit-frame-pointer
+SAN := -fsanitize=thread
+endif
+CPPFLAGS += -D_GNU_SOURCE -Icommon
+CFLAGS_ALL = -std=gnu17 $(OPT) -g $(WARNINGS) $(WERROR) -pthread $(SAN) \
+	$(CFLAGS)
+LDFLAGS_ALL = -pthread $(SAN) $(LDFLAGS)
+LIBS := -lm
+URING := -luring
+CRITERION := -lcriterion
+
+# The compiler and the flags decide what is up to date too: the stamp changes
+# when they do.
+FLAGS_NOW := $(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL)
+
+export ASAN_OPTIONS ?= detect_stack_use_after_return=1
+export UBSAN_OPTIONS ?= print_stacktrace=1
+export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
+export V
+
+# ---- what there is ----
+STAGE_DIRS := $(patsubst %/server.c,%,$(sort $(wildcard stages/[0-9]-*/server.c)))
+number = $(firstword $(subst -, ,$(notdir $(1))))
+STAGES := $(foreach d,$(STAGE_DIRS),$(call number,$(d)))
+STAGE_BINS := $(STAGES:%=$(B)/stage%)
+PADDED := $(filter 6,$(STAGES))
+
+COMMON_SRC := $(wildcard common/*.c)
+LOADGEN_SRC := $(wildcard bench/loadgen/*.c)
+MICRO_SRC := $(wildcard bench/micro/*.c)
+TEST_COMMON_SRC := $(wildcard common/tests/test_*.c)
+TEST_BENCH_SRC := $(wildcard bench/tests/test_*.c)
+TEST_SERVERS_SRC := $(filter-out %/fault_wrap.c,$(wildcard stages/tests/*.c))
+FAULT_SRC := $(wildcard stages/tests/fault_wrap.c)
+FUZZ_SRC := $(wildcard common/tests/fuzz_*.c)
+VERIFY_SRC := $(wildcard stages/verify/*.c)
+
+LIBCOMMON := $(B)/common/libcommon.a
+LOADGEN := $(if $(LOADGEN_SRC),$(B)/loadgen)
+LIBLOADGEN := $(if $(LOADGEN_SRC),$(B)/bench/loadgen/libloadgen.a)
+MICRO := $(MICRO_SRC:bench/micro/%.c=$(B)/micro/%)
+TEST_COMMON := $(if $(TEST_COMMON_SRC),$(B)/test_common)
+TEST_BENCH := $(if $(TEST_BENCH_SRC),$(B)/test_bench)
+# Only the servers are under test there, so the runner is a plain one: Criterion
+# cannot set up its memory inside ThreadSanitizer's address layout.
+TEST_SERVERS := $(if $(TEST_SERVERS_SRC),$(B:build/tsan=build)/test_servers)
+FAULT_BINS := $(if $(FAULT_SRC),$(STAGES:%=$(B)/fault/stage%))
+FUZZERS := $(FUZZ_SRC:common/tests/fuzz_%.c=build/fuzz/%)
+VERIFY := $(if $(VERIFY_SRC),$(B)/verify)
+
+.PHONY: all help
+all: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(PADDED:%=pad)
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make                 the servers, the load generator, the micro-benchmarks
+## make bench           installs what is missing, measures all stages, reports
+## make test            installs what is missing, runs every test (V=asan|tsan)
+## make lint            formatting, static analysis, stage diffs, docs checks
+## make fuzz            libFuzzer, FUZZ_SECONDS=60 in all
+## make verify          explores the interleavings of the lock-free parts
+## make deps            the packages; make deps-all adds linters and peers
+## make diff-2-3        what stage 3 changes in stage 2
+## make doctor          what this machine can run
+## make clean           removes build/
+
+# ---- compiling ----
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS_NOW)' | cmp -s - $@ || echo '$(FLAGS_NOW)' > $@
+.PHONY: FORCE
+FORCE:
+
+# One rule for all C: build[/V]/PATH.o from PATH.c.  A file sees the headers of
+# its own folder, of common/ and of the folders named for it below.
+$(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  CC   $@')
+	$(Q)$(CC) $(CPPFLAGS) $(INC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+define link
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  LINK $@')
+	$(Q)$(CC) -o $@ $(filter %.o,$^) $(LDFLAGS_ALL) $(1) \
+		$(filter %.a,$^) $(LIBS)
+endef
+
+%.a:
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(LIBCOMMON): $(COMMON_SRC:%.c=$(B)/%.o)
+$(B)/bench/loadgen/libloadgen.a: $(LOADGEN_SRC:%.c=$(B)/%.o)
+
+# The sources that a test or a micro-benchmark looks into.
+$(B)/bench/tests/%.o: INC = -Ibench/loadgen
+$(B)/bench/micro/%.o: INC = -Ibench/loadgen -Istages/5-percore -Istages/6-stealing
+$(B)/stages/tests/%.o: INC = -Istages/5-percore -Istages/6-stealing
+$(B)/stages/verify/%.o: INC = -Istages/5-percore -Istages/6-stealing
+$(B)/stages/6-stealing/%.o: INC = -Istages/5-percore
+
+# ---- the stages ----
+needs_uring = $(if $(filter 1 2,$(1)),,$(URING))
+
+# The calls that the fault-injection builds can make fail.
+WRAPPED := recv send accept4 epoll_wait epoll_ctl pthread_create read pread \
+	write io_uring_submit_and_wait_timeout io_uring_get_sqe malloc
+WRAP_FLAGS := $(WRAPPED:%=-Wl,--wrap=%)
+
+define stage_rules
+$(B)/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) $(LIBCOMMON)
+	$$(call link,$(call needs_uring,$(1)))
+$(B)/fault/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
+		$(FAULT_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
+	$$(call link,$$(WRAP_FLAGS) $(call needs_uring,$(1)))
+endef
+$(foreach d,$(STAGE_DIRS),$(eval $(call stage_rules,$(call number,$(d)),$(d))))
+
+# Stage 6 with its shared words packed (PAD=0) and on lines of 64 bytes.
+.PHONY: pad
+pad: $(foreach p,0 64,$(PADDED:%=build/pad$(p)/stage%))
+define pad_rules
+build/pad$(1)/%.o: %.c $(B)/flags
+	@mkdir -p $$(@D)
+	$(if $(Q),@echo '  CC   $$@')
+	$(Q)$(CC) $(CPPFLAGS) -Istages/5-percore -DPAD=$(1) $(CFLAGS_ALL) \
+		-MMD -MP -c -o $$@ $$<
+build/pad$(1)/stage6: $$(patsubst %.c,build/pad$(1)/%.o,\
+		$$(wildcard stages/6-*/*.c)) $(LIBCOMMON)
+	$$(call link,$(URING))
+endef
+$(foreach p,0 64,$(eval $(call pad_rules,$(p))))
+
+# ---- the generator and the micro-benchmarks ----
+$(B)/loadgen: $(LOADGEN_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
+	$(call link)
+
+CK := $(if $(wildcard /usr/include/ck_ring.h),-lck)
+$(B)/micro/%: $(B)/bench/micro/%.o $(LIBCOMMON) $(LIBLOADGEN)
+	$(call link,$(URING) $(CK))
+
+# ---- tests ----
+# libcriterion comes before the archives: its main() is the one to take.
+$(B)/test_common: $(TEST_COMMON_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
+	$(call link,$(CRITERION))
+$(B)/test_bench: $(TEST_BENCH_SRC:%.c=$(B)/%.o) $(LIBLOADGEN) $(LIBCOMMON)
+	$(call link,$(CRITERION))
+ifneq ($(V),tsan)
+$(B)/test_servers: $(TEST_SERVERS_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
+	$(call link,$(CRITERION))
+else
+build/test_servers: FORCE
+	$(Q)$(MAKE) --no-print-directory V= $@
+endif
+
+PY_TEST_DIRS := $(sort $(dir $(wildcard bench/tests/test_*.py \
+	plots/tests/test_*.py stages/tests/test_*.py docs/tests/test_*.py)))
+
+.PHONY: test check test-build test-common test-bench test-servers test-python
+test: deps
+	$(Q)$(MAKE) --no-print-directory check
+
+test-build: $(STAGE_BINS) $(LOADGEN) $(TEST_COMMON) $(TEST_BENCH) \
+	$(TEST_SERVERS) $(FAULT_BINS)
+
+suite = $(if $(2),echo == $(1)$(if $(V),' [$(V)]'); $(2),true)
+
+# The suites run one after the other, so that none disturbs another's timing;
+# a failing suite does not hide the next.
+CHECKS := test-common test-bench test-servers test-python
+check: test-build
+	@failed=; for t in $(CHECKS); do \
+		$(MAKE) --no-print-directory $$t || failed="$$failed $$t"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; \
+	echo "all tests passed$(if $(V), ($(V)))"
+
+test-common: $(TEST_COMMON)
+	@$(call suite,'common: bytes only',$(TEST_COMMON))
+test-bench: $(TEST_BENCH) $(LOADGEN) $(STAGE_BINS)
+	@$(call suite,'the load generator',$(TEST_BENCH))
+test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
+	@failed=0; for n in $(if $(TEST_SERVERS),$(STAGES)); do \
+		for APP in http echo; do \
+			export APP SERVER=$(B)/stage$$n FAULT=$(B)/fault/stage$$n; \
+			export STAGE=$$n; \
+			$(call suite,"stage $$n $$APP",$(TEST_SERVERS)) || failed=1; \
+		done; \
+	done; exit $$failed
+test-python: $(STAGE_BINS) $(LOADGEN)
+	@failed=0; for d in $(PY_TEST_DIRS); do \
+		echo "== python, $$d"; \
+		$(PYTHON) -m unittest discover -s $$d -p 'test_*.py' || failed=1; \
+	done; exit $$failed
+
+# ---- fuzzing and verification ----
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -std=gnu17 -O1 -g -fno-omit-frame-pointer \
+	-fsanitize=address,undefined -fno-sanitize-recover=undefined -pthread
+FUZZ_OBJ := $(COMMON_SRC:%.c=build/fuzz/obj/%.o)
+
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  FUZZ $@')
+	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link \
+		-MMD -MP -c -o $@ $<
+build/fuzz/%: build/fuzz/obj/common/tests/fuzz_%.o $(FUZZ_OBJ)
+	$(if $(Q),@echo '  LINK $@')
+	$(Q)$(CLANG) -o $@ $^ $(FUZZ_FLAGS) -fsanitize=fuzzer $(LIBS)
+
+# New inputs go to build/; the corpus in the repository is only read.
+.PHONY: fuzz verify
+fuzz: $(FUZZERS)
+	@set -e; n=$(words $(FUZZERS)); \
+	if [ $$n = 0 ]; then echo 'no fuzz targets'; exit 0; fi; \
+	for f in $(FUZZERS); do \
+		name=$$(basename $$f); mkdir -p build/fuzz/corpus/$$name; \
+		echo "== fuzz $$name, $$(( $(FUZZ_SECONDS) / n )) s"; \
+		$$f -max_total_time=$$(( $(FUZZ_SECONDS) / n )) -timeout=10 \
+			-rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=build/fuzz/$$name- \
+			build/fuzz/corpus/$$name $$(ls -d common/tests/corpus/$$name); \
+	done
+
+$(B)/verify: $(VERIFY_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
+	$(call link)
+verify: $(VERIFY)
+	$(if $(VERIFY),$(Q)$(VERIFY),@echo 'nothing to verify yet')
+
+# ---- measuring ----
+SUITE ?= quick
+BENCH_ARGS ?=
+.PHONY: bench bench-run
+bench: deps
+	$(Q)$(MAKE) --no-print-directory bench-run
+bench-run: all
+	$(Q)$(PYTHON) bench/run.py $(SUITE) $(BENCH_ARGS)
+
+# ---- machine ----
+.PHONY: deps deps-lint deps-peers deps-all doctor
+deps:
+	$(Q).ci/deps base
+deps-lint:
+	$(Q).ci/deps base lint
+deps-peers:
+	$(Q).ci/deps base peers
+deps-all:
+	$(Q).ci/deps base lint peers
+doctor:
+	$(Q).ci/deps --report base lint peers
+
+# ---- keeping the tree in order ----
+diff-%:
+	$(Q)$(PYTHON) stages/stage_diff.py show $*
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+-include $(shell [ -d build ] && find build -name '*.d')
