@@ -1,0 +1,257 @@
+/* net.c - sockets, as far as all stages do the same with them. */
+#include "net.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+
+enum { BACKLOG = 4096, DISCARD_MAX = 256 * 1024, DISCARD_PIECE = 8 * 1024 };
+
+/* "127.0.0.1:80", "[::1]:80": how a person writes it. */
+static const char *place(const char *host, int port, char *dst, size_t cap)
+{
+    snprintf(dst, cap, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
+    return dst;
+}
+
+__attribute__((noreturn)) static void cannot_listen(const char *host, int port,
+                                                    const char *reason)
+{
+    char buf[512];
+
+    die("cannot listen on %s: %s", place(host, port, buf, sizeof buf), reason);
+}
+
+static struct addrinfo *resolve(const char *host, int port)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *list;
+    char service[16];
+    int err;
+
+    snprintf(service, sizeof service, "%d", port);
+    err = getaddrinfo(host, service, &hints, &list);
+    if (err)
+        cannot_listen(host, port,
+                      err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
+    return list;
+}
+
+static int set_on(int fd, int level, int option)
+{
+    return setsockopt(fd, level, option, &(int){1}, sizeof(int));
+}
+
+/* The socket, or -errno. */
+static int listen_on(const struct addrinfo *ai, bool share)
+{
+    int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    int fd = socket(ai->ai_family, type, ai->ai_protocol);
+    int err;
+
+    if (fd < 0)
+        return -errno;
+    if (set_on(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+        (!share || set_on(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
+        set_on(fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
+        bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    err = errno;
+    close(fd);
+    return -err;
+}
+
+/* Asks for the port that the kernel picked, and puts it into *ai for the
+ * sockets that follow. */
+static int learn_port(int fd, struct addrinfo *ai)
+{
+    if (getsockname(fd, ai->ai_addr, &ai->ai_addrlen) != 0)
+        return -errno;
+    /* The port lies at the same place in both kinds of address. */
+    return ntohs(((struct sockaddr_in *)(void *)ai->ai_addr)->sin_port);
+}
+
+/* The first socket listens without SO_REUSEPORT, which fails if anybody else
+ * listens there; only then is the port opened to the others.  Two servers that
+ * start at the same moment cannot both get past that. */
+void net_listen(const char *host, int *port, int n, int fds[])
+{
+    struct addrinfo *list = resolve(host, *port), *ai = list;
+    int got;
+
+    fds[0] = listen_on(ai, false);
+    /* A name may stand for addresses that this machine cannot use.  Any other
+     * reason is final: the next address would hide it. */
+    while ((fds[0] == -EAFNOSUPPORT || fds[0] == -EADDRNOTAVAIL) &&
+           ai->ai_next) {
+        ai = ai->ai_next;
+        fds[0] = listen_on(ai, false);
+    }
+    if (fds[0] < 0)
+        cannot_listen(host, *port, strerror(-fds[0]));
+    got = learn_port(fds[0], ai);
+    if (got < 0)
+        cannot_listen(host, *port, strerror(-got));
+    *port = got;
+    if (n > 1 && set_on(fds[0], SOL_SOCKET, SO_REUSEPORT) != 0)
+        cannot_listen(host, *port, strerror(errno));
+    for (int i = 1; i < n; i++) {
+        fds[i] = listen_on(ai, true);
+        if (fds[i] < 0)
+            cannot_listen(host, *port, strerror(-fds[i]));
+    }
+    freeaddrinfo(list);
+}
+
+void net_ready(const char *stage, const char *host, int port)
+{
+    char buf[512];
+
+    printf("%s: listening on %s\n", stage, place(host, port, buf, sizeof buf));
+    fflush(stdout);
+}
+
+/* What accept passes on from a connection that is gone already: accept(2),
+ * "Error handling". */
+static bool peer_left(int err)
+{
+    switch (err) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int net_accept(int listener, bool nonblocking)
+{
+    int flags = SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0);
+    int fd;
+
+    do
+        fd = accept4(listener, NULL, NULL, flags);
+    while (fd < 0 && peer_left(errno));
+    return fd < 0 ? -errno : fd;
+}
+
+bool net_accept_later(int err)
+{
+    err = err < 0 ? -err : err;
+    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM ||
+           err == EAGAIN || err == EPERM /* a firewall's word */ ||
+           peer_left(err);
+}
+
+void net_close(int fd)
+{
+    char piece[DISCARD_PIECE];
+    size_t total = 0;
+    ssize_t n = 0;
+
+    shutdown(fd, SHUT_WR);
+    while (total < DISCARD_MAX) {
+        n = recv(fd, piece, sizeof piece, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            break;
+        total += n > 0 ? (size_t)n : 0;
+    }
+    close(fd);
+}
+
+/* For the handler below; written before it is installed. */
+static struct cancel *signal_stop;
+static int64_t signal_drain_ns;
+static int signal_event;
+
+static void on_signal(int signo)
+{
+    static _Atomic bool again;
+    struct timespec now;
+    int saved = errno;
+
+    if (atomic_exchange(&again, true))
+        _exit(128 + signo);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    cancel_request(signal_stop, CANCEL_DRAIN);
+    cancel_deadline(signal_stop, now.tv_sec * INT64_C(1000000000) +
+                                     now.tv_nsec + signal_drain_ns);
+    eventfd_write(signal_event, 1);
+    errno = saved;
+}
+
+int net_signals(struct cancel *stop, int64_t drain_ms)
+{
+    /* SA_RESTART: a blocking call of another thread takes no notice. */
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+    signal_stop = stop;
+    signal_drain_ns = drain_ms * 1000000;
+    signal_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (signal_event < 0)
+        die("eventfd: %s", strerror(errno));
+    signal(SIGPIPE, SIG_IGN);
+    sigaddset(&sa.sa_mask, SIGTERM);
+    sigaddset(&sa.sa_mask, SIGINT);
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGINT, &sa, NULL);
+    return signal_event;
+}
+
+/* The cpus at the first call: a thread inherits the mask of the one that made
+ * it, so a pinned thread cannot tell any longer what the process may use. */
+static cpu_set_t cpus;
+static int cpus_err;
+
+static void find_cpus(void)
+{
+    if (sched_getaffinity(0, sizeof cpus, &cpus) != 0)
+        cpus_err = errno;
+}
+
+int net_cpus(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    int n;
+
+    pthread_once(&once, find_cpus);
+    n = CPU_COUNT(&cpus);
+    return n > 0 ? n : 1;
+}
+
+int net_pin(int n)
+{
+    unsigned left = (unsigned)n % (unsigned)net_cpus();
+    cpu_set_t one;
+    int cpu = 0, err;
+
+    if (cpus_err)
+        return -cpus_err;
+    while (!CPU_ISSET(cpu, &cpus) || left-- > 0)
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    err = pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+    return err ? -err : cpu;
+}

@@ -1,0 +1,124 @@
+/* stats.c - the registry of counters and what is printed from it. */
+#include "stats.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+
+/* A cursor is the metric and, below it, 0 for the two comment lines or the
+ * first worker still to be printed plus 1. */
+enum { WORKER_BITS = 20, MAX_WORKER = (1 << WORKER_BITS) - 2 };
+
+static const struct metric {
+    const char *name, *kind, *help;
+    size_t offset;
+} metrics[] = {
+#define X(name, kind, help) {#name, #kind, help, offsetof(struct stats, name)},
+    STATS_LIST(X)
+#undef X
+};
+
+enum { METRICS = sizeof metrics / sizeof *metrics };
+
+static struct stats *_Atomic registry; /* newest first; never shrinks */
+
+void stats_register(struct stats *st, int worker)
+{
+    struct stats *head;
+
+    CHECK(worker >= 0 && worker <= MAX_WORKER);
+#define X(name, kind, help) atomic_init(&st->name, 0);
+    STATS_LIST(X)
+#undef X
+    st->worker = worker;
+    head = atomic_load_explicit(&registry, memory_order_relaxed);
+    do {
+        st->next = head;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &registry, &head, st, memory_order_release, memory_order_relaxed));
+}
+
+static uint64_t value(const struct stats *st, const struct metric *m)
+{
+    const void *p = (const char *)st + m->offset;
+
+    return atomic_load_explicit((const _Atomic uint64_t *)p,
+                                memory_order_relaxed);
+}
+
+/* The sum of m over the entries of the first worker from `from` on, which is
+ * returned; -1 when there is none.  Several entries may be one worker's. */
+static int sum_worker(const struct metric *m, int from, uint64_t *sum)
+{
+    int first = -1;
+
+    *sum = 0;
+    for (const struct stats *st = atomic_load(&registry); st; st = st->next) {
+        if (st->worker < from || (first >= 0 && st->worker > first))
+            continue;
+        if (st->worker != first)
+            *sum = 0;
+        first = st->worker;
+        *sum += value(st, m);
+    }
+    return first;
+}
+
+size_t stats_prometheus(uint32_t *cursor, char *dst, size_t cap)
+{
+    size_t len = 0;
+
+    while (*cursor >> WORKER_BITS < METRICS) {
+        const struct metric *m = &metrics[*cursor >> WORKER_BITS];
+        const char *end = strcmp(m->kind, "counter") == 0 ? "_total" : "";
+        uint32_t next = *cursor & ((1u << WORKER_BITS) - 1);
+        uint64_t sum;
+        int worker = -1, n = 0;
+
+        if (next == 0) {
+            n = snprintf(dst + len, cap - len,
+                         "# HELP ioladder_%s%s %s\n# TYPE ioladder_%s%s %s\n",
+                         m->name, end, m->help, m->name, end, m->kind);
+        } else if ((worker = sum_worker(m, (int)next - 1, &sum)) >= 0) {
+            n = snprintf(dst + len, cap - len,
+                         "ioladder_%s%s{worker=\"%d\"} %" PRIu64 "\n", m->name,
+                         end, worker, sum);
+        }
+        if ((size_t)n >= cap - len)
+            break; /* did not fit whole: the next call starts with it */
+        len += (size_t)n;
+        *cursor -= next;
+        if (next != 0 && worker < 0)
+            *cursor += 1u << WORKER_BITS;
+        else
+            *cursor += (uint32_t)worker + 2; /* 1 after the comment lines */
+    }
+    return len;
+}
+
+size_t stats_line(char *dst, size_t cap)
+{
+    size_t len = 0;
+
+    if (cap > 0)
+        *dst = '\0';
+    for (const struct metric *m = metrics; m < metrics + METRICS; m++) {
+        uint64_t sum = 0;
+        int n;
+
+        for (struct stats *st = atomic_load(&registry); st; st = st->next)
+            sum += value(st, m);
+        if (sum == 0)
+            continue;
+        n = snprintf(dst + len, cap - len, "%s%s %" PRIu64, len ? " " : "",
+                     m->name, sum);
+        if ((size_t)n >= cap - len) {
+            dst[len] = '\0'; /* whole pairs only */
+            break;
+        }
+        len += (size_t)n;
+    }
+    return len;
+}
