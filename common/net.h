@@ -15,6 +15,10 @@
  * by SO_REUSEPORT.  With n > 1, n sockets share the port (SO_REUSEPORT). */
 void net_listen(const char *host, int *port, int n, int fds[]);
 
+/* Closes a listener and ends the accepts that wait on it; *fd becomes -1.  Does
+ * nothing when it is -1 already. */
+void net_unlisten(int *fd);
+
 /* The ready line: "listening on 127.0.0.1:43121" on stdout, flushed. */
 void net_ready(const char *stage, const char *host, int port);
 

@@ -11,6 +11,7 @@
 #define TIMER_WHEEL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { WHEEL_SLOTS = 512, WHEEL_TICK_MS = 128 };
@@ -26,6 +27,10 @@ struct timer_wheel {
     uint64_t used[WHEEL_SLOTS / 64]; /* a bit per slot that may be occupied */
     int64_t tick;                    /* slots up to here have been looked at */
 };
+
+/* The struct whose member `field` the timer is. */
+#define TIMER_OWNER(t, type, field)                                            \
+    ((type *)((char *)(t) - offsetof(type, field)))
 
 int64_t clock_ms(void); /* CLOCK_MONOTONIC, milliseconds */
 

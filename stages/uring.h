@@ -1,0 +1,137 @@
+/* uring.h - what every ring stage needs and none teaches: names that liburing 2.3
+ * lacks, feature tests with their reasons, two switches.
+ *
+ * The floor is liburing 2.3 (Debian 12); the kernel may be newer or older than
+ * that.  So constants are given here when the header lacks them, and what the
+ * kernel can do is asked of the kernel, never read off a version string:
+ * distributions backport, filters forbid.
+ */
+#ifndef URING_H
+#define URING_H
+
+#include <argp.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "options.h"
+
+#ifndef IORING_SEND_ZC_REPORT_USAGE /* 6.2 */
+#define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
+#endif
+
+enum { EX_SKIP = 77 }; /* exit status: this machine cannot run it */
+
+/* --taskrun and --cq: they force the fallbacks, so that tests reach them. */
+struct uring_options {
+    const char *taskrun; /* defer, coop or none: the best mode to try */
+    unsigned cq;         /* entries; 0: one for everybody */
+};
+
+#define URING_SWITCHES                                                         \
+    {"taskrun", 't', "MODE", 0, "defer (default), coop or none", 0},           \
+    {"cq", 'q', "N", 0, "completion queue entries (default: all fit)", 0}
+
+/* A stage's parser ends with this one.  Keys 't' and 'q' are taken. */
+static inline error_t uring_switch(int key, char *arg,
+                                   struct argp_state *state,
+                                   struct uring_options *o)
+{
+    if (key == 't' && strcmp(arg, "defer") != 0 && strcmp(arg, "coop") != 0 &&
+        strcmp(arg, "none") != 0)
+        argp_error(state, "--taskrun: %s is not defer, coop or none", arg);
+    if (key == 't')
+        o->taskrun = arg;
+    else if (key == 'q')
+        o->cq = (unsigned)option_int(state, "--cq", arg, 2, 65536);
+    else
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}
+
+static inline bool uring_has(struct io_uring *ring, int opcode)
+{
+    struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+    bool has = probe && io_uring_opcode_supported(probe, opcode);
+
+    io_uring_free_probe(probe);
+    return has;
+}
+
+/* Why io_uring_setup failed, and what can be done about it. */
+static inline const char *uring_reason(int err)
+{
+    switch (-err) {
+    case ENOSYS:
+        return "this kernel has none (ENOSYS); use stage 1 or 2";
+    case EPERM:
+    case EACCES:
+        return "it is forbidden here (EPERM): a seccomp filter, as containers "
+               "have, or the sysctl kernel.io_uring_disabled; allow it, or use "
+               "stage 1 or 2";
+    case ENOMEM:
+        return "no memory for the ring (ENOMEM): raise the locked-memory limit "
+               "(ulimit -l), or use stage 1 or 2";
+    default:
+        return strerror(-err);
+    }
+}
+
+/* True while completions wait outside the CQ for want of room in it. */
+static inline bool uring_overflows(struct io_uring *ring)
+{
+    return IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+}
+
+/* The first thing that every ring stage needs and this ring lacks, or NULL. */
+static inline const char *uring_missing(struct io_uring *ring)
+{
+    static const struct {
+        int opcode;
+        const char *name;
+    } needed[] = {
+        {IORING_OP_ACCEPT, "IORING_OP_ACCEPT"},
+        {IORING_OP_RECV, "IORING_OP_RECV"},
+        {IORING_OP_SEND, "IORING_OP_SEND"},
+        {IORING_OP_READ, "IORING_OP_READ"},
+        {IORING_OP_POLL_ADD, "IORING_OP_POLL_ADD"},
+    };
+
+    if (!(ring->features & IORING_FEAT_NODROP))
+        return "IORING_FEAT_NODROP (Linux 5.5)";
+    if (!(ring->features & IORING_FEAT_FAST_POLL))
+        return "IORING_FEAT_FAST_POLL (Linux 5.7)";
+    if (!(ring->features & IORING_FEAT_EXT_ARG))
+        return "IORING_FEAT_EXT_ARG (Linux 5.11)";
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!uring_has(ring, needed[i].opcode))
+            return needed[i].name;
+    return NULL;
+}
+
+/* POLL_FIRST has no probe of its own; it came in the release that brought
+ * IORING_OP_SOCKET (5.19). */
+static inline bool uring_has_poll_first(struct io_uring *ring)
+{
+    return uring_has(ring, IORING_OP_SOCKET);
+}
+
+/* No io_uring is no failure of ours: says why and leaves with 77.  err is what
+ * io_uring_queue_init_params returned. */
+static inline void uring_check(const char *name, struct io_uring *ring,
+                               int err)
+{
+    const char *missing = err < 0 ? NULL : uring_missing(ring);
+
+    if (err < 0)
+        die_status(EX_SKIP, "%s: no io_uring: %s", name, uring_reason(err));
+    if (missing)
+        die_status(EX_SKIP, "%s: this kernel lacks %s", name, missing);
+    io_uring_register_ring_fd(ring); /* saves a look-up; may be refused */
+}
+
+#endif
