@@ -20,19 +20,21 @@
 
 enum { BACKLOG = 4096, DISCARD_MAX = 256 * 1024, DISCARD_PIECE = 8 * 1024 };
 
-/* "127.0.0.1:80", "[::1]:80": how a person writes it. */
-static const char *place(const char *host, int port, char *dst, size_t cap)
+/* Prints "127.0.0.1:80" or "[::1]:80". */
+static char *place(const char *host, int port, char *dst, size_t cap)
 {
     snprintf(dst, cap, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
     return dst;
 }
 
-__attribute__((noreturn)) static void cannot_listen(const char *host, int port,
-                                                    const char *reason)
+/* Leaves when err is an errno, negated or not. */
+static void need(int err, const char *host, int port)
 {
     char buf[512];
 
-    die("cannot listen on %s: %s", place(host, port, buf, sizeof buf), reason);
+    if (err != 0)
+        die("cannot listen on %s: %s", place(host, port, buf, sizeof buf),
+            strerror(abs(err)));
 }
 
 static struct addrinfo *resolve(const char *host, int port)
@@ -46,8 +48,7 @@ static struct addrinfo *resolve(const char *host, int port)
     snprintf(service, sizeof service, "%d", port);
     err = getaddrinfo(host, service, &hints, &list);
     if (err)
-        cannot_listen(host, port,
-                      err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
+        die("cannot listen on %s: %s", host, gai_strerror(err));
     return list;
 }
 
@@ -60,8 +61,7 @@ static int set_on(int fd, int level, int option)
 static int listen_on(const struct addrinfo *ai, bool share)
 {
     int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    int fd = socket(ai->ai_family, type, ai->ai_protocol);
-    int err;
+    int fd = socket(ai->ai_family, type, ai->ai_protocol), err;
 
     if (fd < 0)
         return -errno;
@@ -75,55 +75,31 @@ static int listen_on(const struct addrinfo *ai, bool share)
     return -err;
 }
 
-/* Asks for the port that the kernel picked, and puts it into *ai for the
- * sockets that follow. */
-static int learn_port(int fd, struct addrinfo *ai)
-{
-    if (getsockname(fd, ai->ai_addr, &ai->ai_addrlen) != 0)
-        return -errno;
-    /* The port lies at the same place in both kinds of address. */
-    return ntohs(((struct sockaddr_in *)(void *)ai->ai_addr)->sin_port);
-}
-
 /* The first socket listens without SO_REUSEPORT, which fails if anybody else
  * listens there; only then is the port opened to the others.  Two servers that
  * start at the same moment cannot both get past that. */
 void net_listen(const char *host, int *port, int n, int fds[])
 {
     struct addrinfo *list = resolve(host, *port), *ai = list;
-    int got;
 
     fds[0] = listen_on(ai, false);
     /* A name may stand for addresses that this machine cannot use.  Any other
      * reason is final: the next address would hide it. */
     while ((fds[0] == -EAFNOSUPPORT || fds[0] == -EADDRNOTAVAIL) &&
-           ai->ai_next) {
-        ai = ai->ai_next;
+           (ai = ai->ai_next) != NULL)
         fds[0] = listen_on(ai, false);
-    }
-    if (fds[0] < 0)
-        cannot_listen(host, *port, strerror(-fds[0]));
-    got = learn_port(fds[0], ai);
-    if (got < 0)
-        cannot_listen(host, *port, strerror(-got));
-    *port = got;
+    need(fds[0] < 0 ? fds[0] : 0, host, *port);
+
+    /* Where the kernel picked the port, the others need its number. */
+    getsockname(fds[0], ai->ai_addr, &ai->ai_addrlen);
+    *port = ntohs(((struct sockaddr_in *)(void *)ai->ai_addr)->sin_port);
     if (n > 1 && set_on(fds[0], SOL_SOCKET, SO_REUSEPORT) != 0)
-        cannot_listen(host, *port, strerror(errno));
+        need(errno, host, *port);
     for (int i = 1; i < n; i++) {
         fds[i] = listen_on(ai, true);
-        if (fds[i] < 0)
-            cannot_listen(host, *port, strerror(-fds[i]));
+        need(fds[i] < 0 ? fds[i] : 0, host, *port);
     }
     freeaddrinfo(list);
-}
-
-void net_unlisten(int *fd)
-{
-    if (*fd < 0)
-        return;
-    shutdown(*fd, SHUT_RDWR);
-    close(*fd);
-    *fd = -1;
 }
 
 void net_ready(const char *stage, const char *host, int port)
@@ -169,23 +145,19 @@ bool net_accept_later(int err)
 {
     err = err < 0 ? -err : err;
     return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM ||
-           err == EAGAIN || err == EPERM /* a firewall's word */ ||
-           peer_left(err);
+           err == EAGAIN || err == EPERM /* a firewall */ || peer_left(err);
 }
 
 void net_close(int fd)
 {
     char piece[DISCARD_PIECE];
-    size_t total = 0;
-    ssize_t n = 0;
+    ssize_t left = DISCARD_MAX, n;
 
     shutdown(fd, SHUT_WR);
-    while (total < DISCARD_MAX) {
+    do {
         n = recv(fd, piece, sizeof piece, MSG_DONTWAIT);
-        if (n == 0 || (n < 0 && errno != EINTR))
-            break;
-        total += n > 0 ? (size_t)n : 0;
-    }
+        left -= n > 0 ? n : 0;
+    } while ((n > 0 && left > 0) || (n < 0 && errno == EINTR));
     close(fd);
 }
 

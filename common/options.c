@@ -1,6 +1,8 @@
 /* options.c - one command line for all six servers (argp). */
 #include "options.h"
 
+#include <ctype.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -9,258 +11,185 @@
 #include "check.h"
 #include "net.h"
 
-#define VERSION "ioladder 0.1.0"
+/* Listeners, rings, files: what is not a connection also needs descriptors. */
+enum { SPARE_FDS = 64, MAX_CONNS = 1 << 20, DAY_MS = 24 * 60 * 60 * 1000 };
 
-enum {
-    MAX_WORKERS = 65535,
-    MAX_CONNS = 1 << 20,
-    MAX_BODY = 1 << 30, /* lengths are kept in 32 bits, with room to add */
-    MAX_SECONDS = 24 * 60 * 60,
-    SPARE_FDS = 64, /* listeners, rings, files: what is not a connection */
+enum kind { TEXT, APP, COUNT, BYTES, SECONDS };
+
+struct rule {
+    const char *name, *arg, *help;
+    enum kind kind;
+    size_t field;     /* offset in struct options */
+    int64_t min, max; /* of the field: milliseconds, for seconds */
 };
 
-enum key {
-    KEY_APP = 0x1000, /* no letter: a stage's own switches may have those */
-    KEY_HOST,
-    KEY_PORT,
-    KEY_WORKERS,
-    KEY_ROOT,
-    KEY_MAX_BODY,
-    KEY_MAX_CONNS,
-    KEY_IDLE,
-    KEY_DRAIN,
-    KEY_STATS,
+#define TO(field) offsetof(struct options, field)
+static const struct rule rules[] = {
+    {"app", "http|echo", "The protocol (http)", APP, TO(echo), 0, 0},
+    {"host", "ADDR", "Address to listen on (127.0.0.1)", TEXT, TO(host), 0, 0},
+    {"port", "N", "0: the kernel picks (8080)", COUNT, TO(port), 0, 65535},
+    {"workers", "N", "Threads for connections", COUNT, TO(workers), 1, 65535},
+    {"root", "DIR", "Serve files below DIR as /files/", TEXT, TO(root), 0, 0},
+    {"max-body", "BYTES", "Largest request body (1m)", BYTES, TO(max_body), 0,
+     1 << 30}, /* lengths are kept in 32 bits, with room to add */
+    {"max-conns", "N", "Connections (descriptor limit)", COUNT, TO(max_conns),
+     1, MAX_CONNS},
+    {"idle-timeout", "S", "Patience with a peer (60)", SECONDS, TO(idle_ms), 1,
+     DAY_MS},
+    {"drain-timeout", "S", "Patience after SIGTERM (5)", SECONDS, TO(drain_ms),
+     0, DAY_MS},
+    {"stats", "S", "Print counters every S seconds (off)", SECONDS,
+     TO(stats_ms), 0, DAY_MS},
+};
+#undef TO
+
+/* No letters as keys: a stage's own switches may have those. */
+enum { RULES = sizeof rules / sizeof *rules, KEY = 0x1000 };
+
+struct input { /* what argp hands to both parsers */
+    struct options *o;
+    void *own;
 };
 
-static const struct argp_option switches[] = {
-    {"app", KEY_APP, "http|echo", 0, "The protocol (http)", 0},
-    {"host", KEY_HOST, "ADDR", 0, "Address to listen on (127.0.0.1)", 0},
-    {"port", KEY_PORT, "N", 0, "Port; 0: the kernel picks (8080)", 0},
-    {"workers", KEY_WORKERS, "N", 0, "Threads that run connections", 0},
-    {"root", KEY_ROOT, "DIR", 0, "Serve files below DIR as /files/", 0},
-    {"max-body", KEY_MAX_BODY, "BYTES", 0,
-     "Largest request body; k and m are understood (1m)", 0},
-    {"max-conns", KEY_MAX_CONNS, "N", 0,
-     "Connections at a time (from the descriptor limit)", 0},
-    {"idle-timeout", KEY_IDLE, "S", 0,
-     "Seconds for a request to arrive, or a byte to be taken (60)", 0},
-    {"drain-timeout", KEY_DRAIN, "S", 0,
-     "Seconds for requests in flight after SIGTERM (5)", 0},
-    {"stats", KEY_STATS, "S", 0, "Print counters every S seconds (off)", 0},
-    {0}};
-
-/* Decimal digits at p, one at least; *end is behind them.  -1: no digits.  What
- * does not fit comes back as INT64_MAX, which no range here contains. */
-static int64_t digits(const char *p, const char **end)
+/* The number in arg by the rule's kind and range; otherwise leaves.  Only
+ * digits: strtoll alone would take blanks, and saturates, which is no harm. */
+static int64_t number(struct argp_state *state, const struct rule *r,
+                      const char *arg)
 {
-    int64_t n = 0;
+    static const char *const what[] = {[COUNT] = "",
+                                       [BYTES] = " of bytes (or 64k, 1m)",
+                                       [SECONDS] = " of seconds"};
+    int64_t unit = r->kind == SECONDS ? 1000 : 1;
+    const char *p = arg + (*arg == '-');
+    char *end = (char *)p;
+    bool bad = !isdigit((unsigned char)*p);
+    int64_t n = bad ? 0 : strtoll(p, &end, 10), scale = unit;
 
-    *end = p + strspn(p, "0123456789");
-    if (*end == p)
-        return -1;
-    for (; p < *end; p++)
-        if (__builtin_mul_overflow(n, 10, &n) ||
-            __builtin_add_overflow(n, *p - '0', &n))
-            return INT64_MAX;
+    if (r->kind == BYTES && (*end == 'k' || *end == 'm'))
+        scale = *end++ == 'k' ? 1 << 10 : 1 << 20;
+    bad = bad || __builtin_mul_overflow(n, scale, &n);
+    if (r->kind == SECONDS && *end == '.') {
+        for (scale = 100; isdigit((unsigned char)*++end); scale /= 10) {
+            bad = bad || scale == 0; /* finer than the field */
+            n += (*end - '0') * scale;
+        }
+        bad = bad || end[-1] == '.';
+    }
+    n = p > arg ? -n : n;
+    if (bad || *end || n < r->min || n > r->max)
+        argp_error(state, "--%s: %s is not a number%s from %.12g to %.12g",
+                   r->name, arg, what[r->kind], (double)r->min / (double)unit,
+                   (double)r->max / (double)unit);
     return n;
 }
 
 int64_t option_int(struct argp_state *state, const char *name, const char *arg,
                    int64_t min, int64_t max)
 {
-    bool minus = *arg == '-';
-    const char *end;
-    int64_t n = digits(arg + minus, &end);
+    struct rule r = {name + strspn(name, "-"), NULL, NULL, COUNT, 0, min, max};
 
-    if (minus)
-        n = -n;
-    if (end == arg + minus || *end || n < min || n > max)
-        argp_error(state, "--%s: %s is not a number from %lld to %lld",
-                   name + strspn(name, "-"), arg, (long long)min,
-                   (long long)max);
-    return n;
+    return number(state, &r, arg);
 }
 
-/* Bytes, or with a suffix KiB or MiB. */
-static uint32_t option_size(struct argp_state *state, const char *name,
-                            const char *arg)
+static void set(struct argp_state *state, struct options *o,
+                const struct rule *r, char *arg)
 {
-    const char *end;
-    int64_t n = digits(arg, &end), unit = 1;
+    void *field = (char *)o + r->field;
 
-    if (*end == 'k' || *end == 'K')
-        unit = 1024;
-    else if (*end == 'm' || *end == 'M')
-        unit = 1024 * 1024;
-    if (unit > 1)
-        end++;
-    if (n < 0 || *end || n > MAX_BODY / unit)
-        argp_error(state,
-                   "--%s: %s is not a number of bytes from 0 to %d"
-                   " (k and m are understood)",
-                   name, arg, MAX_BODY);
-    return (uint32_t)(n * unit);
-}
-
-/* Seconds with a decimal fraction, as milliseconds, rounded up: the smallest
- * time that is not 0 must not become "off". */
-static int64_t option_ms(struct argp_state *state, const char *name,
-                         const char *arg, int min_ms)
-{
-    const char *end;
-    int64_t ms = digits(arg, &end);
-    bool bad = ms < 0 || ms > MAX_SECONDS, more = false;
-
-    ms *= bad ? 0 : 1000;
-    if (!bad && *end == '.') {
-        int unit = 100;
-        const char *p = end + 1;
-
-        bad = digits(p, &end) < 0;
-        for (; p < end; p++, unit /= 10) {
-            ms += (*p - '0') * unit;
-            more = more || (unit == 0 && *p != '0');
-        }
+    switch (r->kind) {
+    case TEXT:
+        *(const char **)field = arg;
+        break;
+    case APP:
+        o->echo = strcmp(arg, "echo") == 0;
+        if (!o->echo && strcmp(arg, "http") != 0)
+            argp_error(state, "--app: %s is not http or echo", arg);
+        break;
+    case COUNT:
+        *(int *)field = (int)number(state, r, arg);
+        break;
+    case BYTES:
+        *(uint32_t *)field = (uint32_t)number(state, r, arg);
+        break;
+    case SECONDS:
+        *(int64_t *)field = number(state, r, arg);
+        break;
     }
-    ms += more;
-    if (bad || *end || ms < min_ms || ms > MAX_SECONDS * INT64_C(1000))
-        argp_error(state, "--%s: %s is not a number of seconds from %s to %d",
-                   name, arg, min_ms ? "0.001" : "0", MAX_SECONDS);
-    return ms;
 }
-
-static void set_app(struct argp_state *state, struct options *o,
-                    const char *arg)
-{
-    o->echo = strcmp(arg, "echo") == 0;
-    if (!o->echo && strcmp(arg, "http") != 0)
-        argp_error(state, "--app: %s is not http or echo", arg);
-}
-
-/* What argp hands to both parsers. */
-struct input {
-    struct options *o;
-    void *own;
-};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct input *in = state->input;
-    struct options *o = in->o;
 
-    switch (key) {
-    case ARGP_KEY_INIT:
-        if (in->own)
-            state->child_inputs[0] = in->own;
-        return 0;
-    case KEY_APP:
-        set_app(state, o, arg);
-        return 0;
-    case KEY_HOST:
-        o->host = arg;
-        return 0;
-    case KEY_PORT:
-        o->port = (int)option_int(state, "port", arg, 0, 65535);
-        return 0;
-    case KEY_WORKERS:
-        o->workers = (int)option_int(state, "workers", arg, 1, MAX_WORKERS);
-        return 0;
-    case KEY_ROOT:
-        o->root = arg;
-        return 0;
-    case KEY_MAX_BODY:
-        o->max_body = option_size(state, "max-body", arg);
-        return 0;
-    case KEY_MAX_CONNS:
-        o->max_conns = (int)option_int(state, "max-conns", arg, 1, MAX_CONNS);
-        return 0;
-    case KEY_IDLE:
-        o->idle_ms = option_ms(state, "idle-timeout", arg, 1);
-        return 0;
-    case KEY_DRAIN:
-        o->drain_ms = option_ms(state, "drain-timeout", arg, 0);
-        return 0;
-    case KEY_STATS:
-        o->stats_ms = option_ms(state, "stats", arg, 0);
-        return 0;
-    case ARGP_KEY_ARG:
+    if (key == ARGP_KEY_INIT && in->own)
+        state->child_inputs[0] = in->own;
+    else if (key == ARGP_KEY_ARG)
         argp_error(state, "unexpected argument: %s", arg);
-        return 0;
-    default:
+    else if (key >= KEY && key < KEY + RULES)
+        set(state, in->o, &rules[key - KEY], arg);
+    else
         return ARGP_ERR_UNKNOWN;
-    }
+    return 0;
 }
 
-/* Raises the descriptor limit as far as it goes; returns how many connections
- * that allows. */
+/* Raises the descriptor limit; returns how many connections that allows. */
 static int raise_limit(void)
 {
-    struct rlimit limit;
+    struct rlimit r = {0};
     rlim_t soft;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 1024 - SPARE_FDS; /* what POSIX systems start with */
-    soft = limit.rlim_cur;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
-        soft = limit.rlim_max;
+    getrlimit(RLIMIT_NOFILE, &r);
+    soft = r.rlim_cur;
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) == 0)
+        soft = r.rlim_max;
     if (soft > MAX_CONNS)
-        return MAX_CONNS;
+        soft = MAX_CONNS;
     return (int)(soft < 2 * SPARE_FDS ? soft / 2 : soft - SPARE_FDS);
 }
 
 void options_parse(struct options *o, int argc, char **argv, const char *doc,
                    const struct argp *own, void *own_input)
 {
-    struct argp_child children[] = {{own, 0, "Switches of this stage:", 1},
-                                    {0}};
-    struct argp argp = {switches, parse, NULL, doc, children, NULL, NULL};
+    struct argp_child child[] = {{own, 0, "Switches of this stage:", 1}, {0}};
+    struct argp_option switches[RULES + 1] = {0};
+    struct argp argp = {.options = switches, .parser = parse, .doc = doc};
     struct input input = {o, own ? own_input : NULL};
 
-    *o = (struct options){
-        .host = "127.0.0.1",
-        .port = 8080,
-        .max_body = 1 << 20,
-        .max_conns = raise_limit(),
-        .idle_ms = 60 * 1000,
-        .drain_ms = 5 * 1000,
-    };
-    if (!own)
-        argp.children = NULL;
+    *o = (struct options){.host = "127.0.0.1",
+                          .port = 8080,
+                          .max_body = 1 << 20,
+                          .max_conns = raise_limit(),
+                          .idle_ms = 60 * 1000,
+                          .drain_ms = 5 * 1000};
+    argp.children = own ? child : NULL;
+    for (int i = 0; i < RULES; i++)
+        switches[i] = (struct argp_option){
+            rules[i].name, KEY + i, rules[i].arg, 0, rules[i].help, 0};
     argp_err_exit_status = EX_USAGE;
-    argp_program_version = VERSION;
+    argp_program_version = "ioladder 0.1.0";
     if (argp_parse(&argp, argc, argv, 0, NULL, &input) != 0)
         die("out of memory");
-}
-
-static const char *limit_text(int what, char *dst, size_t cap)
-{
-    struct rlimit limit = {0};
-
-    getrlimit(what, &limit);
-    if (limit.rlim_cur == RLIM_INFINITY)
-        snprintf(dst, cap, "unlimited");
-    else if (what == RLIMIT_MEMLOCK)
-        snprintf(dst, cap, "%llu KiB",
-                 (unsigned long long)limit.rlim_cur / 1024);
-    else
-        snprintf(dst, cap, "%llu", (unsigned long long)limit.rlim_cur);
-    return dst;
 }
 
 void options_report(const struct options *o, const char *stage,
                     const char *chosen)
 {
     struct utsname u = {0};
-    char files[32], memlock[32];
+    struct rlimit files = {0}, mem = {0};
+    char memlock[32] = "unlimited";
 
     uname(&u);
+    getrlimit(RLIMIT_NOFILE, &files);
+    getrlimit(RLIMIT_MEMLOCK, &mem);
+    if (mem.rlim_cur != RLIM_INFINITY)
+        snprintf(memlock, sizeof memlock, "%llu KiB",
+                 (unsigned long long)mem.rlim_cur / 1024);
     fprintf(stderr,
-            "%s: %s %s, %d cpus, %s descriptors, memlock %s; app %s, "
-            "at most %d connections%s%s\n",
+            "%s: %s %s, %d cpus, %llu descriptors, memlock %s; "
+            "app %s, at most %d connections%s%s\n",
             stage, u.sysname, u.release, net_cpus(),
-            limit_text(RLIMIT_NOFILE, files, sizeof files),
-            limit_text(RLIMIT_MEMLOCK, memlock, sizeof memlock),
+            (unsigned long long)files.rlim_cur, memlock,
             o->echo ? "echo" : "http", o->max_conns,
             chosen && *chosen ? "; " : "", chosen ? chosen : "");
 }

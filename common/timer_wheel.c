@@ -1,25 +1,19 @@
 /* timer_wheel.c - the hashed wheel of timer_wheel.h.
  *
  * Tick k begins at k * WHEEL_TICK_MS.  A deadline belongs to the first tick
- * that begins at or after it, so a slot that is looked at when its tick has
- * begun never fires early.
+ * that begins at or after it: looked at then, it cannot be early.
  *
- * Invariant: an entry sits 1 to WHEEL_SLOTS - 1 slots ahead of w->tick; only
- * the slot of w->tick itself, while it is being emptied, holds entries at
- * distance 0.  A deadline further away is looked at on the way and moves on,
- * exactly as one that was moved later.  So a due slot is emptied by taking its
- * first entry again and again, and whatever the caller arms or cancels between
- * two calls cannot disturb that.
+ * Invariant: an entry is 1 to WHEEL_SLOTS - 1 slots ahead of w->tick; only the
+ * slot of w->tick itself, while it is being emptied, holds any at distance 0.
+ * A deadline further away is looked at on the way and moves on, just like one
+ * that was moved later.  So a due slot is emptied by taking its first entry
+ * again and again, whatever the caller arms or cancels in between.
  */
 #include "timer_wheel.h"
 
 #include <time.h>
 
-#include "check.h"
-
 enum { WORDS = WHEEL_SLOTS / 64 };
-
-_Static_assert((WHEEL_SLOTS & (WHEEL_SLOTS - 1)) == 0, "slot_of masks");
 
 int64_t clock_ms(void)
 {
@@ -50,9 +44,7 @@ static void insert(struct timer_wheel *w, struct timer *t)
     if (tick > w->tick + WHEEL_SLOTS - 1)
         tick = w->tick + WHEEL_SLOTS - 1;
     s = slot_of(tick);
-    t->slot_tick = tick;
-    t->next = w->slot[s];
-    t->link = &w->slot[s];
+    *t = (struct timer){w->slot[s], &w->slot[s], t->when_ms, tick};
     if (t->next)
         t->next->link = &t->next;
     w->slot[s] = t;
@@ -67,7 +59,6 @@ static void take_out(struct timer_wheel *w, struct timer *t)
     *t->link = t->next;
     if (t->next)
         t->next->link = t->link;
-    t->next = NULL;
     t->link = NULL;
     if (!w->slot[s])
         w->used[s / 64] &= ~(UINT64_C(1) << (s % 64));
@@ -77,16 +68,15 @@ static void take_out(struct timer_wheel *w, struct timer *t)
 static int distance(const struct timer_wheel *w)
 {
     unsigned start = slot_of(w->tick);
+    uint64_t mask = UINT64_MAX << (start % 64);
 
-    for (unsigned n = 0; n <= WORDS; n++) {
+    /* The first word comes twice: at the end, for what lies below start. */
+    for (unsigned n = 0; n <= WORDS; n++, mask = UINT64_MAX) {
         unsigned i = (start / 64 + n) % WORDS;
-        uint64_t word = w->used[i];
+        uint64_t word = w->used[i] & mask;
 
-        if (n == 0)
-            word &= UINT64_MAX << (start % 64);
         if (word)
-            return (int)slot_of((int64_t)i * 64 + __builtin_ctzll(word) -
-                                start);
+            return (int)slot_of(i * 64 + __builtin_ctzll(word) - w->tick);
     }
     return -1;
 }
@@ -99,11 +89,9 @@ void wheel_init(struct timer_wheel *w, int64_t now_ms)
 void wheel_set(struct timer_wheel *w, struct timer *t, int64_t when_ms)
 {
     t->when_ms = when_ms;
-    if (timer_armed(t)) {
-        if (tick_of(when_ms) >= t->slot_tick)
-            return; /* its slot comes round before that */
-        take_out(w, t);
-    }
+    if (timer_armed(t) && tick_of(when_ms) >= t->slot_tick)
+        return; /* its slot comes round before that */
+    wheel_cancel(w, t);
     insert(w, t);
 }
 
@@ -116,17 +104,13 @@ void wheel_cancel(struct timer_wheel *w, struct timer *t)
 struct timer *wheel_expired(struct timer_wheel *w, int64_t now_ms)
 {
     int64_t target = now_ms / WHEEL_TICK_MS;
-    int d;
 
-    /* After a pause of more than a rotation every slot is due: once is enough.
-     */
+    /* After a pause of more than a rotation all slots are due: once will do. */
     if (w->tick < target - WHEEL_SLOTS)
         w->tick = target - WHEEL_SLOTS;
-    while ((d = distance(w)) >= 0 && w->tick + d <= target) {
-        struct timer *t;
+    for (int d; (d = distance(w)) >= 0 && w->tick + d <= target;) {
+        struct timer *t = w->slot[slot_of(w->tick += d)];
 
-        w->tick += d;
-        t = w->slot[slot_of(w->tick)];
         take_out(w, t);
         if (t->when_ms <= now_ms)
             return t;
@@ -142,7 +126,5 @@ int wheel_wait_ms(const struct timer_wheel *w, int64_t now_ms)
     int d = distance(w);
     int64_t wait = (w->tick + d) * WHEEL_TICK_MS - now_ms;
 
-    if (d < 0)
-        return -1;
-    return wait < 0 ? 0 : (int)wait;
+    return d < 0 ? -1 : wait < 0 ? 0 : (int)wait;
 }
