@@ -217,10 +217,12 @@ static int fail(struct session *s, struct stats *st, int status)
 
 static int send_echo(struct session *s)
 {
-    const uint8_t *end = s->body.mem + s->body.note + s->body.len;
+    if (s->body.left > 0) { /* an empty body has no memory to point into */
+        const uint8_t *end = s->body.mem + s->body.note + s->body.len;
 
-    s->body.left -= (uint32_t)buf_append(&s->out, end - s->body.left,
-                                         s->body.left);
+        s->body.left -= (uint32_t)buf_append(&s->out, end - s->body.left,
+                                             s->body.left);
+    }
     if (s->body.left > 0)
         return WANT_SEND;
     session_drop(s);
