@@ -1,0 +1,435 @@
+/* client.c - a plain blocking client that can also behave badly. */
+#include "client.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { BUF = 64 * 1024 };
+
+/* ==== connection ========================================================== */
+
+void client_timeout(struct client *c, double seconds)
+{
+    struct timeval t = {
+        .tv_sec = (time_t)seconds,
+        .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6),
+    };
+
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+    setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+}
+
+static bool connect_with(struct client *c, int port, int buffer)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    int one = 1;
+
+    *c = (struct client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    cr_assert(c->fd >= 0, "socket: %s", strerror(errno));
+    client_timeout(c, scaled(20));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (buffer > 0) {
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+        setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+    }
+    if (connect(c->fd, (struct sockaddr *)&a, sizeof(a)) == 0)
+        return true;
+    c->err = errno;
+    close(c->fd);
+    c->fd = -1;
+    return false;
+}
+
+bool client_try(struct client *c, int port)
+{
+    return connect_with(c, port, 0);
+}
+
+void client_open(struct client *c, const struct server *s)
+{
+    cr_assert(connect_with(c, s->port, 0), "connect: %s", strerror(c->err));
+}
+
+void client_open_small(struct client *c, const struct server *s)
+{
+    cr_assert(connect_with(c, s->port, 16 * 1024), "connect: %s",
+              strerror(c->err));
+}
+
+void client_close(struct client *c)
+{
+    if (c->fd >= 0)
+        close(c->fd);
+    free(c->buf);
+    *c = (struct client){.fd = -1};
+}
+
+void client_reset(struct client *c)
+{
+    struct linger l = {.l_onoff = 1, .l_linger = 0};
+
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+    client_close(c);
+}
+
+void client_fin(struct client *c)
+{
+    shutdown(c->fd, SHUT_WR);
+}
+
+/* ==== bytes =============================================================== */
+
+bool client_send(struct client *c, const void *p, size_t n)
+{
+    const char *from = p;
+
+    while (n > 0) {
+        ssize_t sent = send(c->fd, from, n, MSG_NOSIGNAL);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0) {
+            c->err = errno;
+            return false;
+        }
+        from += sent;
+        n -= (size_t)sent;
+    }
+    return true;
+}
+
+bool client_text(struct client *c, const char *text)
+{
+    return client_send(c, text, strlen(text));
+}
+
+bool client_printf(struct client *c, const char *fmt, ...)
+{
+    char text[8192];
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    cr_assert(n >= 0 && n < (int)sizeof(text));
+    return client_send(c, text, (size_t)n);
+}
+
+bool client_send_pieces(struct client *c, const void *p, size_t n,
+                        struct rng *r, size_t max_piece)
+{
+    const char *from = p;
+
+    while (n > 0) {
+        size_t piece = rng_between(r, 1, max_piece < n ? max_piece : n);
+
+        if (!client_send(c, from, piece))
+            return false;
+        from += piece;
+        n -= piece;
+    }
+    return true;
+}
+
+/* Makes sure that at least one byte is held; false at the end. */
+static bool fill(struct client *c)
+{
+    ssize_t n;
+
+    if (c->len > 0)
+        return true;
+    if (c->eof || c->err)
+        return false;
+    if (!c->buf)
+        c->buf = malloc(BUF);
+    cr_assert(c->buf);
+    c->head = 0;
+    do
+        n = recv(c->fd, c->buf, BUF, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        c->err = errno;
+    c->eof = n == 0;
+    c->len = n > 0 ? (size_t)n : 0;
+    return n > 0;
+}
+
+size_t client_read(struct client *c, void *p, size_t n)
+{
+    if (!fill(c))
+        return 0;
+    if (n > c->len)
+        n = c->len;
+    memcpy(p, c->buf + c->head, n);
+    c->head += n;
+    c->len -= n;
+    return n;
+}
+
+bool client_read_all(struct client *c, void *p, size_t n)
+{
+    char *to = p;
+
+    while (n > 0) {
+        size_t got = client_read(c, to, n);
+
+        if (got == 0)
+            return false;
+        to += got;
+        n -= got;
+    }
+    return true;
+}
+
+bool client_gone(struct client *c)
+{
+    while (fill(c))
+        c->len = 0;
+    return c->eof || c->err == ECONNRESET || c->err == EPIPE;
+}
+
+bool client_ends(struct client *c)
+{
+    return client_gone(c) && c->eof;
+}
+
+bool client_ends_silently(struct client *c)
+{
+    return !fill(c) && c->eof;
+}
+
+/* ==== HTTP ================================================================ */
+
+/* One line into dst, without its CRLF; false: none, too long, a bare LF. */
+static bool read_line(struct client *c, char *dst, size_t cap)
+{
+    size_t n = 0;
+
+    while (n + 1 < cap && client_read(c, dst + n, 1) == 1) {
+        if (dst[n++] != '\n')
+            continue;
+        if (n < 2 || dst[n - 2] != '\r')
+            return false;
+        dst[n - 2] = '\0';
+        return true;
+    }
+    return false;
+}
+
+static void read_field(struct reply *r, const char *line)
+{
+    if (strncasecmp(line, "Content-Length:", 15) == 0)
+        r->length = strtoll(line + 15, NULL, 10);
+    else if (strncasecmp(line, "Transfer-Encoding: chunked", 26) == 0)
+        r->chunked = true;
+    else if (strncasecmp(line, "Connection: close", 17) == 0)
+        r->close = true;
+}
+
+bool client_head(struct client *c, struct reply *r)
+{
+    size_t used = 0;
+
+    r->status = 0;
+    r->length = -1;
+    r->chunked = r->close = false;
+    r->body = NULL;
+    r->len = 0;
+    r->head[0] = '\0';
+    for (;;) {
+        char *line = r->head + used;
+
+        if (!read_line(c, line, REPLY_HEAD - used - 1))
+            return false;
+        if (used == 0) {
+            if (strncmp(line, "HTTP/1.", 7) != 0 || strlen(line) < 12 ||
+                line[8] != ' ')
+                return false;
+            r->status = atoi(line + 9);
+        } else if (*line == '\0') {
+            return true;
+        } else if (!strchr(line, ':')) {
+            return false;
+        }
+        read_field(r, line);
+        used += strlen(line);
+        r->head[used++] = '\n';
+        r->head[used] = '\0';
+    }
+}
+
+static void body_grow(struct reply *r, size_t n)
+{
+    r->body = realloc(r->body, r->len + n + 1);
+    cr_assert(r->body);
+}
+
+static bool read_sized(struct client *c, struct reply *r, size_t n)
+{
+    body_grow(r, n);
+    if (!client_read_all(c, r->body + r->len, n))
+        return false;
+    r->len += n;
+    r->body[r->len] = '\0';
+    return true;
+}
+
+static bool read_chunks(struct client *c, struct reply *r)
+{
+    char line[64], *end;
+
+    for (;;) {
+        size_t n;
+
+        if (!read_line(c, line, sizeof(line)))
+            return false;
+        n = strtoul(line, &end, 16);
+        if (end == line || *end)
+            return false;
+        if (n > 0 && !read_sized(c, r, n))
+            return false;
+        if (!read_line(c, line, sizeof(line)) || *line)
+            return false;
+        if (n == 0)
+            return true;
+    }
+}
+
+bool client_reply(struct client *c, struct reply *r)
+{
+    if (!client_head(c, r))
+        return false;
+    if (r->chunked)
+        return read_chunks(c, r);
+    if (r->length >= 0)
+        return read_sized(c, r, (size_t)r->length);
+    while (fill(c)) {
+        if (!read_sized(c, r, c->len))
+            return false;
+    }
+    return c->eof;
+}
+
+void reply_free(struct reply *r)
+{
+    free(r->body);
+    r->body = NULL;
+    r->len = 0;
+}
+
+const char *reply_field(const struct reply *r, const char *name)
+{
+    static char value[1024];
+    size_t n = strlen(name);
+
+    for (const char *p = strchr(r->head, '\n'); p && p[1]; p = strchr(p, '\n')) {
+        p++;
+        if (strncasecmp(p, name, n) == 0 && p[n] == ':') {
+            p += n + 1;
+            p += strspn(p, " ");
+            snprintf(value, sizeof(value), "%.*s", (int)strcspn(p, "\n"), p);
+            return value;
+        }
+    }
+    return NULL;
+}
+
+bool client_get(struct client *c, const char *target, struct reply *r)
+{
+    return client_printf(c, "GET %s HTTP/1.1\r\nHost: test\r\n\r\n", target) &&
+           client_reply(c, r);
+}
+
+/* ==== what both protocols can do ========================================== */
+
+bool pattern_is(const char *p, size_t n, uint64_t offset)
+{
+    unsigned letter = (unsigned)(offset % 26);
+
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != (char)('a' + letter))
+            return false;
+        letter = letter == 25 ? 0 : letter + 1;
+    }
+    return true;
+}
+
+uint64_t client_pattern(struct client *c, uint64_t from, uint64_t n)
+{
+    uint64_t done = 0;
+    char piece[32 * 1024];
+
+    while (done < n) {
+        size_t want = n - done < sizeof(piece) ? (size_t)(n - done)
+                                               : sizeof(piece);
+        size_t got = client_read(c, piece, want);
+
+        if (got == 0 || !pattern_is(piece, got, from + done))
+            break;
+        done += got;
+    }
+    return done;
+}
+
+bool client_ping(struct client *c)
+{
+    char said[24], heard[24];
+    struct reply r;
+    bool ok;
+
+    if (app_is_http()) {
+        ok = client_get(c, "/", &r) && r.status == 200 && r.len == 14 &&
+             memcmp(r.body, "Hello, World!\n", 14) == 0;
+        reply_free(&r);
+        return ok;
+    }
+    snprintf(said, sizeof(said), "ping %016lx..", (unsigned long)(now() * 1e9));
+    return client_send(c, said, sizeof(said)) &&
+           client_read_all(c, heard, sizeof(heard)) &&
+           memcmp(said, heard, sizeof(said)) == 0;
+}
+
+bool server_answers(const struct server *s)
+{
+    struct client c;
+    bool ok;
+
+    if (!client_try(&c, s->port))
+        return false;
+    ok = client_ping(&c);
+    client_close(&c);
+    return ok;
+}
+
+void client_stall(struct client *c)
+{
+    static const char piece[64 * 1024];
+    struct pollfd p = {.fd = c->fd, .events = POLLOUT};
+    ssize_t n;
+
+    if (app_is_http()) {
+        cr_assert(client_text(c, "GET /bytes/67108864 HTTP/1.1\r\n"
+                                 "Host: test\r\n\r\n"));
+        return;
+    }
+    /* Both directions fill up; then nothing moves for 5 ms. */
+    do
+        n = send(c->fd, piece, sizeof(piece), MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n > 0 || poll(&p, 1, 5) > 0);
+}

@@ -1,0 +1,448 @@
+/* server.c - the server under test: start it, watch it, stop it. */
+#include "server.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "deny_uring.h"
+
+extern char **environ;
+
+/* ==== the world of this run =============================================== */
+
+const char *server_path(void)
+{
+    const char *path = getenv("SERVER");
+
+    cr_assert(path && *path, "set SERVER to the binary under test");
+    return path;
+}
+
+int server_stage(void)
+{
+    const char *path = server_path();
+    size_t n = strlen(path);
+
+    return n > 0 && path[n - 1] >= '1' && path[n - 1] <= '9' ? path[n - 1] - '0'
+                                                             : 0;
+}
+
+bool app_is_http(void)
+{
+    const char *app = getenv("APP");
+
+    return !app || strcmp(app, "echo") != 0;
+}
+
+double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+double scaled(double seconds)
+{
+    const char *scale = getenv("TIME_SCALE");
+    double factor = scale ? strtod(scale, NULL) : 1;
+
+    return seconds * (factor > 0 ? factor : 1);
+}
+
+void pause_s(double seconds)
+{
+    struct timespec t = {
+        .tv_sec = (time_t)seconds,
+        .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9),
+    };
+
+    nanosleep(&t, NULL);
+}
+
+bool in_time(double since, double seconds)
+{
+    return now() - since < scaled(seconds);
+}
+
+uint64_t seed_of_run(void)
+{
+    const char *seed = getenv("SEED");
+
+    return seed ? strtoull(seed, NULL, 0) : 20240229;
+}
+
+struct rng rng_start(uint64_t salt)
+{
+    return (struct rng){seed_of_run() * 1000003 + salt};
+}
+
+uint64_t rng_next(struct rng *r)
+{
+    uint64_t z = (r->state += 0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
+size_t rng_between(struct rng *r, size_t low, size_t high)
+{
+    return low + rng_next(r) % (high - low + 1);
+}
+
+void rng_fill(struct rng *r, void *p, size_t n)
+{
+    uint8_t *byte = p;
+
+    for (size_t i = 0; i < n; i++)
+        byte[i] = (uint8_t)(rng_next(r) >> 32);
+}
+
+/* ==== the child's half ==================================================== */
+
+static void launch_fail(const char *what)
+{
+    fprintf(stderr, "@launch: %s: %s\n", what, strerror(errno));
+    _exit(126);
+}
+
+static void launch_limit(int which, long value)
+{
+    struct rlimit limit = {(rlim_t)value, (rlim_t)value};
+
+    if (setrlimit(which, &limit) < 0)
+        launch_fail("setrlimit");
+}
+
+static void launch_option(const char *option, int *uid, int *deny, pid_t *owner)
+{
+    long value = strtol(strchr(option, '=') + 1, NULL, 10);
+
+    switch (option[0]) {
+    case 'n':
+        launch_limit(RLIMIT_NOFILE, value);
+        break;
+    case 'm':
+        launch_limit(RLIMIT_MEMLOCK, value);
+        break;
+    case 'u':
+        *uid = (int)value;
+        break;
+    case 'd':
+        *deny = (int)value;
+        break;
+    default:
+        *owner = (pid_t)value;
+    }
+}
+
+void launch_main(int argc, char **argv)
+{
+    int uid = 0, deny = 0, binary;
+    pid_t owner = 0;
+
+    for (; argc > 0 && strcmp(*argv, "--") != 0; argc--, argv++)
+        launch_option(*argv, &uid, &deny, &owner);
+    argv++; /* the "--" */
+    close_range(3, ~0U, 0);
+    /* Opened before the change of user, who may be unable to walk to it. */
+    binary = open(argv[0], O_PATH | O_CLOEXEC);
+    if (binary < 0)
+        launch_fail(argv[0]);
+    if (uid && (setgroups(0, NULL) < 0 || setgid((gid_t)uid) < 0 ||
+                setuid((uid_t)uid) < 0))
+        launch_fail("setuid");
+    /* After setuid, which forgets it.  The owner may be gone already. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (owner && getppid() != owner)
+        _exit(126);
+    if (deny && deny_uring(deny) < 0)
+        launch_fail("seccomp");
+    if (uid)
+        fexecve(binary, argv, environ);
+    else
+        execv(argv[0], argv);
+    launch_fail(argv[0]);
+    abort();
+}
+
+/* ==== the parent's half =================================================== */
+
+enum { MAX_ARGS = 40 };
+
+/* The marker, the launch options and the server's path; returns their count.
+ * The strings live in *text. */
+static int launch_args(const char *argv[], char text[6][64],
+                       const struct launch *how)
+{
+    int n = 0;
+
+    argv[n++] = "test_servers";
+    argv[n++] = "@launch";
+    snprintf(text[0], 64, "owner=%d", (int)getpid());
+    argv[n++] = text[0];
+    if (how->nofile) {
+        snprintf(text[1], 64, "nofile=%d", how->nofile);
+        argv[n++] = text[1];
+    }
+    if (how->memlock) {
+        snprintf(text[2], 64, "memlock=%ld",
+                 how->memlock < 0 ? 0 : how->memlock);
+        argv[n++] = text[2];
+    }
+    if (how->uid) {
+        snprintf(text[3], 64, "uid=%d", how->uid);
+        argv[n++] = text[3];
+    }
+    if (how->deny) {
+        snprintf(text[4], 64, "deny=%d", how->deny);
+        argv[n++] = text[4];
+    }
+    argv[n++] = "--";
+    argv[n++] = how->binary ? how->binary : server_path();
+    return n;
+}
+
+/* The environment without Criterion's own (the child must not take itself for
+ * one of its test processes), with the fault schedule. */
+static char **launch_env(const struct launch *how)
+{
+    static char *env[1024], fault[1024];
+    size_t n = 0;
+
+    for (char **e = environ; *e && n < 1000; e++)
+        if (strncmp(*e, "BXF", 3) != 0 && strncmp(*e, "FAULT_PLAN=", 11) != 0)
+            env[n++] = *e;
+    if (how->fault) {
+        snprintf(fault, sizeof(fault), "FAULT_PLAN=%s", how->fault);
+        env[n++] = fault;
+    }
+    env[n] = NULL;
+    return env;
+}
+
+static void spawn(struct server *s, const struct launch *how,
+                  const char *const common[], const char *const args[])
+{
+    const char *argv[MAX_ARGS + 1];
+    char text[6][64];
+    posix_spawn_file_actions_t act;
+    int pipe_fds[2], n, err;
+
+    n = launch_args(argv, text, how);
+    for (; *common; common++)
+        argv[n++] = *common;
+    for (; *args; args++) {
+        cr_assert(n < MAX_ARGS);
+        argv[n++] = *args;
+    }
+    argv[n] = NULL;
+    cr_assert(pipe2(pipe_fds, O_CLOEXEC) == 0);
+    s->out = pipe_fds[0];
+    s->err = memfd_create("stderr", MFD_CLOEXEC);
+    cr_assert(s->err >= 0);
+    posix_spawn_file_actions_init(&act);
+    posix_spawn_file_actions_addopen(&act, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&act, pipe_fds[1], 1);
+    posix_spawn_file_actions_adddup2(&act, s->err, 2);
+    err = posix_spawn(&s->pid, "/proc/self/exe", &act, NULL, (char **)argv,
+                      launch_env(how));
+    posix_spawn_file_actions_destroy(&act);
+    close(pipe_fds[1]);
+    cr_assert(err == 0, "posix_spawn: %s", strerror(err));
+}
+
+/* Reads stdout up to the first newline; false at its end or after 20 s. */
+static bool read_ready(struct server *s)
+{
+    double since = now();
+    size_t n = 0;
+
+    while (n + 1 < sizeof(s->ready)) {
+        struct pollfd p = {.fd = s->out, .events = POLLIN};
+
+        if (!in_time(since, 20))
+            break;
+        if (poll(&p, 1, 100) <= 0)
+            continue;
+        if (read(s->out, s->ready + n, 1) <= 0)
+            break;
+        if (s->ready[n++] == '\n') {
+            s->ready[n] = '\0';
+            return true;
+        }
+    }
+    s->ready[n] = '\0';
+    return false;
+}
+
+void server_launch(struct server *s, const struct launch *how,
+                   const char *const args[])
+{
+    const char *app = app_is_http() ? "http" : "echo", *colon;
+    const char *const common[] = {"--port", "0", "--app", app, NULL};
+
+    *s = (struct server){0};
+    spawn(s, how, common, args);
+    if (!read_ready(s)) {
+        int status = server_wait(s, scaled(5));
+
+        if (status == 77)
+            cr_skip("%s: %s", server_path(), server_stderr(s));
+        cr_assert(false, "no ready line, status %d (-1: it still runs): %s",
+                  status, server_stderr(s));
+    }
+    colon = strrchr(s->ready, ':');
+    cr_assert(strstr(s->ready, "listening on ") && colon, "ready line: %s",
+              s->ready);
+    s->port = atoi(colon + 1);
+    cr_assert(s->port > 0, "no port in the ready line: %s", s->ready);
+}
+
+int server_run_argv(struct server *s, const struct launch *how,
+                    const char *const args[])
+{
+    static const char *const none[] = {NULL};
+    int status;
+
+    *s = (struct server){0};
+    spawn(s, how, none, args);
+    status = server_wait(s, scaled(20));
+    if (status < 0) {
+        server_signal(s, SIGKILL);
+        server_wait(s, scaled(20));
+    }
+    return status;
+}
+
+void server_signal(const struct server *s, int sig)
+{
+    cr_assert(s->pid > 0 && kill(s->pid, sig) == 0);
+}
+
+int server_wait(struct server *s, double seconds)
+{
+    double since = now();
+    int status;
+
+    if (s->pid == 0)
+        return s->status;
+    while (waitpid(s->pid, &status, WNOHANG) == 0) {
+        if (now() - since >= seconds)
+            return -1;
+        pause_s(0.002);
+    }
+    s->pid = 0;
+    s->status = WIFEXITED(status) ? WEXITSTATUS(status)
+                                  : 128 + WTERMSIG(status);
+    return s->status;
+}
+
+bool server_alive(struct server *s)
+{
+    return server_wait(s, 0) < 0;
+}
+
+void server_stop(struct server *s)
+{
+    int status;
+
+    cr_assert(server_alive(s), "the server ended with status %d: %s", s->status,
+              server_stderr(s));
+    server_signal(s, SIGTERM);
+    status = server_wait(s, scaled(15));
+    cr_assert(status == 0, "status %d after SIGTERM (-1: still running): %s",
+              status, server_stderr(s));
+    cr_assert(*server_stdout(s) == '\0', "more on stdout: %s",
+              server_stdout(s));
+    close(s->out);
+    close(s->err);
+}
+
+const char *server_stderr(const struct server *s)
+{
+    static char text[64 * 1024];
+    ssize_t n = pread(s->err, text, sizeof(text) - 1, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    return text;
+}
+
+const char *server_stdout(const struct server *s)
+{
+    static char text[16 * 1024];
+    static size_t len;
+    ssize_t n = read(s->out, text + len, sizeof(text) - 1 - len);
+
+    len += n > 0 ? (size_t)n : 0;
+    text[len] = '\0';
+    return text;
+}
+
+/* ==== /proc =============================================================== */
+
+static long status_line(const struct server *s, const char *key)
+{
+    char path[64], line[256];
+    long value = -1;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)s->pid);
+    f = fopen(path, "r");
+    cr_assert(f, "%s: %s", path, server_stderr(s));
+    while (fgets(line, sizeof(line), f))
+        if (strncmp(line, key, strlen(key)) == 0)
+            value = strtol(line + strlen(key), NULL, 10);
+    fclose(f);
+    return value;
+}
+
+int server_threads(const struct server *s)
+{
+    return (int)status_line(s, "Threads:");
+}
+
+long server_rss_kib(const struct server *s)
+{
+    return status_line(s, "VmRSS:");
+}
+
+int server_fds(const struct server *s)
+{
+    char path[64];
+    DIR *dir;
+    int n = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)s->pid);
+    dir = opendir(path);
+    cr_assert(dir, "%s: %s", path, server_stderr(s));
+    for (struct dirent *e; (e = readdir(dir));)
+        n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+double server_cpu(const struct server *s)
+{
+    struct timespec t;
+    clockid_t clock;
+
+    cr_assert(clock_getcpuclockid(s->pid, &clock) == 0);
+    cr_assert(clock_gettime(clock, &t) == 0);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}

@@ -1,0 +1,113 @@
+/* server.h - the server under test: start it, watch it, stop it.
+ *
+ * The environment names it: SERVER (path of a stage's binary) and APP (http or
+ * echo).  TIME_SCALE multiplies every waiting time, for builds that are slow on
+ * purpose; SEED replaces the fixed seed of the random tests.
+ *
+ * A server is started through this very runner ("@launch"), which becomes the
+ * server by exec after setting limits, closing what it inherited above 2 and
+ * asking the kernel to kill it when the test that owns it dies: a server that
+ * outlived its test would hold the runner's pipes open and hang the whole run.
+ */
+#ifndef TEST_SERVER_H
+#define TEST_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct server {
+    pid_t pid;      /* 0: not running */
+    int port;
+    int out;        /* its stdout: the reading end of a pipe */
+    int err;        /* its stderr: a file without a name */
+    int status;     /* once it has ended: exit code, or 128 + signal */
+    char ready[512]; /* the ready line, newline included */
+};
+
+/* How to start it; zero means as usual. */
+struct launch {
+    const char *binary; /* instead of SERVER */
+    const char *fault;  /* schedule for fault_wrap.c */
+    int nofile;         /* RLIMIT_NOFILE, soft and hard */
+    long memlock;       /* RLIMIT_MEMLOCK in bytes; -1: none at all */
+    int uid;            /* run as this user */
+    int deny;           /* errno that io_uring_setup shall fail with */
+};
+
+/* Starts `SERVER --port 0 --app APP ARG...` (ARGs end with NULL) and waits for
+ * the ready line.  Status 77 skips the calling test with the server's reason;
+ * anything else that is not a ready line fails it. */
+#define server_start(s, ...) \
+    server_launch((s), &(struct launch){0}, (const char *[]){__VA_ARGS__})
+#define server_start_as(s, how, ...) \
+    server_launch((s), (how), (const char *[]){__VA_ARGS__})
+void server_launch(struct server *s, const struct launch *how,
+                   const char *const args[]);
+
+/* SIGTERM, exit status 0, nothing but the ready line on stdout: or the test
+ * fails and shows the server's stderr. */
+void server_stop(struct server *s);
+
+void server_signal(const struct server *s, int sig);
+
+/* The exit status, or -1 when it still runs after that long (unscaled). */
+int server_wait(struct server *s, double seconds);
+bool server_alive(struct server *s);
+
+/* What it has written to stderr so far, in a static buffer. */
+const char *server_stderr(const struct server *s);
+
+/* The rest of stdout, in a static buffer; call when the server has ended. */
+const char *server_stdout(const struct server *s);
+
+/* Runs a command line that is expected to end by itself; the whole argument
+ * list is given.  Returns its exit status, -1 when it had to be killed;
+ * s->out and s->err stay readable. */
+#define server_run(s, how, ...) \
+    server_run_argv((s), (how), (const char *[]){__VA_ARGS__})
+int server_run_argv(struct server *s, const struct launch *how,
+                    const char *const args[]);
+
+/* From /proc. */
+int server_fds(const struct server *s);
+int server_threads(const struct server *s);
+long server_rss_kib(const struct server *s);
+double server_cpu(const struct server *s); /* seconds, user and system */
+
+/* The "@launch" half: argv after the marker.  Does not return. */
+_Noreturn void launch_main(int argc, char **argv);
+
+/* The world of this run. */
+const char *server_path(void); /* SERVER */
+int server_stage(void);        /* the number at the end of its name, or 0 */
+bool app_is_http(void);        /* APP */
+double now(void);              /* seconds, CLOCK_MONOTONIC */
+double scaled(double seconds); /* times TIME_SCALE */
+void pause_s(double seconds);  /* unscaled */
+bool in_time(double since, double seconds); /* scaled */
+
+/* Waits until cond holds; its value when time (scaled) is up. */
+#define EVENTUALLY(cond, seconds)                                             \
+    __extension__({                                                           \
+        double since_ = now();                                                \
+        bool ok_;                                                             \
+        while (!(ok_ = (cond)) && in_time(since_, (seconds)))                 \
+            pause_s(0.01);                                                    \
+        ok_;                                                                  \
+    })
+
+/* A small generator of its own (splitmix64), so that a seed means the same
+ * bytes everywhere. */
+struct rng {
+    uint64_t state;
+};
+
+struct rng rng_start(uint64_t salt); /* from SEED; tests print seed_of_run() */
+uint64_t seed_of_run(void);
+uint64_t rng_next(struct rng *r);
+size_t rng_between(struct rng *r, size_t low, size_t high); /* inclusive */
+void rng_fill(struct rng *r, void *p, size_t n);
+
+#endif
