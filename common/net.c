@@ -102,6 +102,15 @@ void net_listen(const char *host, int *port, int n, int fds[])
     freeaddrinfo(list);
 }
 
+void net_unlisten(int *fd)
+{
+    if (*fd < 0)
+        return;
+    shutdown(*fd, SHUT_RDWR);
+    close(*fd);
+    *fd = -1;
+}
+
 void net_ready(const char *stage, const char *host, int port)
 {
     char buf[512];
