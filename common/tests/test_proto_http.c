@@ -1,0 +1,762 @@
+/* test_proto_http.c - HTTP over bytes: routes, bodies, errors, endings.
+ *
+ * ways() is the heart: it plays the same input in many pieces through many
+ * pieces of output and demands the same transcript each time.
+ */
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "files.h"
+#include "talk.h"
+
+/* ======== transcripts ==================================================== */
+
+#define HEADER(status, more) "HTTP/1.1 " status "\r\nDate: *\r\n" more "\r\n"
+#define CLOSE "Connection: close\r\n"
+#define PLAIN "Content-Type: text/plain\r\n"
+#define LENGTH(n) "Content-Length: " #n "\r\n"
+#define BINARY "Content-Type: application/octet-stream\r\n"
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+#define HEAD(path) "HEAD " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+#define POST(path, fields, body)                                               \
+    "POST " path " HTTP/1.1\r\nHost: x\r\n" fields "\r\n" body
+
+#define HELLO HEADER("200 OK", PLAIN LENGTH(14)) "Hello, World!\n"
+#define HELLO_CLOSE HEADER("200 OK", CLOSE PLAIN LENGTH(14)) "Hello, World!\n"
+#define OK HEADER("200 OK", PLAIN LENGTH(3)) "ok\n"
+#define DONE HEADER("200 OK", PLAIN LENGTH(5)) "done\n"
+#define NOT_FOUND HEADER("404 Not Found", PLAIN LENGTH(14)) "404 Not Found\n"
+#define BAD HEADER("400 Bad Request", PLAIN LENGTH(16)) "400 Bad Request\n"
+#define BAD_CLOSE                                                              \
+    HEADER("400 Bad Request", CLOSE PLAIN LENGTH(16)) "400 Bad Request\n"
+#define TOO_LARGE                                                              \
+    HEADER("413 Content Too Large", CLOSE PLAIN LENGTH(22))                    \
+    "413 Content Too Large\n"
+#define TOO_LONG HEADER("414 URI Too Long", CLOSE PLAIN LENGTH(17))            \
+    "414 URI Too Long\n"
+#define EXPECTATION HEADER("417 Expectation Failed", CLOSE PLAIN LENGTH(23))   \
+    "417 Expectation Failed\n"
+#define FIELDS_TOO_LARGE(more)                                                 \
+    HEADER("431 Request Header Fields Too Large", more PLAIN LENGTH(36))       \
+    "431 Request Header Fields Too Large\n"
+#define WRONG_METHOD(allow, more)                                              \
+    HEADER("405 Method Not Allowed", more PLAIN LENGTH(23) "Allow: " allow "\r\n")
+#define NOT_GET WRONG_METHOD("GET, HEAD", "") "405 Method Not Allowed\n"
+#define NOT_POST WRONG_METHOD("POST", "") "405 Method Not Allowed\n"
+#define UNKNOWN HEADER("501 Not Implemented", PLAIN LENGTH(20))                \
+    "501 Not Implemented\n"
+#define UNKNOWN_CLOSE HEADER("501 Not Implemented", CLOSE PLAIN LENGTH(20))    \
+    "501 Not Implemented\n"
+#define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
+#define ECHOED(more, n, body) HEADER("200 OK", more LENGTH(n)) body
+
+static const size_t pieces[] = {0, 1, 2, 7, 100, 5000};
+enum { PIECES = sizeof pieces / sizeof pieces[0] };
+
+static struct talk *http(void)
+{
+    return talk_new(&proto_http);
+}
+
+/* The input in every way, then the end of it: always the same answers. */
+static void ways_of(struct talk *t, const char *input, size_t len,
+                    const char *expected)
+{
+    for (size_t i = 0; i < 2 * PIECES * PIECES; i++) {
+        const char *heard;
+
+        talk_again(t);
+        t->in_piece = pieces[i % PIECES];
+        t->out_piece = pieces[i / PIECES % PIECES];
+        t->borrow = i >= PIECES * PIECES;
+        t->drip_file = i % 3 == 0;
+        cr_assert_eq(talk_bytes(t, input, len, false), WANT_CLOSE);
+        heard = talk_heard(t);
+        cr_assert(strcmp(heard, expected) == 0,
+                  "in by %zu, out by %zu:\n%.600s\n-- sent --\n%s\n"
+                  "-- expected --\n%s\n",
+                  t->in_piece, t->out_piece, input, heard, expected);
+    }
+    talk_again(t);
+    t->in_piece = t->out_piece = 0;
+    t->borrow = t->drip_file = false;
+}
+
+static void ways(const char *input, const char *expected)
+{
+    struct talk *t = http();
+
+    ways_of(t, input, strlen(input), expected);
+    free(t->said);
+    free(t);
+}
+
+static void expect_say(struct talk *t, const char *input, enum want want,
+                       const char *expected)
+{
+    enum want got = talk_say(t, input);
+    const char *heard = talk_heard(t);
+
+    cr_assert_eq(got, want, "%s\nwants %d, not %d", input, got, want);
+    cr_assert_str_eq(heard, expected);
+}
+
+/* ======== routes ========================================================= */
+
+Test(http, home)
+{
+    ways(GET("/"), HELLO);
+    ways(GET("/?a=b/../c"), HELLO);
+    ways("GET http://example.org HTTP/1.1\r\nHost: x\r\n\r\n", HELLO);
+    ways("GET http://example.org/?q HTTP/1.1\r\nHost: x\r\n\r\n", HELLO);
+    ways("GET http://example.org/healthz HTTP/1.1\r\nHost: x\r\n\r\n", OK);
+    ways("\r\n" GET("/"), HELLO);
+}
+
+Test(http, healthz)
+{
+    ways(GET("/healthz"), OK);
+    ways(GET("/healthz?verbose"), OK);
+}
+
+Test(http, head_is_the_same_header)
+{
+    ways(HEAD("/"), HEADER("200 OK", PLAIN LENGTH(14)));
+    ways(HEAD("/healthz"), HEADER("200 OK", PLAIN LENGTH(3)));
+    ways(HEAD("/bytes/100000"), HEADER("200 OK", BINARY LENGTH(100000)));
+    ways(HEAD("/bytes/0"), HEADER("200 OK", BINARY LENGTH(0)));
+    ways(HEAD("/work/5"), HEADER("200 OK", PLAIN LENGTH(5)));
+    ways(HEAD("/sleep/5"), HEADER("200 OK", PLAIN LENGTH(5)));
+    ways(HEAD("/nowhere"), HEADER("404 Not Found", PLAIN LENGTH(14)));
+    ways(HEAD("/echo"), WRONG_METHOD("POST", ""));
+    ways(HEAD("/work/x"), HEADER("400 Bad Request", PLAIN LENGTH(16)));
+    ways(HEAD("/metrics"),
+         HEADER("200 OK", "Content-Type: text/plain; version=0.0.4\r\n"
+                          "Transfer-Encoding: chunked\r\n"));
+    /* What follows a HEAD begins where a body would have been. */
+    ways(HEAD("/") GET("/") HEAD("/bytes/7") GET("/healthz"),
+         HEADER("200 OK", PLAIN LENGTH(14)) HELLO
+             HEADER("200 OK", BINARY LENGTH(7)) OK);
+}
+
+Test(http, paths_that_are_not_there)
+{
+    ways(GET("/nowhere"), NOT_FOUND);
+    ways(GET("//"), NOT_FOUND);
+    ways(GET("/healthz/"), NOT_FOUND);
+    ways(GET("/healthzz"), NOT_FOUND);
+    ways(GET("/health"), NOT_FOUND);
+    ways(GET("/echo/"), NOT_FOUND);
+    ways(GET("/bytes"), NOT_FOUND);
+    ways(GET("/byte/1"), NOT_FOUND);
+    ways(GET("/work"), NOT_FOUND);
+    ways(GET("/files"), NOT_FOUND);
+    ways(GET("/HEALTHZ"), NOT_FOUND);
+    ways("PUT /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", NOT_FOUND);
+    ways("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", NOT_FOUND);
+}
+
+Test(http, methods)
+{
+    ways(GET("/echo"), NOT_POST);
+    ways("PUT /echo HTTP/1.1\r\nHost: x\r\n\r\n", NOT_POST);
+    ways(POST("/", "", ""), NOT_GET);
+    ways(POST("/bytes/1", "", ""), NOT_GET);
+    ways(POST("/bytes/x", "", ""), NOT_GET);
+    ways(POST("/metrics", "", ""), NOT_GET);
+    ways(POST("/work/1", "", ""), NOT_GET);
+    ways(POST("/sleep/1", "", ""), NOT_GET);
+    ways(POST("/files/x", "", ""), NOT_GET);
+    ways("DELETE /healthz HTTP/1.1\r\nHost: x\r\n\r\n" GET("/"),
+         NOT_GET HELLO);
+    ways("BREW / HTTP/1.1\r\nHost: x\r\n\r\n" GET("/"), UNKNOWN HELLO);
+    ways("BREW /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" GET("/"), UNKNOWN HELLO);
+    ways("get / HTTP/1.1\r\nHost: x\r\n\r\n" GET("/"), UNKNOWN HELLO);
+}
+
+Test(http, numbers)
+{
+    static const char *const bad[] = {
+        "/bytes/67108865",   "/bytes/4294967296", "/bytes/4294967297",
+        "/bytes/18446744073709551617", "/bytes/",  "/bytes/-1",
+        "/bytes/+1",         "/bytes/1x",         "/bytes/0x10",
+        "/bytes/1/",         "/bytes/%201",       "/bytes/1.0",
+        "/work/1000001",     "/sleep/1000001",    "/work/",
+        "/sleep/abc",        "/work/99999999999", "/sleep/-5",
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char input[200];
+
+        snprintf(input, sizeof input, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n%s",
+                 bad[i], GET("/"));
+        ways(input, BAD HELLO);
+    }
+    ways(GET("/bytes/0000000000000000000000000003"),
+         HEADER("200 OK", BINARY LENGTH(3)) "abc");
+}
+
+Test(http, percent_is_decoded_once)
+{
+    ways(GET("/%68ealth%7A"), OK);
+    ways(GET("/healthz%3Fx"), NOT_FOUND);
+    ways(GET("/%2568ealthz"), NOT_FOUND);
+    ways(GET("/%2f"), NOT_FOUND);
+    ways(GET("/bytes%2F4"), HEADER("200 OK", BINARY LENGTH(4)) "abcd");
+    ways(GET("/bytes/%34"), HEADER("200 OK", BINARY LENGTH(4)) "abcd");
+    ways(GET("/a%00b") GET("/"), BAD_CLOSE);
+    ways(GET("/a%0") GET("/"), BAD_CLOSE);
+    ways(GET("/a%zz"), BAD_CLOSE);
+}
+
+/* ======== /bytes ========================================================= */
+
+/* Runs one request for n bytes and checks all of the body. */
+static void bytes_checked(struct talk *t, size_t n, unsigned max_sends)
+{
+    char input[100];
+    size_t at;
+
+    snprintf(input, sizeof input, "GET /bytes/%zu HTTP/1.1\r\nHost: x\r\n\r\n",
+             n);
+    t->len = 0;
+    t->sends = 0;
+    cr_assert_eq(talk_say(t, input), WANT_RECV);
+    at = (size_t)(strstr(t->said, "\r\n\r\n") + 4 - t->said);
+    cr_assert_eq(t->len - at, n);
+    for (size_t i = 0; i < n; i++)
+        if (t->said[at + i] != (char)('a' + i % 26))
+            cr_assert(false, "byte %zu of %zu is %d", i, n, t->said[at + i]);
+    cr_assert_leq(t->sends, max_sends);
+}
+
+Test(http, bytes_follow_the_pattern)
+{
+    struct talk *t = http();
+
+    for (size_t n = 0; n < 300; n++)
+        bytes_checked(t, n, 1);
+    for (size_t n = 16000; n < 16400; n += 13)
+        bytes_checked(t, n, 2);
+    bytes_checked(t, 1000000, 1000000 / BUF_SIZE + 2);
+}
+
+Test(http, bytes_through_any_window)
+{
+    struct talk *t = http();
+
+    for (size_t i = 0; i < PIECES; i++) {
+        t->out_piece = pieces[i];
+        t->borrow = i % 2 == 0;
+        bytes_checked(t, 20000, 30000);
+    }
+}
+
+Test(http, bytes_up_to_64_mib, .timeout = 60)
+{
+    struct talk *t = http();
+
+    bytes_checked(t, 64 << 20, (64 << 20) / BUF_SIZE + 2);
+}
+
+/* ======== keep-alive and versions ======================================== */
+
+Test(http, version_1_1_stays_open_until_asked)
+{
+    struct talk *t = http();
+
+    expect_say(t, GET("/"), WANT_RECV, HELLO);
+    expect_say(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+               WANT_CLOSE, HELLO_CLOSE);
+}
+
+Test(http, version_1_0_closes_unless_asked)
+{
+    struct talk *t = http();
+
+    expect_say(t, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", WANT_RECV,
+               HEADER("200 OK", "Connection: keep-alive\r\n" PLAIN LENGTH(14))
+               "Hello, World!\n");
+    expect_say(t, "GET / HTTP/1.0\r\n\r\n", WANT_CLOSE, HELLO_CLOSE);
+    ways("GET / HTTP/1.0\r\n\r\n", HELLO_CLOSE);
+    ways("HEAD /nowhere HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+         "GET / HTTP/1.0\r\n\r\n",
+         HEADER("404 Not Found",
+                "Connection: keep-alive\r\n" PLAIN LENGTH(14)) HELLO_CLOSE);
+}
+
+Test(http, nothing_is_answered_after_a_close)
+{
+    ways("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" GET("/"),
+         HELLO_CLOSE);
+    ways("GET / HTTP/1.0\r\n\r\n" GET("/"), HELLO_CLOSE);
+}
+
+/* ======== pipelining ===================================================== */
+
+Test(http, pipelined_answers_keep_their_order)
+{
+    ways(GET("/") GET("/nowhere")
+             POST("/echo", "Content-Length: 5\r\n", "first") HEAD("/")
+                 GET("/echo") GET("/bytes/30") GET("/work/1") GET("/healthz")
+                     POST("/echo", "Transfer-Encoding: chunked\r\n",
+                          "3\r\nsec\r\n3\r\nond\r\n0\r\n\r\n")
+                         GET("/sleep/x") "BREW / HTTP/1.1\r\nHost: x\r\n\r\n"
+         "oops\r\n" GET("/"),
+         HELLO NOT_FOUND ECHOED("", 5, "first")
+             HEADER("200 OK", PLAIN LENGTH(14)) NOT_POST
+                 HEADER("200 OK", BINARY LENGTH(30))
+         "abcdefghijklmnopqrstuvwxyzabcd" DONE OK ECHOED("", 6, "second")
+             BAD UNKNOWN BAD_CLOSE);
+}
+
+Test(http, pipelined_requests_share_a_send)
+{
+    struct talk *t = http();
+    char input[100 * sizeof GET("/")] = "";
+    const char *heard;
+    size_t n = 0;
+
+    for (int i = 0; i < 100; i++)
+        strcat(input, GET("/"));
+    cr_assert_eq(talk_say(t, input), WANT_RECV);
+    cr_assert_eq(t->sends, 1, "a hundred answers leave together");
+    cr_assert_eq(t->recvs, 1);
+    heard = talk_heard(t);
+    for (; strncmp(heard, HELLO, sizeof HELLO - 1) == 0; n++)
+        heard += sizeof HELLO - 1;
+    cr_assert_eq(n, 100);
+    cr_assert_eq(*heard, '\0');
+    cr_assert_eq(t->st.requests, 100);
+}
+
+Test(http, pipelined_requests_wait_for_room)
+{
+    struct talk *t = http();
+    char input[16000] = "";
+    int n = 0;
+
+    while (strlen(input) + sizeof GET("/") < sizeof input) {
+        strcat(input, GET("/"));
+        n++;
+    }
+    cr_assert_eq(talk_say(t, input), WANT_RECV);
+    cr_assert_eq(t->st.requests, n);
+    cr_assert_geq(t->sends, 2);
+    cr_assert_leq(t->sends, 5, "answers fill the window before they leave");
+}
+
+Test(http, large_answers_between_small_ones)
+{
+    struct talk *t = http();
+    size_t whole;
+
+    talk_say(t, GET("/") GET("/bytes/40000") GET("/") GET("/bytes/16384")
+                 GET("/healthz"));
+    whole = strlen(talk_heard(t));
+    for (size_t i = 1; i < PIECES; i++) {
+        t->out_piece = pieces[i];
+        talk_say(t, GET("/") GET("/bytes/40000") GET("/") GET("/bytes/16384")
+                     GET("/healthz"));
+        cr_assert_eq(strlen(talk_heard(t)), whole);
+        cr_assert_str_eq(t->said + whole - (sizeof OK - 1), OK);
+    }
+}
+
+/* ======== bodies ========================================================= */
+
+Test(http, echo)
+{
+    ways(POST("/echo", "Content-Length: 5\r\n", "hello"),
+         ECHOED("", 5, "hello"));
+    ways(POST("/echo", "Content-Length: 0005\r\n", "hello"),
+         ECHOED("", 5, "hello"));
+    ways(POST("/echo", "Content-Type: a/b; c=\"d\"\r\nContent-Length: 2\r\n",
+              "hi"),
+         ECHOED("Content-Type: a/b; c=\"d\"\r\n", 2, "hi"));
+    ways(POST("/echo", "", "") GET("/"), ECHOED("", 0, "") HELLO);
+    ways(POST("/echo", "Content-Length: 0\r\nContent-Type: a/b\r\n", "") GET("/"),
+         ECHOED("Content-Type: a/b\r\n", 0, "") HELLO);
+    ways(POST("/echo?x", "Content-Length: 1\r\n", "x") GET("/"),
+         ECHOED("", 1, "x") HELLO);
+    /* A body that looks like a request is none. */
+    ways(POST("/echo", "Content-Length: 37\r\n",
+              "GET /bytes/5 HTTP/1.1\r\nHost: body\r\n\r\n") GET("/"),
+         ECHOED("", 37, "GET /bytes/5 HTTP/1.1\r\nHost: body\r\n\r\n") HELLO);
+}
+
+Test(http, echo_chunked)
+{
+    ways(POST("/echo", "Transfer-Encoding: chunked\r\nContent-Type: t/u\r\n",
+              "5\r\nhello\r\n6;a=b\r\n world\r\n00\r\n\r\n") GET("/"),
+         ECHOED("Content-Type: t/u\r\n", 11, "hello world") HELLO);
+    ways(POST("/echo", "Transfer-Encoding: chunked\r\n",
+              "A\r\n0123456789\r\n0\r\nX-Sum: 45\r\nY: z\r\n\r\n") GET("/"),
+         ECHOED("", 10, "0123456789") HELLO);
+    ways(POST("/echo", "Transfer-Encoding: chunked\r\nContent-Type: t/u\r\n",
+              "0\r\n\r\n") GET("/"),
+         ECHOED("Content-Type: t/u\r\n", 0, "") HELLO);
+}
+
+Test(http, chunks_are_read_strictly)
+{
+    static const char *const bad[] = {
+        "x\r\n",          "5\nhello\r\n0\r\n\r\n", "5\r\nhelloX\n0\r\n\r\n",
+        "5\r\nhello\rX",  "5\r\nhello\n",          "-1\r\n",
+        "5 \r\nhello\r\n", "0x5\r\nhello\r\n",     "\r\n",
+        "ffffffffffffffffff\r\n",                  "0\r\nbad trailer\r\n\r\n",
+        "0\r\n: x\r\n\r\n", "0\r\na : b\r\n\r\n",  "0\r\na: b\n\r\n",
+        "1\r\na\r\n0\r\nX: \x01\r\n\r\n",          "0\r\n a: b\r\n\r\n",
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char input[300];
+
+        snprintf(input, sizeof input, "%s%s%s",
+                 POST("/echo", "Transfer-Encoding: chunked\r\n", ""), bad[i],
+                 GET("/"));
+        ways(input, BAD_CLOSE);
+    }
+}
+
+Test(http, large_bodies_come_back_whole)
+{
+    enum { N = 300000 };
+    struct talk *t = http();
+    char *input = malloc(N + 200), *body;
+
+    body = input + sprintf(input, POST("/echo", "Content-Length: %d\r\n"
+                                                "Content-Type: a/b\r\n", ""), N);
+    for (size_t i = 0; i < N; i++)
+        body[i] = (char)(' ' + (i * 31 + i / 7919) % 90);
+    body[N] = '\0';
+    for (size_t i = 0; i < PIECES * PIECES; i++) {
+        const char *heard;
+
+        if (pieces[i % PIECES] == 1 && pieces[i / PIECES] == 1)
+            continue;
+        talk_again(t);
+        t->borrow = i % 2;
+        t->in_piece = pieces[i % PIECES];
+        t->out_piece = pieces[i / PIECES];
+        cr_assert_eq(talk_bytes(t, input, strlen(input), true), WANT_RECV);
+        heard = strstr(t->said, "\r\n\r\n") + 4;
+        cr_assert_eq(t->len - (size_t)(heard - t->said), N);
+        cr_assert(memcmp(heard, body, N) == 0);
+        cr_assert_not_null(strstr(t->said, LENGTH(300000)));
+        cr_assert_null(t->s.body.mem, "freed once it is sent");
+    }
+    free(input);
+}
+
+Test(http, bodies_that_nobody_asked_for_are_dropped)
+{
+    ways("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nGET /echo "
+         GET("/healthz"), HELLO OK);
+    ways("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "4\r\nGET \r\n0\r\nA: b\r\n\r\n" GET("/healthz"), HELLO OK);
+    ways("HEAD /bytes/3 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nxyz"
+         GET("/"), HEADER("200 OK", BINARY LENGTH(3)) HELLO);
+    ways("GET /work/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nxyz"
+         GET("/"), DONE HELLO);
+    ways("GET /bytes/3 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nxyz"
+         GET("/"), HEADER("200 OK", BINARY LENGTH(3)) "abc" HELLO);
+}
+
+Test(http, an_error_that_stays_open_has_skipped_the_body)
+{
+    ways(POST("/nowhere", "Content-Length: 4\r\n", "body") GET("/"),
+         NOT_FOUND HELLO);
+    ways(POST("/", "Transfer-Encoding: chunked\r\n", "4\r\nbody\r\n0\r\n\r\n")
+             GET("/"), NOT_GET HELLO);
+    ways("BREW / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody" GET("/"),
+         UNKNOWN HELLO);
+    ways("GET /work/x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+         GET("/"), BAD HELLO);
+}
+
+Test(http, body_limit)
+{
+    struct talk *t = http();
+
+    t->app.max_body = 5;
+#define LIMITED(input, expected) ways_of(t, input, strlen(input), expected)
+    LIMITED(POST("/echo", "Content-Length: 5\r\n", "12345"),
+            ECHOED("", 5, "12345"));
+    LIMITED(POST("/echo", "Content-Length: 6\r\n", "123456") GET("/"),
+            TOO_LARGE);
+    LIMITED(POST("/echo", "Content-Length: 9223372036854775807\r\n", ""),
+            TOO_LARGE);
+    LIMITED(POST("/echo", "Content-Length: 4294967301\r\n", "x"), TOO_LARGE);
+    LIMITED(POST("/echo", "Transfer-Encoding: chunked\r\n",
+                 "2\r\n12\r\n3\r\n345\r\n0\r\n\r\n") GET("/"),
+            ECHOED("", 5, "12345") HELLO);
+    LIMITED(POST("/echo", "Transfer-Encoding: chunked\r\n",
+                 "2\r\n12\r\n4\r\n3456\r\n0\r\n\r\n") GET("/"), TOO_LARGE);
+    LIMITED(POST("/echo", "Transfer-Encoding: chunked\r\n", "6\r\n"),
+            TOO_LARGE);
+    LIMITED(POST("/echo", "Transfer-Encoding: chunked\r\n",
+                 "7fffffffffffffff\r\n"), TOO_LARGE);
+    LIMITED(POST("/echo", "Transfer-Encoding: chunked\r\n",
+                 "1\r\nx\r\n100000000\r\n"), TOO_LARGE);
+    /* Dropped bodies count as well: nobody sends us gigabytes for nothing. */
+    LIMITED("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n123456",
+            TOO_LARGE);
+    LIMITED("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "5\r\n12345\r\n1\r\n6\r\n0\r\n\r\n", TOO_LARGE);
+    LIMITED(POST("/echo", "Content-Length: 6\r\nExpect: 100-continue\r\n", ""),
+            TOO_LARGE);
+    t->app.max_body = 0;
+    LIMITED(POST("/echo", "Content-Length: 0\r\n", "") GET("/"),
+            ECHOED("", 0, "") HELLO);
+    LIMITED(POST("/echo", "Content-Length: 1\r\n", "x"), TOO_LARGE);
+    LIMITED(POST("/echo", "Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+            ECHOED("", 0, ""));
+#undef LIMITED
+}
+
+Test(http, too_large_is_said_at_once)
+{
+    struct talk *t = http();
+
+    t->app.max_body = 100;
+    expect_say(t, POST("/echo", "Content-Length: 101\r\n", ""), WANT_RECV,
+               TOO_LARGE);
+    cr_assert(t->s.fin);
+    talk_again(t);
+    expect_say(t, POST("/echo", "Transfer-Encoding: chunked\r\n", "65\r\n"),
+               WANT_RECV, TOO_LARGE);
+}
+
+Test(http, memory_grows_with_what_arrives_not_with_what_is_announced)
+{
+    struct talk *t = http();
+
+    t->app.max_body = 1u << 30;
+    talk_say(t, POST("/echo", "Content-Length: 1073741824\r\n", ""));
+    cr_assert_leq(t->s.body.cap, 4096);
+    talk_say(t, "0123456789");
+    cr_assert_leq(t->s.body.cap, 4096);
+    for (int i = 0; i < 100; i++) {
+        char kib[1025];
+
+        memset(kib, 'x', 1024);
+        kib[1024] = '\0';
+        talk_say(t, kib);
+    }
+    cr_assert_geq(t->s.body.cap, 102400);
+    cr_assert_leq(t->s.body.cap, 4 * 102400);
+    session_end(&t->s);
+}
+
+Test(http, a_body_block_keeps_to_the_limit)
+{
+    struct talk *t = http();
+    char kib[1025];
+
+    t->app.max_body = 10 * 1024;
+    memset(kib, 'x', 1024);
+    kib[1024] = '\0';
+    talk_say(t, POST("/echo", "Transfer-Encoding: chunked\r\n", "2800\r\n"));
+    for (int i = 0; i < 10; i++) {
+        talk_say(t, kib);
+        cr_assert_leq(t->s.body.cap, 10 * 1024);
+    }
+    session_end(&t->s);
+}
+
+Test(http, expect_continue)
+{
+    struct talk *t = http();
+
+#define EXPECT "Expect: 100-continue\r\n"
+    ways(POST("/echo", EXPECT "Content-Length: 5\r\n", "hello") GET("/"),
+         CONTINUE ECHOED("", 5, "hello") HELLO);
+    ways(POST("/echo", EXPECT "Transfer-Encoding: chunked\r\n",
+              "5\r\nhello\r\n0\r\n\r\n"), CONTINUE ECHOED("", 5, "hello"));
+    ways("GET / HTTP/1.1\r\nHost: x\r\n" EXPECT "Content-Length: 1\r\n\r\nx",
+         CONTINUE HELLO);
+    ways(POST("/echo", EXPECT, "") GET("/"), ECHOED("", 0, "") HELLO);
+    ways(POST("/echo", EXPECT "Content-Length: 0\r\n", ""), ECHOED("", 0, ""));
+    /* A body that the answer makes useless may or may not follow: close. */
+    ways(POST("/nowhere", EXPECT "Content-Length: 5\r\n", "") GET("/"),
+         HEADER("404 Not Found", CLOSE PLAIN LENGTH(14)) "404 Not Found\n");
+    ways(POST("/", EXPECT "Content-Length: 5\r\n", "") GET("/"),
+         WRONG_METHOD("GET, HEAD", CLOSE) "405 Method Not Allowed\n");
+    ways("POST /echo HTTP/1.0\r\n" EXPECT "Content-Length: 5\r\n\r\nhello",
+         ECHOED(CLOSE, 5, "hello"));
+    ways(POST("/echo", "Expect: lunch\r\nContent-Length: 5\r\n", "hello"),
+         EXPECTATION);
+    /* The peer waits for it with the body still at home. */
+    expect_say(t, POST("/echo", EXPECT "Content-Length: 2\r\n", ""), WANT_RECV,
+               CONTINUE);
+    cr_assert(session_in_flight(&t->s));
+    expect_say(t, "ab", WANT_RECV, ECHOED("", 2, "ab"));
+}
+
+/* ======== errors ========================================================= */
+
+Test(http, malformed_requests_end_the_connection)
+{
+    ways("GET\r\n\r\n" GET("/"), BAD_CLOSE);
+    ways("GET / HTTP/1.1\r\n\r\n" GET("/"), BAD_CLOSE);
+    ways("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n" GET("/"), BAD_CLOSE);
+    ways("GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n" GET("/"), BAD_CLOSE);
+    ways("GET / HTTP/1.1\nHost: x\n\n" GET("/"), BAD_CLOSE);
+    ways("GET / HTTP/1.1\r\nHost: x\r\n\tb\r\n\r\n" GET("/"), BAD_CLOSE);
+    ways(POST("/echo", "Content-Length: 1\r\nContent-Length: 2\r\n", "x"),
+         BAD_CLOSE);
+    ways(POST("/echo", "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+              "0\r\n\r\n"), BAD_CLOSE);
+    ways(POST("/echo", "Content-Length: +1\r\n", "x"), BAD_CLOSE);
+    ways(POST("/echo", "Transfer-Encoding: gzip, chunked\r\n", "x"),
+         UNKNOWN_CLOSE);
+    ways("GET / HTTP/2.0\r\nHost: x\r\n\r\n" GET("/"),
+         HEADER("505 HTTP Version Not Supported", CLOSE PLAIN LENGTH(31))
+         "505 HTTP Version Not Supported\n");
+    ways(GET("/") "\x16\x03\x01 tls" GET("/"), HELLO BAD_CLOSE);
+    ways("GET / HTTP/1.1", "");
+    ways("oops no line end", BAD_CLOSE);
+}
+
+/* n bytes of filling between two texts */
+static char *filled(const char *before, size_t n, const char *after)
+{
+    size_t a = strlen(before), b = strlen(after);
+    char *text = malloc(a + n + b + 1);
+
+    memcpy(text, before, a);
+    memset(text + a, 'f', n);
+    memcpy(text + a + n, after, b + 1);
+    return text;
+}
+
+Test(http, size_limits)
+{
+    char *text;
+
+    text = filled("GET /", 8192, " HTTP/1.1\r\nHost: x\r\n\r\n");
+    ways(text, TOO_LONG);
+    free(text);
+    text = filled("GET /", 8191, " HTTP/1.1\r\nHost: x\r\n\r\n" GET("/"));
+    ways(text, NOT_FOUND HELLO);
+    free(text);
+    text = filled("GET / HTTP/1.1\r\nHost: x\r\nF: ", 15 * 1024,
+                  "\r\n\r\n" GET("/"));
+    ways(text, HELLO HELLO);
+    free(text);
+    text = filled("GET / HTTP/1.1\r\nHost: x\r\nF: ", 16 * 1024,
+                  "\r\n\r\n" GET("/"));
+    ways(text, FIELDS_TOO_LARGE(CLOSE));
+    free(text);
+    /* Exactly the limit, and one byte more. */
+    text = filled("GET / HTTP/1.1\r\nHost: x\r\nF: ", 16384 - 32, "\r\n\r\n");
+    cr_assert_eq(strlen(text), 16384);
+    ways(text, HELLO);
+    free(text);
+    text = filled("GET / HTTP/1.1\r\nHost: x\r\nF: ", 16384 - 31, "\r\n\r\n");
+    ways(text, FIELDS_TOO_LARGE(CLOSE));
+    free(text);
+    /* Long, after another request: the window has to be moved up. */
+    text = filled(GET("/") "GET / HTTP/1.1\r\nHost: x\r\nF: ", 15 * 1024,
+                  "\r\n\r\n" GET("/"));
+    ways(text, HELLO HELLO HELLO);
+    free(text);
+    text = filled(POST("/echo", "Transfer-Encoding: chunked\r\n", "0\r\nT: "),
+                  17000, "\r\n\r\n");
+    ways(text, FIELDS_TOO_LARGE(CLOSE));
+    free(text);
+    text = filled(POST("/echo", "Transfer-Encoding: chunked\r\n", "0\r\nT: "),
+                  15000, "\r\n\r\n" GET("/"));
+    ways(text, ECHOED("", 0, "") HELLO);
+    free(text);
+    text = filled(POST("/echo", "Transfer-Encoding: chunked\r\n", "1;"), 17000,
+                  "\r\nx\r\n0\r\n\r\n");
+    ways(text, BAD_CLOSE);
+    free(text);
+}
+
+Test(http, content_type_of_any_sensible_length_is_repeated)
+{
+    char *text = filled("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: a/",
+                        1022, "\r\nContent-Length: 1\r\n\r\nx");
+    char *type = filled("Content-Type: a/", 1022, "\r\n");
+    char expected[2000];
+
+    snprintf(expected, sizeof expected,
+             "HTTP/1.1 200 OK\r\nDate: *\r\n%sContent-Length: 1\r\n\r\nx", type);
+    ways(text, expected);
+    free(text);
+    text = filled("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: a/", 1023,
+                  "\r\nContent-Length: 1\r\n\r\nx" GET("/"));
+    ways(text, FIELDS_TOO_LARGE("") HELLO);
+    free(text);
+    free(type);
+}
+
+Test(http, errors_are_counted)
+{
+    struct talk *t = http();
+
+    talk_all(t, GET("/") GET("/nowhere") GET("/work/x")
+                 "BREW / HTTP/1.1\r\nHost: x\r\n\r\nbad\r\n");
+    cr_assert_eq(t->st.requests, 5);
+    cr_assert_eq(t->st.client_errors, 3);
+    cr_assert_eq(t->st.server_errors, 1);
+}
+
+/* ======== random conversations =========================================== */
+
+static uint64_t seed = 88172645463325252u;
+
+static size_t any(size_t n)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (size_t)(seed % n);
+}
+
+Test(http, random_conversations_do_not_depend_on_the_pieces)
+{
+    static const char *const parts[] = {
+        GET("/"), HEAD("/"), GET("/nowhere"), GET("/bytes/999"),
+        GET("/bytes/20000"), GET("/work/1"), GET("/sleep/x"), GET("/echo"),
+        POST("/echo", "Content-Length: 7\r\n", "seven77"),
+        POST("/echo", EXPECT "Content-Length: 2\r\n", "22"),
+        POST("/echo", "Transfer-Encoding: chunked\r\nContent-Type: q/r\r\n",
+             "3\r\nabc\r\n1\r\nd\r\n0\r\nT: u\r\n\r\n"),
+        "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nput",
+        "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        "BREW / HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n" GET("/healthz"),
+    };
+    struct talk *t = http();
+
+    for (int round = 0; round < 300; round++) {
+        char input[8192] = "", *first;
+
+        for (size_t n = 1 + any(30); n > 0; n--)
+            strcat(input, parts[any(sizeof parts / sizeof parts[0])]);
+        if (any(3) == 0)
+            input[any(strlen(input))] ^= (char)(1 << any(7));
+        talk_again(t);
+        t->in_piece = t->out_piece = 0;
+        t->borrow = false;
+        talk_all(t, input);
+        first = strdup(talk_heard(t));
+        for (int way = 0; way < 4; way++) {
+            talk_again(t);
+            t->in_piece = 1 + any(60);
+            t->out_piece = 1 + any(400);
+            t->borrow = any(2);
+            talk_all(t, input);
+            cr_assert_str_eq(talk_heard(t), first, "%s", input);
+        }
+        free(first);
+    }
+}
