@@ -760,3 +760,798 @@ Test(http, random_conversations_do_not_depend_on_the_pieces)
         free(first);
     }
 }
+
+/* ======== the end of the input =========================================== */
+
+Test(http, every_prefix_then_the_end)
+{
+    static const char input[] =
+        POST("/echo", "Content-Length: 5\r\nExpect: 100-continue\r\n", "hello")
+            POST("/echo", "Transfer-Encoding: chunked\r\n",
+                 "5\r\nhello\r\n0\r\nT: u\r\n\r\n") GET("/");
+    static const char whole[] =
+        CONTINUE ECHOED("", 5, "hello") ECHOED("", 5, "hello") HELLO;
+    struct talk *t = http();
+    size_t last = 0;
+
+    for (size_t n = 0; n < sizeof input; n++) {
+        const char *heard;
+
+        talk_again(t);
+        cr_assert_eq(talk_bytes(t, input, n, false), WANT_CLOSE);
+        heard = talk_heard(t);
+        cr_assert(strncmp(heard, whole, strlen(heard)) == 0,
+                  "an unfinished request is not answered: %s", heard);
+        cr_assert_geq(strlen(heard), last);
+        last = strlen(heard);
+        cr_assert_eq(t->s.file.fd, -1);
+    }
+    cr_assert_eq(last, sizeof whole - 1, "a request and FIN is answered");
+    session_end(&t->s);
+}
+
+Test(http, half_close_still_gets_a_long_answer)
+{
+    struct talk *t = http();
+
+    t->out_piece = 1000;
+    cr_assert_eq(talk_all(t, GET("/bytes/200000")), WANT_CLOSE);
+    cr_assert_gt(t->len, 200000);
+}
+
+Test(http, an_end_without_a_request_is_no_event)
+{
+    struct talk *t = http();
+
+    cr_assert_eq(talk_all(t, ""), WANT_CLOSE);
+    cr_assert_eq(t->len, 0);
+    cr_assert_eq(t->st.requests, 0);
+}
+
+/* ======== closing without losing the answer ============================== */
+
+Test(http, after_an_error_the_rest_is_discarded)
+{
+    struct talk *t = http();
+
+    talk_say(t, "bad\r\n");
+    cr_assert(t->s.fin, "everything is said");
+    cr_assert_str_eq(talk_heard(t), BAD_CLOSE);
+    cr_assert_eq(talk_say(t, GET("/")), WANT_RECV);
+    cr_assert_eq(t->len, 0, "nothing is answered any more");
+    cr_assert(!session_in_flight(&t->s));
+    cr_assert_eq(talk_all(t, "tail"), WANT_CLOSE);
+}
+
+Test(http, fin_is_set_when_all_is_sent_not_before)
+{
+    struct talk *t = http();
+
+    talk_lend(t);
+    buf_append(&t->s.in, "bad\r\n", 5);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    cr_assert(!t->s.fin);
+    buf_consume(&t->s.out, buf_len(&t->s.out) - 1);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    cr_assert(!t->s.fin);
+    buf_consume(&t->s.out, 1);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_RECV);
+    cr_assert(t->s.fin);
+}
+
+Test(http, discarding_is_bounded)
+{
+    struct talk *t = http();
+    char kib[1025];
+    int n = 0;
+
+    memset(kib, 'x', 1024);
+    kib[1024] = '\0';
+    talk_say(t, "bad\r\n");
+    while (talk_say(t, kib) == WANT_RECV)
+        cr_assert_leq(++n, 1024, "more than 1 MiB is being discarded");
+    cr_assert_geq(n, 1000);
+}
+
+Test(http, a_peer_that_asked_for_the_close_gets_it)
+{
+    struct talk *t = http();
+
+    expect_say(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+               WANT_CLOSE, HELLO_CLOSE);
+    cr_assert(!t->s.fin);
+    talk_again(t);
+    /* Unless it went on sending: then a close would reset the connection. */
+    expect_say(t, "GET / HTTP/1.0\r\n\r\nmore", WANT_RECV, HELLO_CLOSE);
+    cr_assert(t->s.fin);
+}
+
+Test(http, an_error_after_the_end_closes_at_once)
+{
+    struct talk *t = http();
+
+    cr_assert_eq(talk_all(t, "bad\r\n"), WANT_CLOSE);
+    cr_assert_str_eq(talk_heard(t), BAD_CLOSE);
+}
+
+/* ======== drain ========================================================== */
+
+Test(http, drain_answers_what_is_here_and_closes)
+{
+    struct talk *t = http();
+
+    cancel_request(&t->stop, CANCEL_DRAIN);
+    expect_say(t, GET("/"), WANT_RECV, HELLO_CLOSE);
+    cr_assert(t->s.fin);
+    ways_of(t, GET("/nowhere"), strlen(GET("/nowhere")),
+            HEADER("404 Not Found", CLOSE PLAIN LENGTH(14)) "404 Not Found\n");
+    talk_again(t);
+    /* Only the last of several says so. */
+    expect_say(t, GET("/") GET("/healthz") GET("/"), WANT_RECV,
+               HELLO OK HELLO_CLOSE);
+    talk_again(t);
+    expect_say(t, GET("/") "GET / HTTP/1.1\r\nHost:", WANT_RECV, HELLO_CLOSE);
+    talk_again(t);
+    expect_say(t, GET("/") "bad\r\n", WANT_RECV, HELLO BAD_CLOSE);
+}
+
+Test(http, drain_waits_for_an_upload)
+{
+    struct talk *t = http();
+
+    expect_say(t, POST("/echo", "Content-Length: 4\r\n", "ab"), WANT_RECV, "");
+    cancel_request(&t->stop, CANCEL_DRAIN);
+    cr_assert(session_in_flight(&t->s));
+    expect_say(t, "cd", WANT_RECV, ECHOED(CLOSE, 4, "abcd"));
+    cr_assert(!session_in_flight(&t->s));
+}
+
+Test(http, drain_waits_for_a_download)
+{
+    struct talk *t = http();
+    size_t whole;
+
+    talk_say(t, GET("/bytes/100000") GET("/"));
+    whole = t->len;
+    talk_again(t);
+    talk_lend(t);
+    buf_append(&t->s.in, GET("/bytes/100000") GET("/"),
+               strlen(GET("/bytes/100000") GET("/")));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    cancel_request(&t->stop, CANCEL_DRAIN);
+    cr_assert(session_in_flight(&t->s));
+    t->open = true;
+    cr_assert_eq(talk_run(t), WANT_RECV);
+    cr_assert(t->s.fin);
+    cr_assert_eq(t->len, whole + sizeof CLOSE - 1);
+}
+
+Test(http, drain_of_an_open_1_0_connection)
+{
+    struct talk *t = http();
+
+    cancel_request(&t->stop, CANCEL_DRAIN);
+    expect_say(t, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+               WANT_RECV, HELLO_CLOSE);
+    cr_assert(t->s.fin);
+}
+
+/* ======== in flight ====================================================== */
+
+Test(http, in_flight_from_the_header_to_the_last_byte)
+{
+    static const char head[] = "POST /echo HTTP/1.1\r\nHost: x\r\n"
+                               "Transfer-Encoding: chunked\r\n\r\n";
+    static const char body[] = "2\r\nab\r\n0\r\nT: u\r\n\r\n";
+    struct talk *t = http();
+
+    cr_assert(!session_in_flight(&t->s), "new");
+    for (size_t i = 0; i < sizeof head - 1; i++) {
+        cr_assert(!session_in_flight(&t->s), "header, byte %zu", i);
+        talk_bytes(t, head + i, 1, true);
+    }
+    for (size_t i = 0; i < sizeof body - 2; i++) {
+        cr_assert(session_in_flight(&t->s), "body, byte %zu", i);
+        talk_bytes(t, body + i, 1, true);
+    }
+    cr_assert(session_in_flight(&t->s));
+    talk_lend(t);
+    buf_append(&t->s.in, "\n", 1);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    cr_assert(session_in_flight(&t->s), "answered, not sent");
+    buf_consume(&t->s.out, buf_len(&t->s.out) - 1);
+    cr_assert(session_in_flight(&t->s));
+    buf_consume(&t->s.out, 1);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_RECV);
+    cr_assert(!session_in_flight(&t->s), "sent");
+}
+
+Test(http, in_flight_while_a_handler_runs)
+{
+    struct talk *t = http();
+
+    talk_lend(t);
+    buf_append(&t->s.in, GET("/sleep/1"), strlen(GET("/sleep/1")));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_WORK);
+    cr_assert(session_in_flight(&t->s));
+    session_work(&t->s);
+    cr_assert(session_in_flight(&t->s));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    cr_assert(session_in_flight(&t->s));
+}
+
+/* ======== deadlines ====================================================== */
+
+Test(http, the_deadline_moves_with_requests_not_with_bytes)
+{
+    static const char input[] = POST("/echo", "Content-Length: 3\r\n", "abc");
+    struct talk *t = http();
+    uint32_t turn = t->s.turn;
+
+    for (int round = 0; round < 3; round++) {
+        talk_bytes(t, input, 1, true);
+        cr_assert_neq(t->s.turn, turn, "the first byte of a request");
+        turn = t->s.turn;
+        for (size_t i = 1; i < sizeof input - 2; i++) {
+            talk_bytes(t, input + i, 1, true);
+            cr_assert_eq(t->s.turn, turn, "byte %zu", i);
+        }
+        talk_bytes(t, input + sizeof input - 2, 1, true);
+        cr_assert_neq(t->s.turn, turn, "answered");
+        turn = t->s.turn;
+        talk_lend(t);
+        session_step(&t->s, &t->st);
+        cr_assert_eq(t->s.turn, turn, "waiting for the next");
+    }
+    /* Empty lines before a request are its first bytes, too. */
+    talk_say(t, "\r");
+    cr_assert_neq(t->s.turn, turn);
+    turn = t->s.turn;
+    talk_say(t, "\n");
+    talk_say(t, "G");
+    cr_assert_eq(t->s.turn, turn);
+}
+
+Test(http, discarding_does_not_move_the_deadline)
+{
+    struct talk *t = http();
+    uint32_t turn;
+
+    talk_say(t, "bad\r\n");
+    turn = t->s.turn;
+    talk_say(t, "more");
+    talk_say(t, GET("/"));
+    cr_assert_eq(t->s.turn, turn);
+}
+
+/* A peer that sends single bytes makes the parser look again only when a line
+ * has ended or the amount has doubled: `scanned` moves then. */
+Test(http, single_bytes_are_not_parsed_again_each_time)
+{
+    struct talk *t = http();
+    char *text = filled("GET / HTTP/1.1\r\nHost: x\r\nF: ", 15000, "\r\n\r\n");
+    unsigned looks = 0;
+    uint16_t scanned = 0;
+
+    t->borrow = true;
+    for (size_t i = 0; i < strlen(text); i++) {
+        talk_bytes(t, text + i, 1, true);
+        looks += t->s.scanned != scanned;
+        scanned = t->s.scanned;
+    }
+    cr_assert_str_eq(talk_heard(t), HELLO);
+    cr_assert_leq(looks, 25);
+    free(text);
+}
+
+/* ======== handlers ======================================================= */
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec ts;
+
+    clock_gettime(clock, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+Test(http, work_and_sleep_are_answered)
+{
+    struct talk *t = http();
+
+    ways(GET("/work/0") GET("/work/20") GET("/sleep/0") GET("/sleep/20"),
+         DONE DONE DONE DONE);
+    talk_say(t, GET("/work/1") GET("/sleep/1") GET("/"));
+    cr_assert_eq(t->works, 2);
+}
+
+Test(http, work_burns_cpu_of_this_thread)
+{
+    struct talk *t = http();
+    int64_t before = clock_ns(CLOCK_THREAD_CPUTIME_ID), burnt;
+
+    talk_say(t, GET("/work/50000"));
+    burnt = clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
+    cr_assert_geq(burnt, 50000000);
+    cr_assert_leq(burnt, 100000000);
+}
+
+Test(http, sleep_takes_time_but_no_cpu)
+{
+    struct talk *t = http();
+    int64_t wall = clock_ns(CLOCK_MONOTONIC);
+    int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+    talk_say(t, GET("/sleep/50000"));
+    cr_assert_geq(clock_ns(CLOCK_MONOTONIC) - wall, 50000000);
+    cr_assert_leq(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu, 25000000);
+}
+
+Test(http, earlier_answers_leave_before_a_handler_runs)
+{
+    struct talk *t = http();
+
+    talk_lend(t);
+    buf_append(&t->s.in, GET("/") GET("/work/1") GET("/"),
+               strlen(GET("/") GET("/work/1") GET("/")));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    talk_send(t);
+    cr_assert_str_eq(talk_heard(t), HELLO);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_WORK);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_WORK, "still");
+    session_work(&t->s);
+    cr_assert_eq(buf_len(&t->s.out), 0, "the step writes, not the handler");
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    talk_send(t);
+    cr_assert_str_eq(talk_heard(t), DONE HELLO);
+}
+
+Test(http, handlers_give_up_when_told)
+{
+    static const char *const inputs[] = {GET("/work/1000000"),
+                                         GET("/sleep/1000000")};
+
+    for (int i = 0; i < 2; i++) {
+        struct talk *t = http();
+        int64_t start = clock_ns(CLOCK_MONOTONIC);
+
+        cancel_deadline(&t->stop, start + 20000000);
+        talk_say(t, inputs[i]);
+        cr_assert_leq(clock_ns(CLOCK_MONOTONIC) - start, 500000000);
+        cr_assert_not_null(strstr(talk_heard(t), "503 Service Unavailable\r\n"));
+        cr_assert_not_null(strstr(t->said, CLOSE));
+    }
+}
+
+Test(http, a_drain_lets_handlers_finish)
+{
+    struct talk *t = http();
+    int64_t start = clock_ns(CLOCK_MONOTONIC);
+
+    cancel_request(&t->stop, CANCEL_DRAIN);
+    talk_say(t, GET("/sleep/30000"));
+    cr_assert_geq(clock_ns(CLOCK_MONOTONIC) - start, 30000000);
+    cr_assert_str_eq(talk_heard(t),
+                     HEADER("200 OK", CLOSE PLAIN LENGTH(5)) "done\n");
+}
+
+Test(http, no_work_without_a_handler, .signal = SIGABRT)
+{
+    struct talk *t = http();
+
+    session_work(&t->s);
+}
+
+/* ======== /metrics ======================================================= */
+
+/* Takes the chunks of a body apart, in place; returns what follows them. */
+static char *unchunk(char *body)
+{
+    char *to = body, *from = body;
+
+    for (;;) {
+        char *end;
+        size_t n = strtoul(from, &end, 16);
+
+        cr_assert(end > from && strncmp(end, "\r\n", 2) == 0);
+        from = end + 2;
+        memmove(to, from, n);
+        to += n;
+        from += n;
+        cr_assert(strncmp(from, "\r\n", 2) == 0);
+        from += 2;
+        if (n == 0)
+            break;
+    }
+    *to = '\0';
+    return from;
+}
+
+static void metrics_are(const char *text)
+{
+    for (const char *line = text; *line != '\0';) {
+        size_t n = strcspn(line, "\n");
+
+        cr_assert_eq(line[n], '\n', "whole lines: %s", line);
+        cr_assert(strncmp(line, "# HELP ioladder_", 16) == 0 ||
+                  strncmp(line, "# TYPE ioladder_", 16) == 0 ||
+                  strncmp(line, "ioladder_", 9) == 0, "%.80s", line);
+        line += n + 1;
+    }
+#define X(name, kind, help)                                                    \
+    cr_assert_not_null(strstr(text, "# HELP ioladder_" #name));
+    STATS_LIST(X)
+#undef X
+    for (int i = 0; i < 100; i++) {
+        char line[64];
+
+        snprintf(line, sizeof line, "ioladder_accepted_total{worker=\"%d\"} %d\n",
+                 i, i * i);
+        cr_assert_not_null(strstr(text, line), "no %s", line);
+    }
+}
+
+Test(http, metrics)
+{
+    static struct stats workers[100];
+    struct talk *t = http();
+
+    for (int i = 0; i < 100; i++) {
+        stats_register(&workers[i], i);
+        STAT_ADD(&workers[i], accepted, (uint64_t)(i * i));
+    }
+    for (size_t i = 0; i < PIECES; i++) {
+        char *body, *after;
+
+        t->out_piece = pieces[i];
+        t->borrow = i % 2;
+        talk_again(t);
+        cr_assert_eq(talk_say(t, GET("/metrics") GET("/healthz")), WANT_RECV);
+        talk_heard(t);
+        body = strstr(t->said, "\r\n\r\n") + 4;
+        cr_assert(strncmp(t->said,
+                          HEADER("200 OK",
+                                 "Content-Type: text/plain; version=0.0.4\r\n"
+                                 "Transfer-Encoding: chunked\r\n"),
+                          (size_t)(body - t->said)) == 0);
+        after = unchunk(body);
+        cr_assert_str_eq(after, OK, "the next answer follows at once");
+        metrics_are(body);
+    }
+    /* HTTP/1.0 has no chunks: the end of the connection ends it, keep-alive or
+     * not, and without waiting for the peer's own end. */
+    talk_again(t);
+    cr_assert_eq(talk_say(t, "GET /metrics HTTP/1.0\r\n"
+                             "Connection: keep-alive\r\n\r\n"), WANT_RECV);
+    cr_assert(t->s.fin);
+    talk_heard(t);
+    cr_assert(strncmp(t->said, HEADER("200 OK", CLOSE
+                      "Content-Type: text/plain; version=0.0.4\r\n"), 60) == 0);
+    cr_assert_null(strstr(t->said, "Transfer-Encoding"));
+    metrics_are(strstr(t->said, "\r\n\r\n") + 4);
+}
+
+/* ======== allocations ==================================================== */
+
+Test(http, a_request_without_a_body_never_allocates)
+{
+    static const char *const inputs[] = {
+        GET("/"), HEAD("/"), GET("/healthz"), GET("/nowhere"), GET("/metrics"),
+        GET("/bytes/100000"), GET("/work/1"), GET("/sleep/1"), GET("/echo"),
+        GET("/files/x"), GET("/%68ealthz"), GET("/work/x"),
+        POST("/echo", "Content-Type: a/b\r\nContent-Length: 0\r\n", ""),
+        "BREW / HTTP/1.1\r\nHost: x\r\n\r\n",
+    };
+    struct talk *t = http();
+    char big[1 << 19];
+
+    /* The transcript gets its memory first; so does the C library's idea of the
+     * time zone, once per process. */
+    memset(big, 'x', sizeof big);
+    t->said = malloc(t->cap = 1 << 20);
+    talk_say(t, GET("/"));
+    for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
+        long before = alloc_count();
+
+        t->len = 0;
+        cr_assert_eq(talk_say(t, inputs[i]), WANT_RECV);
+        cr_assert_eq(alloc_count(), before, "%s", inputs[i]);
+        cr_assert_gt(t->len, 50);
+    }
+    talk_say(t, POST("/echo", "Content-Length: 1\r\n", "x"));
+    cr_assert_gt(alloc_count(), 0, "the counter counts");
+}
+
+Test(http, no_memory_for_a_body_is_503)
+{
+    static const char unavailable[] =
+        HEADER("503 Service Unavailable", CLOSE PLAIN LENGTH(24))
+        "503 Service Unavailable\n";
+    static const char input[] =
+        POST("/echo", "Content-Length: 5000\r\nContent-Type: a/b\r\n", "");
+
+    for (long nth = 1; nth <= 3; nth++) {
+        struct talk *t = http();
+        char kib[1025];
+
+        memset(kib, 'x', 1024);
+        kib[1024] = '\0';
+        t->said = malloc(t->cap = 1 << 16);
+        if (!alloc_fail(nth))
+            return; /* under a sanitizer */
+        talk_say(t, input);
+        for (int i = 0; i < 4 && t->len == 0; i++)
+            talk_say(t, kib);
+        alloc_fail(0);
+        cr_assert_str_eq(talk_heard(t), unavailable);
+        cr_assert_null(t->s.body.mem);
+        cr_assert(t->s.fin);
+        cr_assert_eq(t->st.server_errors, 1);
+    }
+}
+
+/* ======== files ========================================================== */
+
+static char root[] = "/tmp/ioladder-http-XXXXXX";
+
+static void make(const char *name, const char *text, size_t n)
+{
+    char path[300];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0644);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, text, n), (ssize_t)n);
+    /* 1994-11-06 08:49:37: the example of RFC 9110. */
+    cr_assert_eq(futimens(fd, (struct timespec[2]){{784111777, 0},
+                                                   {784111777, 0}}), 0);
+    close(fd);
+}
+
+static char large[100001];
+
+static void make_root(void)
+{
+    char path[300];
+
+    cr_assert_not_null(mkdtemp(root));
+    make("hello.txt", "hello", 5);
+    make("empty.html", "", 0);
+    make("a b%41.css", "x", 1);
+    for (size_t i = 0; i < sizeof large - 1; i++)
+        large[i] = (char)(' ' + (i * 17 + i / 4001) % 90);
+    make("large", large, sizeof large - 1);
+    snprintf(path, sizeof path, "%s/dir", root);
+    cr_assert_eq(mkdir(path, 0755), 0);
+    make("dir/in.json", "{}", 2);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type,
+                      struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static void remove_root(void)
+{
+    nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+TestSuite(http_files, .init = make_root, .fini = remove_root);
+
+static struct talk *http_files(void)
+{
+    struct talk *t = http();
+
+    t->app.root_fd = files_root(root);
+    return t;
+}
+
+#define MODIFIED "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+#define HELLO_TXT HEADER("200 OK", PLAIN LENGTH(5) MODIFIED) "hello"
+
+Test(http_files, are_sent)
+{
+    struct talk *t = http_files();
+    char expected[sizeof large + 1000];
+
+#define FILES(input, expected) ways_of(t, input, strlen(input), expected)
+    FILES(GET("/files/hello.txt"), HELLO_TXT);
+    FILES(GET("/files/hello.txt?v=2"), HELLO_TXT);
+    FILES(GET("/files/hell%6f.txt"), HELLO_TXT);
+    FILES(GET("/files/empty.html"), HEADER("200 OK",
+          "Content-Type: text/html\r\n" LENGTH(0) MODIFIED));
+    FILES(GET("/files/dir/in.json"), HEADER("200 OK",
+          "Content-Type: application/json\r\n" LENGTH(2) MODIFIED) "{}");
+    FILES(GET("/files/a%20b%2541.css"), HEADER("200 OK",
+          "Content-Type: text/css\r\n" LENGTH(1) MODIFIED) "x");
+    FILES(GET("/files/a%20b%41.css"), NOT_FOUND);
+    FILES(HEAD("/files/hello.txt") GET("/files/hello.txt"),
+          HEADER("200 OK", PLAIN LENGTH(5) MODIFIED) HELLO_TXT);
+    FILES("GET /files/hello.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+          "\r\nxyz" GET("/"), HELLO_TXT HELLO);
+    FILES("GET /files/dir HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+          "\r\nxyz" GET("/"), NOT_FOUND HELLO);
+    FILES("GET /files/hello.txt HTTP/1.0\r\n\r\n",
+          HEADER("200 OK", CLOSE PLAIN LENGTH(5) MODIFIED) "hello");
+    snprintf(expected, sizeof expected, "%s%s%s%s", HELLO,
+             HEADER("200 OK", BINARY LENGTH(100000) MODIFIED), large,
+             HELLO_TXT HELLO);
+    FILES(GET("/") GET("/files/large") GET("/files/hello.txt") GET("/"),
+          expected);
+    session_end(&t->s);
+}
+
+Test(http_files, share_a_send_with_their_header)
+{
+    struct talk *t = http_files();
+
+    talk_say(t, GET("/files/hello.txt"));
+    cr_assert_eq(t->sends, 1);
+    cr_assert_eq(t->reads, 1);
+    talk_again(t);
+    talk_say(t, GET("/files/large"));
+    cr_assert_leq(t->reads, sizeof large / BUF_SIZE + 1);
+    talk_again(t);
+    talk_say(t, GET("/files/empty.html"));
+    cr_assert_eq(t->reads, 0);
+}
+
+Test(http_files, only_what_is_below_and_regular)
+{
+    struct talk *t = http_files();
+    char path[300], to[300];
+    static const char *const missing[] = {
+        "nothing", "", ".", "dir", "dir/", "dir/nothing", "hello.txt/", "..",
+        "../", "../hello.txt", "dir/../hello.txt", "%2e%2e/hello.txt",
+        "..%2fhello.txt", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "/etc/passwd",
+        "%2Fetc%2Fpasswd", "../../../../../../etc/passwd", "link", "up/hello.txt",
+        "inside", "pipe", "hello.txt%20",
+    };
+
+    snprintf(path, sizeof path, "%s/link", root);
+    cr_assert_eq(symlink("/etc/passwd", path), 0);
+    snprintf(path, sizeof path, "%s/inside", root);
+    cr_assert_eq(symlink("hello.txt", path), 0);
+    snprintf(path, sizeof path, "%s/up", root);
+    snprintf(to, sizeof to, "../%s", strrchr(root, '/') + 1);
+    cr_assert_eq(symlink(to, path), 0);
+    snprintf(path, sizeof path, "%s/pipe", root);
+    cr_assert_eq(mkfifo(path, 0644), 0);
+    for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
+        char input[400];
+
+        snprintf(input, sizeof input,
+                 "GET /files/%s HTTP/1.1\r\nHost: x\r\n\r\n", missing[i]);
+        talk_again(t);
+        talk_say(t, input);
+        cr_assert_str_eq(talk_heard(t), NOT_FOUND, "%s", missing[i]);
+    }
+    FILES(GET("/files/hello.txt%00.html") GET("/"), BAD_CLOSE);
+}
+
+Test(http_files, without_a_root_there_are_none)
+{
+    ways(GET("/files/hello.txt"), NOT_FOUND);
+    ways(GET("/files/"), NOT_FOUND);
+}
+
+Test(http_files, a_long_name_is_not_found)
+{
+    struct talk *t = http_files();
+    char *text = filled("GET /files/", 8000, " HTTP/1.1\r\nHost: x\r\n\r\n");
+
+    FILES(text, NOT_FOUND);
+    free(text);
+    text = filled("GET /files/", 300, " HTTP/1.1\r\nHost: x\r\n\r\n");
+    FILES(text, NOT_FOUND);
+    free(text);
+}
+
+Test(http_files, one_that_shrinks_ends_the_connection)
+{
+    struct talk *t = http_files();
+    char path[300];
+
+    snprintf(path, sizeof path, "%s/large", root);
+    talk_lend(t);
+    buf_append(&t->s.in, GET("/files/large") GET("/"),
+               strlen(GET("/files/large") GET("/")));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_FILE);
+    talk_file(t);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    cr_assert_eq(truncate(path, 20000), 0);
+    t->open = true;
+    cr_assert_eq(talk_run(t), WANT_CLOSE);
+    cr_assert_lt(t->len, 21000);
+    cr_assert_gt(t->len, 20000, "what could be read was sent");
+    cr_assert_eq(t->s.file.fd, -1);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_CLOSE);
+}
+
+Test(http_files, one_that_fails_at_once_sends_its_header_and_closes)
+{
+    struct talk *t = http_files();
+
+    talk_lend(t);
+    buf_append(&t->s.in, GET("/files/hello.txt"),
+               strlen(GET("/files/hello.txt")));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_FILE);
+    session_file(&t->s, -EIO);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_SEND);
+    talk_send(t);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_CLOSE);
+}
+
+Test(http_files, one_that_grows_is_cut_where_it_was)
+{
+    struct talk *t = http_files();
+
+    talk_lend(t);
+    buf_append(&t->s.in, GET("/files/hello.txt"),
+               strlen(GET("/files/hello.txt")));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_FILE);
+    make("hello.txt", "hello and more", 14);
+    t->open = true;
+    cr_assert_eq(talk_run(t), WANT_RECV);
+    cr_assert_str_eq(talk_heard(t), HELLO_TXT);
+}
+
+Test(http_files, a_time_to_come_is_not_claimed)
+{
+    struct talk *t = http_files();
+    char path[300], *field;
+    struct tm tm = {0};
+
+    snprintf(path, sizeof path, "%s/hello.txt", root);
+    cr_assert_eq(utimensat(AT_FDCWD, path,
+                           (struct timespec[2]){{4000000000, 0},
+                                                {4000000000, 0}}, 0), 0);
+    talk_say(t, GET("/files/hello.txt"));
+    field = strstr(t->said, "Last-Modified: ");
+    cr_assert_not_null(field);
+    strptime(field + 15, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    cr_assert_leq(timegm(&tm), time(NULL) + 1);
+    cr_assert_eq(utimensat(AT_FDCWD, path,
+                           (struct timespec[2]){{-1000, 0}, {-1000, 0}}, 0), 0);
+    talk_say(t, GET("/files/hello.txt"));
+    cr_assert_not_null(
+        strstr(t->said, "Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"));
+}
+
+Test(http_files, no_descriptor_is_503_and_the_connection_lives)
+{
+    struct talk *t = http_files();
+    struct rlimit old, none = {0, 0};
+
+    getrlimit(RLIMIT_NOFILE, &old);
+    none.rlim_max = old.rlim_max;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    talk_say(t, GET("/files/hello.txt") GET("/"));
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    cr_assert_str_eq(talk_heard(t),
+                     HEADER("503 Service Unavailable", PLAIN LENGTH(24))
+                     "503 Service Unavailable\n" HELLO);
+}
+
+Test(http_files, descriptors_are_closed)
+{
+    struct talk *t = http_files();
+    int next = dup(0), again;
+
+    close(next);
+    ways_of(t, GET("/files/hello.txt") GET("/files/dir"),
+            strlen(GET("/files/hello.txt") GET("/files/dir")),
+            HELLO_TXT NOT_FOUND);
+    talk_say(t, HEAD("/files/large"));
+    talk_again(t);
+    talk_lend(t);
+    buf_append(&t->s.in, GET("/files/large"), strlen(GET("/files/large")));
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_FILE);
+    cr_assert(session_in_flight(&t->s));
+    session_end(&t->s); /* in the middle of a file */
+    again = dup(0);
+    cr_assert_eq(again, next);
+    close(again);
+}
