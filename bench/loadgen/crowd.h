@@ -1,0 +1,36 @@
+/* crowd.h - connections that stay open and, mostly, silent.
+ *
+ * A process has a descriptor limit, so the crowd is spread over processes; a
+ * source address has 28,000 ports, so --sources spreads it over addresses.
+ * Each process counts in memory that it shares with the generator.
+ */
+#ifndef CROWD_H
+#define CROWD_H
+
+#include "config.h"
+#include "hist.h"
+
+struct crowd_counts {
+    int open;   /* now */
+    int failed; /* could not be opened */
+    int lost;   /* ended by the server */
+    uint64_t heartbeats, heartbeat_errors;
+    struct hist latency; /* of heartbeats, in the window */
+};
+
+struct crowd;
+
+/* Starts the processes and waits until all connections are open or have failed
+ * within the connect timeout.  NULL when the crowd is empty. */
+struct crowd *crowd_start(const struct config *cf);
+
+/* Heartbeat latencies count from now on. */
+void crowd_begin(struct crowd *c);
+
+/* Adds the processes' counts up. */
+void crowd_read(const struct crowd *c, struct crowd_counts *sum);
+
+/* Ends the processes. */
+void crowd_stop(struct crowd *c);
+
+#endif

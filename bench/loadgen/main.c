@@ -1,0 +1,280 @@
+/* main.c - ioladder's load generator.
+ *
+ *   config   the command line             load     a thread: loop, window
+ *   draw     arrivals and service times   conn     a connection: send, receive
+ *   request  what is sent and expected    reply    checks every byte
+ *   hist     latencies                    sample   the server's CPU and memory
+ *   crowd    idle connections             report   JSON, and who was the limit
+ *
+ * Linux, epoll and threads; no io_uring, so that it runs where io_uring is
+ * forbidden and never shares a fault with what it measures.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "conn.h"
+#include "report.h"
+
+enum { EXIT_CLEAN = 0, EXIT_ERRORS = 1, EXIT_UNMEASURED = 2 };
+
+static void raise_limits(const struct config *cf)
+{
+    struct rlimit lim;
+
+    if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+        lim.rlim_cur = lim.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &lim);
+    }
+    if ((rlim_t)cf->connections + 64 > lim.rlim_cur)
+        die_status(EXIT_UNMEASURED,
+                   "loadgen: %d connections, and only %llu descriptors",
+                   cf->connections, (unsigned long long)lim.rlim_cur);
+    prctl(PR_SET_TIMERSLACK, 1); /* ns: wake when asked to */
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void sleep_until(int64_t ns)
+{
+    struct timespec ts = {ns / 1000000000, ns % 1000000000};
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+        ;
+}
+
+/* With --close nothing is connected before the clock starts, so one connection
+ * is tried first: no server, no measurement. */
+static void probe(const struct config *cf)
+{
+    int fd = socket(cf->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 ||
+        connect(fd, (const struct sockaddr *)&cf->addr, cf->addr_len) < 0)
+        die_status(EXIT_UNMEASURED, "loadgen: cannot connect to %s:%d: %s",
+                   cf->host, cf->port, strerror(errno));
+    close(fd);
+}
+
+static void check_connected(const struct config *cf, const struct load *loads)
+{
+    for (int i = 0; i < cf->threads; i++)
+        if (!cf->close && loads[i].up < loads[i].n_conns)
+            die_status(EXIT_UNMEASURED,
+                       "loadgen: cannot connect to %s:%d: %s (%d of %d open)",
+                       cf->host, cf->port, strerror(loads[i].connect_errno),
+                       loads[i].up, loads[i].n_conns);
+}
+
+/* Starts the clock, and takes what is sampled beside the threads. */
+static void watch(struct run *run, struct result *r, struct crowd *crowd)
+{
+    const struct config *cf = run->cf;
+    struct host_clock h0, h1;
+    int64_t now = clock_ns();
+
+    run->begin_ns = now + cf->warmup_ns;
+    run->end_ns = run->begin_ns + cf->duration_ns;
+    run->drain_end_ns = run->end_ns + cf->timeout_ns + 200000000;
+    pthread_barrier_wait(&run->started);
+
+    sleep_until(run->begin_ns);
+    server_status_read(cf, &r->base);
+    host_clock_read(&h0);
+    if (crowd)
+        crowd_begin(crowd);
+    sleep_until(run->end_ns);
+    r->have_server = cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;
+    host_clock_read(&h1);
+    if (crowd)
+        crowd_read(crowd, &r->idle);
+    if (h1.total > h0.total)
+        r->steal_pct = 100.0 * (double)(h1.steal - h0.steal) /
+                       (double)(h1.total - h0.total);
+    r->server_cpus = server_cpus(cf);
+}
+
+static void add_tally(struct tally *to, const struct tally *from)
+{
+    to->requests += from->requests;
+    to->bytes_in += from->bytes_in;
+    to->bytes_out += from->bytes_out;
+    to->header_bytes += from->header_bytes;
+    to->headers += from->headers;
+    to->connects += from->connects;
+    to->abandoned += from->abandoned;
+    to->retried += from->retried;
+    for (int i = 0; i < ERROR_KINDS; i++)
+        to->errors[i] += from->errors[i];
+}
+
+static void add_usage(struct result *r, const struct usage *u)
+{
+    double wall = (double)(u[1].at_ns - u[0].at_ns);
+    double user = (double)(u[1].user_ns - u[0].user_ns);
+    double sys = (double)(u[1].sys_ns - u[0].sys_ns);
+    double spin = (double)(u[1].idle_ns - u[0].idle_ns), busy;
+
+    if (spin > user + sys) /* it was not on a cpu all that time */
+        spin = user + sys;
+    busy = (user + sys - spin) / wall;
+    r->user_s += user / 1e9;
+    r->sys_s += sys / 1e9;
+    r->spin_s += spin / 1e9;
+    if (busy > r->busy_max)
+        r->busy_max = busy;
+}
+
+static void add_load(struct result *r, const struct load *l)
+{
+    double wall = (double)(l->usage[1].at_ns - l->usage[0].at_ns) / 1e9;
+
+    add_tally(&r->sum, &l->measured);
+    add_usage(r, l->usage);
+    for (int i = 0; i < ERROR_KINDS; i++) {
+        r->warm_errors += l->warm.errors[i];
+        r->errors += l->measured.errors[i];
+    }
+    r->qps += (double)l->measured.requests / wall;
+    r->unfinished += l->unfinished;
+    r->arrivals += l->arrivals;
+    if (l->index == 0)
+        r->duration_s = wall;
+    hist_merge(&r->marks->latency, &l->marks->latency);
+    hist_merge(&r->marks->uncorrected, &l->marks->uncorrected);
+    hist_merge(&r->marks->lateness, &l->marks->lateness);
+    for (int i = 0; i < CLASSES; i++)
+        hist_merge(&r->marks->class[i], &l->marks->class[i]);
+    for (unsigned i = 0; i < HIST_CELLS; i++)
+        r->marks->blame[i] += l->marks->blame[i];
+}
+
+static void collect(struct result *r, const struct run *run,
+                    const struct load *loads)
+{
+    r->marks = calloc(1, sizeof(*r->marks));
+    if (!r->marks)
+        die("loadgen: out of memory");
+    hist_reset(&r->marks->latency);
+    hist_reset(&r->marks->uncorrected);
+    hist_reset(&r->marks->lateness);
+    for (int i = 0; i < CLASSES; i++)
+        hist_reset(&r->marks->class[i]);
+    for (int i = 0; i < run->cf->threads; i++)
+        add_load(r, &loads[i]);
+    r->achieved_rate = r->qps;
+    r->server_s =
+        (double)(run->server[1].cpu_ns - run->server[0].cpu_ns) / 1e9;
+    if (run->server[0].at_ns == 0 || run->server[1].at_ns == 0)
+        r->have_server = false;
+    report_judge(r);
+}
+
+static FILE *open_output(const char *name)
+{
+    FILE *f = strcmp(name, "-") == 0 ? stdout : fopen(name, "w");
+
+    if (!f)
+        die_status(EXIT_UNMEASURED, "loadgen: %s: %s", name, strerror(errno));
+    return f;
+}
+
+static void close_output(FILE *f, const char *name)
+{
+    if (fflush(f) != 0 || ferror(f) || (f != stdout && fclose(f) != 0))
+        die_status(EXIT_UNMEASURED, "loadgen: %s: cannot be written", name);
+}
+
+static void write_results(const struct result *r)
+{
+    const struct config *cf = r->cf;
+    bool to_stdout = cf->json && strcmp(cf->json, "-") == 0;
+    FILE *f;
+
+    if (cf->json) {
+        f = open_output(cf->json);
+        report_json(r, f);
+        close_output(f, cf->json);
+    }
+    if (cf->hgrm) {
+        f = open_output(cf->hgrm);
+        hist_write_hgrm(&r->marks->latency, f);
+        close_output(f, cf->hgrm);
+    }
+    if (!cf->quiet)
+        report_text(r, to_stdout ? stderr : stdout);
+}
+
+static int verdict(const struct result *r)
+{
+    if (r->cf->connections > 0 && r->sum.requests == 0 && r->errors == 0) {
+        fprintf(stderr, "loadgen: no reply in the measured window\n");
+        return EXIT_UNMEASURED;
+    }
+    if (r->errors + r->warm_errors > 0 || r->idle.lost > 0 ||
+        r->idle.failed > 0 || r->idle.heartbeat_errors > 0)
+        return EXIT_ERRORS;
+    return EXIT_CLEAN;
+}
+
+static struct load *start_threads(struct run *run)
+{
+    const struct config *cf = run->cf;
+    unsigned all = (unsigned)cf->threads + 1;
+    struct load *loads = calloc((size_t)cf->threads, sizeof(*loads));
+
+    if (!loads)
+        die("loadgen: out of memory");
+    pthread_barrier_init(&run->connected, NULL, all);
+    pthread_barrier_init(&run->started, NULL, all);
+    for (int i = 0; i < cf->threads; i++) {
+        int err;
+
+        load_init(&loads[i], run, i);
+        err = pthread_create(&loads[i].thread, NULL, load_main, &loads[i]);
+        if (err != 0)
+            die_status(EXIT_UNMEASURED, "loadgen: pthread_create: %s",
+                       strerror(err));
+    }
+    return loads;
+}
+
+int main(int argc, char **argv)
+{
+    static struct config cf;
+    static struct plan plan;
+    static struct run run = {.cf = &cf, .plan = &plan};
+    static struct result r = {.cf = &cf};
+    struct crowd *crowd;
+    struct load *loads;
+    int status;
+
+    config_parse(&cf, argc, argv);
+    raise_limits(&cf);
+    plan_init(&plan, &cf);
+    if (cf.pid_count > 0 && server_status_read(&cf, &r.before) < 0)
+        die_status(EXIT_UNMEASURED, "loadgen: --server-pid: no such process");
+    if (cf.close || cf.connections == 0)
+        probe(&cf);
+    crowd = crowd_start(&cf);
+    loads = start_threads(&run);
+    pthread_barrier_wait(&run.connected);
+    check_connected(&cf, loads);
+    watch(&run, &r, crowd);
+    for (int i = 0; i < cf.threads; i++)
+        pthread_join(loads[i].thread, NULL);
+    collect(&r, &run, loads);
+    crowd_stop(crowd);
+    write_results(&r);
+    status = verdict(&r);
+    for (int i = 0; i < cf.threads; i++)
+        load_free(&loads[i]);
+    free(loads);
+    free(r.marks);
+    plan_free(&plan);
+    return status;
+}
