@@ -70,8 +70,8 @@ Test(any_attack, reset_in_every_state)
     char byte;
 
     server_start(&s, NULL);
-    cr_assert(server_answers(&s));
     start = trace_of(&s);
+    cr_assert(server_answers(&s));
     for (size_t i = 0; i < 2 * sizeof(resets) / sizeof(resets[0]); i++) {
         size_t k = i / 2;
         struct client c;
@@ -97,8 +97,8 @@ Test(any_attack, reset_while_blocked_on_send)
     struct trace start;
 
     server_start(&s, NULL);
-    cr_assert(server_answers(&s));
     start = trace_of(&s);
+    cr_assert(server_answers(&s));
     for (int i = 0; i < 20; i++) {
         struct client c;
 
@@ -154,8 +154,8 @@ Test(any_attack, five_hundred_at_once)
     struct trace start;
 
     server_start(&s, NULL);
-    cr_assert(server_answers(&s));
     start = trace_of(&s);
+    cr_assert(server_answers(&s));
     for (int i = 0; i < N; i++)
         client_open(&c[i], &s);
     for (int i = 0; i < N; i++)
@@ -179,8 +179,8 @@ Test(any_attack, connect_and_close_storm)
     int refused = 0;
 
     server_start(&s, NULL);
-    cr_assert(server_answers(&s));
     start = trace_of(&s);
+    cr_assert(server_answers(&s));
     for (int i = 0; i < 3000; i++) {
         struct client c;
         uint64_t kind = rng_next(&r);
@@ -367,8 +367,8 @@ Test(any_attack, reader_that_takes_nothing_is_closed)
     int base;
 
     server_start(&s, "--idle-timeout", "0.5", NULL);
-    cr_assert(server_answers(&s));
     base = server_fds(&s);
+    cr_assert(server_answers(&s));
     client_open_small(&stalled, &s);
     client_stall(&stalled);
     client_open(&c, &s);
