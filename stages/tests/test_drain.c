@@ -1,0 +1,282 @@
+/* test_drain.c - SIGTERM: what is in flight is finished, the rest goes. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+
+TestSuite(any_drain, .timeout = 300);
+TestSuite(http_drain, .timeout = 300);
+
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: test\r\n\r\n"
+
+static void must_exit(struct server *s, double seconds)
+{
+    int status = server_wait(s, scaled(seconds));
+
+    cr_assert(status == 0, "status %d (-1: still running): %s", status,
+              server_stderr(s));
+}
+
+/* Idle, or in the middle of a header: closed at once, long before any
+ * timeout. */
+Test(any_drain, idle_connections_go_at_once)
+{
+    enum { N = 20 };
+    struct client c[N];
+    struct server s;
+
+    server_start(&s, "--drain-timeout", "60", NULL);
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        if (i % 2)
+            cr_assert(client_ping(&c[i]));
+        if (i % 4 == 3 && app_is_http())
+            client_text(&c[i], "GET / HTTP/1.1\r\nHo");
+    }
+    cr_assert(server_answers(&s));
+    server_signal(&s, SIGTERM);
+    must_exit(&s, 10);
+    for (int i = 0; i < N; i++) {
+        cr_assert(client_gone(&c[i]), "connection %d", i);
+        client_close(&c[i]);
+    }
+}
+
+/* Nobody new is served, also while somebody old still is. */
+Test(any_drain, nobody_new_is_served)
+{
+    struct client stuck, c;
+    struct server s;
+
+    server_start(&s, "--drain-timeout", "3", NULL);
+    client_open_small(&stuck, &s);
+    client_stall(&stuck);
+    cr_assert(server_answers(&s));
+    server_signal(&s, SIGTERM);
+    pause_s(0.3);
+    cr_assert(server_alive(&s), "did not wait for the one in flight");
+    for (int i = 0; i < 5; i++) {
+        if (!client_try(&c, s.port))
+            continue;
+        client_timeout(&c, 0.1);
+        cr_assert(!client_ping(&c), "served while draining");
+        client_close(&c);
+    }
+    client_close(&stuck);
+    must_exit(&s, 10);
+}
+
+/* A peer that takes nothing does not hold the server longer than agreed. */
+Test(any_drain, stuck_peer_ends_with_the_drain_timeout)
+{
+    struct client c;
+    struct server s;
+    double since;
+
+    server_start(&s, "--drain-timeout", "1", NULL);
+    client_open_small(&c, &s);
+    client_stall(&c);
+    cr_assert(server_answers(&s));
+    since = now();
+    server_signal(&s, SIGTERM);
+    must_exit(&s, 6);
+    cr_assert(now() - since > 0.9, "gave up after %.3f s", now() - since);
+    client_close(&c);
+}
+
+Test(any_drain, second_signal_ends_it_at_once)
+{
+    struct client c;
+    struct server s;
+    int status;
+
+    server_start(&s, "--drain-timeout", "60", NULL);
+    client_open_small(&c, &s);
+    client_stall(&c);
+    cr_assert(server_answers(&s));
+    server_signal(&s, SIGTERM);
+    pause_s(0.3);
+    cr_assert(server_alive(&s), "did not drain: %s", server_stderr(&s));
+    server_signal(&s, SIGINT);
+    status = server_wait(&s, scaled(5));
+    cr_assert(status >= 0, "still running");
+    client_close(&c);
+}
+
+/* ==== requests in flight ================================================== */
+
+/* 200, the body, Connection: close, FIN; then the server is gone. */
+static void must_finish(struct server *s, struct client *c, const char *body)
+{
+    struct reply a;
+
+    cr_assert(client_reply(c, &a), "no answer: %s", strerror(c->err));
+    cr_assert(a.status == 200, "%s", a.head);
+    cr_assert(a.close, "no Connection: close in %s", a.head);
+    cr_assert(!body || (a.len == strlen(body) &&
+                        memcmp(a.body, body, a.len) == 0),
+              "%s", a.body);
+    cr_assert(client_ends_silently(c), "not closed");
+    reply_free(&a);
+    client_close(c);
+    must_exit(s, 10);
+}
+
+Test(http_drain, upload_is_finished)
+{
+    static const char *const heads[] = {
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "5\r\n12345\r\n",
+    };
+    static const char *const rests[] = {"1234567890", "67890",
+                                        "5\r\n67890\r\n0\r\n\r\n"};
+
+    for (int i = 0; i < 3; i++) {
+        struct client c, idle;
+        struct server s;
+
+        server_start(&s, "--drain-timeout", "30", NULL);
+        client_open(&idle, &s);
+        client_open(&c, &s);
+        client_text(&c, heads[i]);
+        cr_assert(server_answers(&s)); /* so that the header has been seen */
+        pause_s(0.05);
+        server_signal(&s, SIGTERM);
+        cr_assert(client_ends_silently(&idle), "the idle one stays");
+        pause_s(0.2);
+        cr_assert(server_alive(&s), "upload %d dropped", i);
+        client_text(&c, rests[i]);
+        must_finish(&s, &c, "1234567890");
+        client_close(&idle);
+    }
+}
+
+Test(http_drain, download_is_finished)
+{
+    enum { ALL = 64 << 20, FIRST = 1 << 20 };
+    struct client c;
+    struct server s;
+    struct reply a;
+
+    server_start(&s, "--drain-timeout", "60", NULL);
+    client_open(&c, &s);
+    client_text(&c, GET("/bytes/67108864"));
+    cr_assert(client_head(&c, &a) && a.length == ALL);
+    cr_assert(client_pattern(&c, 0, FIRST) == FIRST);
+    server_signal(&s, SIGTERM);
+    pause_s(0.2);
+    cr_assert(client_pattern(&c, FIRST, ALL - FIRST) == ALL - FIRST,
+              "cut off: %s", strerror(c.err));
+    cr_assert(client_ends_silently(&c));
+    client_close(&c);
+    must_exit(&s, 10);
+}
+
+Test(http_drain, handler_is_finished)
+{
+    struct client c;
+    struct server s;
+
+    server_start(&s, "--drain-timeout", "30", NULL);
+    client_open(&c, &s);
+    client_text(&c, GET("/sleep/600000"));
+    pause_s(0.2);
+    server_signal(&s, SIGTERM);
+    must_finish(&s, &c, NULL);
+}
+
+/* All of them had arrived: all are answered, and only the last one says that
+ * the connection ends. */
+Test(http_drain, pipeline_is_finished)
+{
+    struct client c;
+    struct server s;
+    struct reply a;
+
+    server_start(&s, "--drain-timeout", "30", NULL);
+    client_open(&c, &s);
+    client_text(&c, GET("/sleep/400000") GET("/sleep/1000") GET("/bytes/3"));
+    pause_s(0.2);
+    server_signal(&s, SIGTERM);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(client_reply(&c, &a) && a.status == 200, "answer %d", i);
+        cr_assert(!a.close, "answer %d: %s", i, a.head);
+        reply_free(&a);
+    }
+    must_finish(&s, &c, "abc");
+}
+
+Test(http_drain, many_in_flight)
+{
+    enum { N = 40 };
+    struct client c[N];
+    struct server s;
+    struct reply a;
+
+    server_start(&s, "--drain-timeout", "30", NULL);
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        client_text(&c[i], "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                           "Content-Length: 4\r\n\r\nab");
+    }
+    cr_assert(server_answers(&s));
+    pause_s(0.1);
+    server_signal(&s, SIGTERM);
+    pause_s(0.1);
+    for (int i = N - 1; i >= 0; i--) {
+        cr_assert(client_text(&c[i], "cd"));
+        cr_assert(client_reply(&c[i], &a) && a.len == 4 && a.close,
+                  "upload %d", i);
+        reply_free(&a);
+        cr_assert(client_ends_silently(&c[i]));
+        client_close(&c[i]);
+    }
+    must_exit(&s, 10);
+}
+
+/* An upload that never ends is cut off by the drain timeout, too. */
+Test(http_drain, stuck_upload_ends_with_the_drain_timeout)
+{
+    struct client c;
+    struct server s;
+    double since;
+
+    server_start(&s, "--drain-timeout", "1", NULL);
+    client_open(&c, &s);
+    client_text(&c, "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                    "Content-Length: 4\r\n\r\nab");
+    cr_assert(server_answers(&s));
+    pause_s(0.05);
+    since = now();
+    server_signal(&s, SIGTERM);
+    must_exit(&s, 6);
+    cr_assert(now() - since > 0.9, "gave up after %.3f s", now() - since);
+    cr_assert(client_gone(&c));
+    client_close(&c);
+}
+
+/* Also while a handler holds the loop. */
+Test(http_drain, second_signal_in_a_handler)
+{
+    struct client c;
+    struct server s;
+    int status;
+
+    server_start(&s, "--drain-timeout", "60", NULL);
+    client_open(&c, &s);
+    for (int i = 0; i < 20; i++)
+        client_text(&c, GET("/sleep/1000000"));
+    pause_s(0.2);
+    server_signal(&s, SIGTERM);
+    pause_s(0.2);
+    server_signal(&s, SIGTERM);
+    status = server_wait(&s, scaled(4));
+    cr_assert(status >= 0, "still running");
+    client_close(&c);
+}
