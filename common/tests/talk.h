@@ -14,6 +14,7 @@
 #include "session.h"
 
 struct talk {
+    struct talk *next;
     struct cancel stop;
     struct stats st;
     struct app app;
@@ -30,7 +31,8 @@ struct talk {
     unsigned recvs, sends, works, reads;
 };
 
-/* Never freed: every test is a process of its own. */
+static struct talk *talks; /* of this test: a test is a process */
+
 static inline struct talk *talk_new(const struct proto *proto)
 {
     struct talk *t = calloc(1, sizeof *t);
@@ -42,7 +44,30 @@ static inline struct talk *talk_new(const struct proto *proto)
                           .root_fd = -1,
                           .max_body = 1 << 20};
     session_init(&t->s, &t->app);
+    t->next = talks;
+    talks = t;
     return t;
+}
+
+static inline void talk_free(struct talk *t)
+{
+    struct talk **at = &talks;
+
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    session_end(&t->s);
+    if (t->app.root_fd >= 0)
+        close(t->app.root_fd);
+    free(t->said);
+    free(t);
+}
+
+/* At the end of every test: what is not free after this, a session lost. */
+static inline void talk_end(void)
+{
+    while (talks)
+        talk_free(talks);
 }
 
 /* A new connection to the same server. */
@@ -191,9 +216,11 @@ static inline enum want talk_all(struct talk *t, const char *text)
  * form and closeness to now: it must not depend on when the test runs. */
 const char *talk_heard(struct talk *t);
 
-/* Allocations of this process so far; -1 when they cannot be counted.  After
- * alloc_fail(n) the n-th next one fails (1: the very next); 0: none. */
+/* Allocations of this thread so far, and how many of them are not free yet.
+ * After alloc_fail(n) the n-th next one fails (1: the very next; 0: none); false
+ * where that cannot be arranged. */
 long alloc_count(void);
+long alloc_live(void);
 bool alloc_fail(long n);
 
 #endif

@@ -1,6 +1,8 @@
 /* test_echo.c - the echo protocol. */
 #include "talk.h"
 
+TestSuite(echo, .fini = talk_end);
+
 static void echoed(size_t in_piece, size_t out_piece, bool borrow, size_t len)
 {
     struct talk *t = talk_new(&proto_echo);
@@ -14,7 +16,7 @@ static void echoed(size_t in_piece, size_t out_piece, bool borrow, size_t len)
     cr_assert_eq(talk_bytes(t, bytes, len, false), WANT_CLOSE);
     cr_assert_eq(t->len, len);
     cr_assert(len == 0 || memcmp(t->said, bytes, len) == 0);
-    session_end(&t->s);
+    talk_end();
     free(bytes);
 }
 

@@ -48,23 +48,26 @@ const char *talk_heard(struct talk *t)
 #endif
 
 /* Volatile: a compiler knows malloc() as a function that changes nothing else. */
-static _Thread_local volatile long allocations, fail_in;
+static _Thread_local volatile long allocations, live, fail_in;
 
 #ifdef SANITIZED
 
-/* The sanitizers own malloc; they tell of calls, but none can be made to
- * fail. */
-#include <sanitizer/allocator_interface.h>
+/* The sanitizers own malloc; they tell of calls, but none can be made to fail.
+ * Declared here because not every compiler brings its header. */
+int __sanitizer_install_malloc_and_free_hooks(
+    void (*on_malloc)(const volatile void *, size_t),
+    void (*on_free)(const volatile void *));
 
 static void on_malloc(const volatile void *p, size_t n)
 {
     (void)p, (void)n;
     allocations++;
+    live++;
 }
 
 static void on_free(const volatile void *p)
 {
-    (void)p;
+    live -= p != NULL;
 }
 
 __attribute__((constructor)) static void hook(void)
@@ -84,6 +87,7 @@ bool alloc_fail(long n)
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
+void __libc_free(void *p);
 
 static bool granted(void)
 {
@@ -91,19 +95,33 @@ static bool granted(void)
     return fail_in == 0 || --fail_in > 0;
 }
 
+static void *counted(void *p)
+{
+    live += p != NULL;
+    return p;
+}
+
 void *malloc(size_t n)
 {
-    return granted() ? __libc_malloc(n) : NULL;
+    return granted() ? counted(__libc_malloc(n)) : NULL;
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return granted() ? __libc_calloc(n, size) : NULL;
+    return granted() ? counted(__libc_calloc(n, size)) : NULL;
 }
 
 void *realloc(void *p, size_t n)
 {
-    return granted() ? __libc_realloc(p, n) : NULL;
+    void *q = granted() ? __libc_realloc(p, n) : NULL;
+
+    return p ? q : counted(q);
+}
+
+void free(void *p)
+{
+    live -= p != NULL;
+    __libc_free(p);
 }
 
 bool alloc_fail(long n)
@@ -119,13 +137,24 @@ long alloc_count(void)
     return allocations;
 }
 
+long alloc_live(void)
+{
+    return live;
+}
+
+TestSuite(session, .fini = talk_end);
+
 Test(session, allocations_are_counted)
 {
-    long before = alloc_count();
+    long before = alloc_count(), live_before = alloc_live();
     void *volatile p = malloc(10);
 
     cr_assert_eq(alloc_count(), before + 1);
+    cr_assert_eq(alloc_live(), live_before + 1);
+    p = realloc(p, 100000);
+    cr_assert_eq(alloc_live(), live_before + 1);
     free(p);
+    cr_assert_eq(alloc_live(), live_before);
     if (!alloc_fail(2))
         return;
     p = malloc(10);
@@ -252,13 +281,16 @@ Test(session, end_frees_all_and_empties_the_windows)
 {
     struct talk *t = talk_new(&spy);
     int fd = dup(0);
+    long live_before;
 
     talk_lend(t);
     buf_append(&t->s.in, "abc", 3);
     buf_append(&t->s.out, "abc", 3);
     t->s.file.fd = fd;
-    t->s.body.mem = malloc(100); /* the leak checkers watch this one */
+    live_before = alloc_live();
+    t->s.body.mem = malloc(100);
     session_end(&t->s);
+    cr_assert_eq(alloc_live(), live_before);
     cr_assert_eq(dup2(fd, fd), -1, "the file is closed");
     cr_assert_eq(errno, EBADF);
     cr_assert_null(t->s.body.mem);
