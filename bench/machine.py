@@ -1,0 +1,282 @@
+"""What a figure depends on: the machine, the build, the kernel's settings.
+
+Everything here is best effort: a fact that cannot be had is None, never a
+reason to stop.  Nothing that names the user, the host or a directory is kept,
+so that a result set can be committed.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import time
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return None
+
+
+def output(argv, timeout=10, cwd=None):
+    """stdout and stderr of a command, or None."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd,
+                              timeout=timeout, errors="replace", check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    return (done.stdout + done.stderr).strip()
+
+
+def first_line(text):
+    return text.splitlines()[0] if text else None
+
+
+# --- processors -----------------------------------------------------------
+
+def cpu_list(text):
+    """'0-2,5' -> [0, 1, 2, 5]"""
+    cpus = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        cpus += range(int(low), int(high or low) + 1)
+    return cpus
+
+
+def topology():
+    """One entry for every cpu this process may use."""
+    found = []
+    for cpu in sorted(os.sched_getaffinity(0)):
+        base = f"/sys/devices/system/cpu/cpu{cpu}"
+        found.append({
+            "cpu": cpu,
+            "core": read(f"{base}/topology/core_id"),
+            "package": read(f"{base}/topology/physical_package_id"),
+            "siblings": read(f"{base}/topology/thread_siblings_list"),
+            "l3": read(f"{base}/cache/index3/shared_cpu_list"),
+            "max_khz": read(f"{base}/cpufreq/cpuinfo_max_freq"),
+            "governor": read(f"{base}/cpufreq/scaling_governor"),
+        })
+    return found
+
+
+def choose_cpus(topo, workers=1):
+    """(server cpus, client cpus): apart, on cores of their own.
+
+    The first cpu of each core is handed out, the server's first; the client
+    gets up to twice as many.  Its threads never share a core with the server
+    unless there is only one.
+    """
+    seen, cores = set(), []
+    for entry in topo:
+        key = entry["siblings"] or str(entry["cpu"])
+        if key not in seen:
+            seen.add(key)
+            cores.append(entry["cpu"])
+    if len(cores) == 1:
+        cores = [entry["cpu"] for entry in topo]
+    if len(cores) == 1:
+        return cores, cores
+    workers = max(1, min(workers, len(cores) - 1))
+    return cores[:workers], cores[workers:3 * workers]
+
+
+def cpu_model():
+    text = read("/proc/cpuinfo") or ""
+    for key in ("model name", "Hardware", "cpu model"):
+        match = re.search(rf"^{key}\s*:\s*(.+)$", text, re.M)
+        if match:
+            return match.group(1)
+    return platform.machine()
+
+
+def hypervisor():
+    text = output(["lscpu"]) or ""
+    match = re.search(r"^Hypervisor vendor:\s*(.+)$", text, re.M)
+    return match.group(1) if match else None
+
+
+def core_to_core(build, cpus):
+    """Round trips of a cache line between the cpus used, in nanoseconds."""
+    probe = os.path.join(build, "micro", "c2c")
+    if not os.access(probe, os.X_OK):
+        return {"missing": "micro/c2c is not built"}
+    text = output([probe, "--json", *map(str, cpus[:8])], timeout=30)
+    try:
+        return json.loads(text)
+    except (TypeError, json.JSONDecodeError):
+        return {"missing": "micro/c2c failed"}
+
+
+# --- build and settings ---------------------------------------------------
+
+def compiled_with(binary):
+    """The compiler and its flags as the debug information has them."""
+    try:
+        tool = subprocess.Popen(
+            ["readelf", "--debug-dump=info", binary], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            errors="replace")
+    except OSError:
+        return None
+    with tool:
+        found = None
+        for line in tool.stdout:
+            match = re.search(r"DW_AT_producer\s*:\s*(?:\(.*?\):\s*)?(.+)",
+                              line)
+            if match and "GNU AS" not in match.group(1):
+                found = match.group(1).strip()
+                break
+        tool.kill()
+    return found
+
+
+def sha256(path):
+    try:
+        with open(path, "rb") as f:
+            return hashlib.sha256(f.read()).hexdigest()
+    except OSError:
+        return None
+
+
+def liburing():
+    text = output(["pkg-config", "--modversion", "liburing"])
+    return first_line(text)
+
+
+def git(root):
+    head = output(["git", "rev-parse", "HEAD"], cwd=root)
+    dirty = output(["git", "status", "--porcelain", "--untracked-files=no"],
+                   cwd=root)
+    return {"revision": head, "dirty": None if dirty is None else bool(dirty)}
+
+
+def limits():
+    nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
+    memlock = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    net = "/proc/sys/net/"
+    return {
+        "nofile": list(nofile),
+        "memlock_bytes": list(memlock),
+        "somaxconn": read(net + "core/somaxconn"),
+        "port_range": read(net + "ipv4/ip_local_port_range"),
+        "congestion_control": read(net + "ipv4/tcp_congestion_control"),
+        "default_qdisc": read(net + "core/default_qdisc"),
+        "tcp_rmem": read(net + "ipv4/tcp_rmem"),
+        "tcp_wmem": read(net + "ipv4/tcp_wmem"),
+        "io_uring_disabled": read("/proc/sys/kernel/io_uring_disabled"),
+    }
+
+
+def mitigations():
+    base = "/sys/devices/system/cpu/vulnerabilities"
+    try:
+        names = sorted(os.listdir(base))
+    except OSError:
+        return None
+    found = {name: read(os.path.join(base, name)) for name in names}
+    return {name: text for name, text in found.items()
+            if text and text != "Not affected"}
+
+
+def peer_versions():
+    nginx = shutil.which("nginx") or "/usr/sbin/nginx"
+    return {"nginx": first_line(output([nginx, "-v"])),
+            "go": first_line(output(["go", "version"]))}
+
+
+def describe(root, build, server_cpus, client_cpus):
+    used = sorted(set(server_cpus) | set(client_cpus))
+    memory = re.search(r"MemTotal:\s*(\d+)", read("/proc/meminfo") or "")
+    return {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cpu": cpu_model(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "architecture": platform.machine(),
+        "hypervisor": hypervisor(),
+        "memory_kib": int(memory.group(1)) if memory else None,
+        "topology": topology(),
+        "server_cpus": server_cpus,
+        "client_cpus": client_cpus,
+        "core_to_core": core_to_core(build, used),
+        "kernel": platform.release(),
+        "kernel_build": platform.version(),
+        "os": os_name(),
+        "clocksource": read("/sys/devices/system/clocksource/clocksource0/"
+                            "current_clocksource"),
+        "thp": read("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "liburing": liburing(),
+        "peers": peer_versions(),
+        "python": platform.python_version(),
+        "git": git(root),
+        "limits": limits(),
+        "mitigations": mitigations(),
+    }
+
+
+def os_name():
+    text = read("/etc/os-release") or ""
+    match = re.search(r'^PRETTY_NAME="?([^"\n]+)', text, re.M)
+    return match.group(1) if match else None
+
+
+# --- sampling while a slice runs ------------------------------------------
+
+def stat_cpus(cpus):
+    """(busy, steal, total) jiffies of these cpus since boot."""
+    busy = steal = total = 0
+    wanted = {f"cpu{cpu}" for cpu in cpus}
+    with open("/proc/stat", encoding="ascii") as f:
+        for line in f:
+            fields = line.split()
+            if not fields[0].startswith("cpu"):
+                break
+            if fields[0] not in wanted:
+                continue
+            ticks = [int(x) for x in fields[1:9]]
+            # user nice system idle iowait irq softirq steal
+            busy += sum(ticks[:3]) + ticks[5] + ticks[6]
+            steal += ticks[7]
+            total += sum(ticks)
+    return busy, steal, total
+
+
+def process_cpu(pid):
+    """Seconds of CPU a process has used, to the nanosecond; None if gone.
+
+    The clock of another process: clock_getcpuclockid(3) computes this id.
+    """
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return None
+
+
+def memory_map(pid):
+    """{"rss_kib", "private_kib"} read exactly, page by page; {} if gone.
+
+    /proc/PID/status is cheaper, but its counters may lag by 64 pages a cpu.
+    """
+    text = read(f"/proc/{pid}/smaps_rollup")
+    if not text:
+        return {}
+    kib = {name: int(value) for name, value in
+           re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)}
+    return {"rss_kib": kib.get("Rss", 0),
+            "private_kib": kib.get("Private_Clean", 0)
+            + kib.get("Private_Dirty", 0)}
+
+
+def children(pid):
+    text = read(f"/proc/{pid}/task/{pid}/children")
+    if text is not None:
+        return [int(x) for x in text.split()]
+    return []

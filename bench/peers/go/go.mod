@@ -1,0 +1,3 @@
+module ioladder/bench/peers/go
+
+go 1.19

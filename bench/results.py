@@ -1,0 +1,136 @@
+"""A result set on disk, written by run.py and read by everything else.
+
+    DIR/manifest.json   the machine, the build, the plan; `state` says whether
+                        the run is complete
+    DIR/rows.jsonl      one run per line, appended as it finishes
+    DIR/summary.json    medians, intervals and comparisons, from the rows
+    DIR/summary.md      the same as tables
+
+load() reads all of it or raises ResultError with the file and the reason.
+There is no half-loaded result set, so there is no half plot.
+"""
+
+import json
+import os
+
+MANIFEST = "ioladder-results/1"
+ROW = "ioladder-row/1"
+SUMMARY = "ioladder-summary/1"
+
+
+class ResultError(Exception):
+    """A result set that cannot be used, and why."""
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+    except FileNotFoundError:
+        raise ResultError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as err:
+        raise ResultError(f"{path}: {err}") from None
+    if not text.strip():
+        raise ResultError(f"{path}: the file is empty")
+    return text
+
+
+def _object(text, where, schema):
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as err:
+        raise ResultError(
+            f"{where}: truncated or not JSON ({err.msg} at character "
+            f"{err.pos})") from None
+    if not isinstance(value, dict):
+        raise ResultError(f"{where}: not a JSON object")
+    found = value.get("schema")
+    if found != schema:
+        raise ResultError(f"{where}: version {found!r}, this program reads "
+                          f"{schema!r}")
+    return value
+
+
+def need(value, where, *names):
+    """Every name must be a key of value."""
+    for name in names:
+        if name not in value:
+            raise ResultError(f"{where}: no field {name!r}")
+
+
+def load_manifest(directory):
+    path = os.path.join(directory, "manifest.json")
+    manifest = _object(_read(path), path, MANIFEST)
+    need(manifest, path, "state", "plan", "machine", "servers", "seed")
+    return manifest
+
+
+def load_rows(directory):
+    path = os.path.join(directory, "rows.jsonl")
+    text = _read(path)
+    if not text.endswith("\n"):
+        raise ResultError(f"{path}: truncated: the last line has no end")
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        where = f"{path}:{number}"
+        row = _object(line, where, ROW)
+        need(row, where, "kind", "suite", "cell", "server", "block", "valid",
+             "metrics")
+        rows.append(row)
+    return rows
+
+
+def load_summary(directory):
+    path = os.path.join(directory, "summary.json")
+    summary = _object(_read(path), path, SUMMARY)
+    need(summary, path, "rows", "cells", "comparisons", "slopes", "redone")
+    return summary
+
+
+def load(directory):
+    """(manifest, rows, summary) of a whole result set, or ResultError."""
+    if not os.path.isdir(directory):
+        raise ResultError(f"{directory}: no such result set")
+    manifest = load_manifest(directory)
+    rows = load_rows(directory)
+    summary = load_summary(directory)
+    if summary["rows"] != len(rows):
+        raise ResultError(
+            f"{directory}/rows.jsonl: {len(rows)} rows, but the summary was "
+            f"made from {summary['rows']}: truncated, or summarise again "
+            f"with run.py --summarise")
+    return manifest, rows, summary
+
+
+def write_json(path, value):
+    """Whole or not at all: a reader never sees half of it."""
+    tmp = path + ".tmp"
+    with open(tmp, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=1, sort_keys=False)
+        f.write("\n")
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(tmp, path)
+
+
+class Writer:
+    """Appends rows; every row is on disk before the next run starts."""
+
+    def __init__(self, directory):
+        self.path = os.path.join(directory, "rows.jsonl")
+        self.rows = []
+        self._file = open(self.path, "x", encoding="utf-8")
+
+    def add(self, row):
+        row = {"schema": ROW, **row}
+        self.rows.append(row)
+        self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def close(self):
+        self._file.close()
+
+
+def default_directory(root):
+    """The newest result set under build/results."""
+    return os.path.join(root, "build", "results", "latest")

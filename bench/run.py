@@ -1,0 +1,725 @@
+#!/usr/bin/python3
+"""The matrix runner: suites x servers x blocks -> a result set.
+
+Server and client are pinned apart.  Every block runs every cell on every
+server, in a new random order, so that a drift of the machine meets all of
+them alike; what is compared are the ratios inside a block.  Every slice has
+a fresh server.  A slice with errors, overflowed completions or stolen time is
+kept in the rows, marked, and done again.
+
+  run.py --suite quick
+  run.py --suite keepalive --servers stage2,stage3 --peers --blocks 31
+  run.py --suite keepalive --add 'plain=stage4 --recv plain' --servers stage4
+  run.py --list
+"""
+
+import argparse
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import machine                                              # noqa: E402
+import results                                              # noqa: E402
+import slices                                               # noqa: E402
+import stats_math                                           # noqa: E402
+import summary as summaries                                 # noqa: E402
+from servers import (Failed, Skipped, Stage, catalogue,     # noqa: E402
+                     own_server)
+from suites import RUNS, SUITES                             # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OVERHEAD_S = 0.45     # of a slice, until measured: start, connect, stop
+TRACE_S = 0.6
+CAPACITY_BLOCKS = 3
+CROWD_PER_PROCESS = 15000
+CROWD_PER_SOURCE = 20000
+USAGE, SKIP, INTERRUPTED = 64, 77, 130
+
+
+# --- the plan -------------------------------------------------------------
+
+class Part:
+    """One suite of a run, with its cells and what the command line changed."""
+
+    def __init__(self, suite, settings):
+        self.suite = suite
+        self.params = dict(suite.params)
+        self.blocks = settings.get("blocks", suite.blocks)
+        self.seconds = settings.get("seconds", suite.seconds)
+        self.warmup = settings.get("warmup", suite.warmup)
+        self.trace = settings.get("trace", suite.trace)
+        self.capacity = {}   # connections -> requests/s
+        for name, values in settings.get("params", {}).items():
+            if name in self.params:
+                self.params[name] = values
+
+    def cells(self):
+        names = list(self.params)
+        found = [{}]
+        for name in names:
+            found = [{**c, name: v} for c in found for v in self.params[name]]
+        return found
+
+    def describe(self):
+        return {"suite": self.suite.name, "title": self.suite.title,
+                "params": self.params, "blocks": self.blocks,
+                "seconds": self.seconds, "warmup": self.warmup,
+                "loadgen": self.suite.loadgen, "server": self.suite.server,
+                "slope": self.suite.slope, "load": self.suite.load}
+
+    def slice_s(self, overhead):
+        return self.seconds + self.warmup + overhead
+
+    def count(self, servers):
+        """(measured slices, traced slices, capacity slices)"""
+        cells = len(self.cells())
+        return (cells * servers * self.blocks,
+                cells * servers if self.trace else 0,
+                servers * CAPACITY_BLOCKS if self.needs_capacity else 0)
+
+    needs_capacity = False
+
+    def estimate(self, servers, overhead):
+        measured, traced, capacity = self.count(servers)
+        return ((measured + capacity) * self.slice_s(overhead)
+                + traced * (TRACE_S + overhead + 0.5))
+
+
+def number_or_word(text):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def parse_values(text):
+    return [number_or_word(word) for word in text.split(",") if word]
+
+
+def make_parts(name, args):
+    """The parts of a run, by the suite's name and the command line."""
+    override = {key: getattr(args, key) for key in
+                ("blocks", "seconds", "warmup")
+                if getattr(args, key) is not None}
+    if args.no_trace:
+        override["trace"] = False
+    params = dict(args.set)
+    if name in SUITES:
+        return [Part(SUITES[name], {**override, "params": params})], None
+    run = RUNS[name]
+    base = {"seconds": run["seconds"], "warmup": run["warmup"]}
+    parts = [Part(SUITES[suite],
+                  {**base, **settings, **override,
+                   "params": {**cells, **params}})
+             for suite, cells, settings in run["parts"]]
+    shaped = {"blocks", "seconds", "warmup"} & set(override)
+    return parts, None if shaped else run
+
+
+def find_capacities(parts):
+    """Marks the parts that must measure capacity themselves."""
+    measured = set()
+    for part in parts:
+        if part.suite.load:
+            wanted = set(part.params.get("connections", [64]))
+            part.needs_capacity = not wanted <= measured
+        if part.suite.name == "keepalive":
+            measured |= set(part.params["connections"])
+
+
+def fit_budget(parts, run, servers):
+    """Shortens the slices until the whole fits into the run's budget."""
+    if not run:
+        return
+    total = sum(p.estimate(servers, OVERHEAD_S) for p in parts)
+    fixed = sum(p.estimate(servers, OVERHEAD_S)
+                - (sum(p.count(servers)) - p.count(servers)[1]) * p.seconds
+                for p in parts)
+    if total <= run["budget_s"]:
+        return
+    share = max(0.0, (run["budget_s"] - fixed) / (total - fixed))
+    for part in parts:
+        part.seconds = max(run["floor_s"], round(part.seconds * share, 2))
+
+
+# --- files that are served ------------------------------------------------
+
+class Fixtures:
+    """The directory behind /files/: one file for each size, made once."""
+
+    def __init__(self, build):
+        os.makedirs(build, exist_ok=True)
+        # Under build/, not in /tmp: that may be memory and is never cold.
+        self.root = tempfile.mkdtemp(prefix="files-", dir=build)
+        os.chmod(self.root, 0o755)
+
+    def path(self, size):
+        full = os.path.join(self.root, f"{size}.bin")
+        if not os.path.exists(full):
+            with open(full, "wb") as f:
+                f.write(os.urandom(size))
+                f.flush()
+                os.fsync(f.fileno())   # only clean pages can be dropped
+        return full
+
+    def evict(self, size):
+        fd = os.open(self.path(size), os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+    def remove(self):
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+# --- progress -------------------------------------------------------------
+
+def clock_text(seconds):
+    seconds = max(0, int(seconds + 0.5))
+    if seconds >= 3600:
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"{seconds // 60}:{seconds % 60:02}"
+
+
+class Progress:
+    """A line that is rewritten on a terminal, or a line a block elsewhere."""
+
+    def __init__(self, slices_left_s, count, stream=None):
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self.left_s, self.count, self.done = slices_left_s, count, 0
+        self.began = time.monotonic()
+        self.planned = slices_left_s
+        self.block = None
+
+    def step(self, cost_s, block, text):
+        self.done += 1
+        self.left_s -= cost_s
+        elapsed = time.monotonic() - self.began
+        spent = self.planned - self.left_s
+        # The plan's estimate, corrected by how it has held so far.
+        eta = self.left_s * (elapsed / spent if spent > 0 else 1)
+        line = (f"[{self.done:3}/{self.count}] {text}  "
+                f"ETA {clock_text(eta)}")
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write("\r\033[K" + line[:width])
+        elif block != self.block:
+            self.stream.write(line + "\n")
+        self.block = block
+        self.stream.flush()
+
+    def say(self, text):
+        if self.live:
+            self.stream.write("\r\033[K")
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+    def end(self):
+        if self.live:
+            self.stream.write("\r\033[K")
+            self.stream.flush()
+
+
+# --- the run --------------------------------------------------------------
+
+class Run:
+    def __init__(self, args, parts, servers, rig, writer, fixtures):
+        self.args, self.parts, self.servers = args, parts, servers
+        self.rig, self.writer, self.fixtures = rig, writer, fixtures
+        self.rng = random.Random(args.seed)
+        self.progress = None
+        self.number = 0
+
+    def everything(self):
+        names = len(self.servers)
+        total = sum(p.estimate(names, OVERHEAD_S) for p in self.parts)
+        count = sum(sum(p.count(names)) for p in self.parts)
+        self.progress = Progress(total, count)
+        for part in self.parts:
+            self.run_part(part)
+        self.progress.end()
+
+    def run_part(self, part):
+        if part.suite.load:
+            self.find_capacity(part)
+        cells = [c for c in part.cells() if self.feasible(part, c)]
+        for block in range(part.blocks):
+            order = list(cells)
+            self.rng.shuffle(order)
+            for cell in order:
+                self.run_servers(part, cell, block, "measure")
+        if part.trace:
+            for cell in cells:
+                for name in self.fitting(part):
+                    self.trace(part, cell, name)
+
+    def fitting(self, part):
+        only = part.suite.only
+        return [n for n in self.servers if not only or n in only]
+
+    def feasible(self, part, cell):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if hard != resource.RLIM_INFINITY and \
+                cell.get("idle", 0) + 500 > hard:
+            self.progress.say(
+                f"{part.suite.name}: {cell['idle']} connections left out, the "
+                f"descriptor limit is {hard}")
+            return False
+        return True
+
+    def find_capacity(self, part):
+        """The lowest capacity of all servers: the same rates for all."""
+        for connections in part.params.get("connections", [64]):
+            cell = {"connections": connections}
+            if part.needs_capacity:
+                for block in range(CAPACITY_BLOCKS):
+                    self.run_servers(part, cell, block, "capacity")
+            found = {}
+            for row in self.writer.rows:
+                same = row["kind"] == "capacity" or (
+                    row["kind"] == "measure" and row["suite"] == "keepalive")
+                if same and row["valid"] and row["cell"] == cell:
+                    found.setdefault(row["server"], []).append(
+                        row["metrics"]["qps"])
+            if not found:
+                raise slices.Aborted(
+                    f"{part.suite.name}: no capacity could be measured")
+            part.capacity[connections] = min(
+                stats_math.median(v) for v in found.values())
+
+    def run_servers(self, part, cell, block, kind):
+        names = self.fitting(part)
+        self.rng.shuffle(names)
+        for order, name in enumerate(names):
+            self.run_slice(part, cell, name, block, order, kind)
+
+    def arguments(self, part, cell, templates):
+        values = dict(cell)
+        if "load" in cell:
+            capacity = part.capacity[cell.get("connections", 64)]
+            values["rate"] = max(1, round(cell["load"] * capacity))
+        if "idle" in cell:
+            crowd = cell["idle"]
+            values["processes"] = crowd // CROWD_PER_PROCESS + 1
+            values["sources"] = crowd // CROWD_PER_SOURCE + 1
+        if "size" in cell:
+            values["file"] = f"/files/{cell['size']}.bin"
+        if self.fixtures:
+            values["root"] = self.fixtures.root
+        return [word.format(**values) for word in templates]
+
+    def starting(self, part, cell, server):
+        start = {"app": self.args.app or part.suite.app}
+        if server.kind == "stage":
+            start["extra"] = self.arguments(part, cell, part.suite.server)
+        if self.fixtures:
+            start["root"] = self.fixtures.root
+        if server.name in ("stage5", "stage6"):
+            start["workers"] = len(self.rig.server_cpus)
+        return start
+
+    def common(self, part, cell, name, block, kind):
+        self.number += 1
+        return {"kind": kind, "suite": part.suite.name, "cell": cell,
+                "server": name, "block": block, "number": self.number}
+
+    def run_slice(self, part, cell, name, block, order, kind):
+        """One slice, done again while it must not be used."""
+        server, suite = self.servers[name], part.suite
+        templates = suite.loadgen if kind == "measure" else suite.load.split()
+        args = self.arguments(part, cell, templates) + self.args.loadgen_arg
+        if self.args.app == "echo":
+            args += ["--app", "echo"]
+        each = None
+        if suite.evict and cell.get("cache") == "cold":
+            def each():
+                self.fixtures.evict(cell["size"])
+        if suite.evict:
+            self.fixtures.path(cell["size"])
+        probe = self.arguments(part, cell, suite.probe)
+        for attempt in range(self.args.redo + 1):
+            fields = slices.measure(
+                self.rig, server, self.starting(part, cell, server), args,
+                part.seconds, part.warmup, self.rng.randrange(1, 1 << 30),
+                memory=suite.memory, probe=probe, each=each)
+            row = {**self.common(part, cell, name, block, kind),
+                   "order": order, "attempt": attempt, **fields}
+            if not row["valid"]:
+                row["last_try"] = attempt == self.args.redo
+                self.progress.say(
+                    f"{suite.name} {summaries.cell_text(cell)} {name} block "
+                    f"{block + 1}: {'; '.join(row['why'])}"
+                    + (": given up" if row["last_try"] else ": again"))
+            self.writer.add(row)
+            if row["valid"]:
+                break
+        self.tell(part, cell, name, block, kind, row)
+
+    def tell(self, part, cell, name, block, kind, row):
+        m = row["metrics"]
+        text = (f"{part.suite.name} {summaries.cell_text(cell)} "
+                f"{'capacity ' if kind == 'capacity' else ''}"
+                f"block {block + 1} {name}")
+        if m.get("qps"):
+            text += f" {m['qps']:,.0f}/s"
+        if m.get("cpu_us"):
+            text += f" {m['cpu_us']:.2f} us"
+        self.progress.step(part.slice_s(OVERHEAD_S),
+                           (part.suite.name, kind, block), text)
+
+    def trace(self, part, cell, name):
+        server = self.servers[name]
+        args = self.arguments(part, cell, part.suite.loadgen)
+        if self.args.app == "echo":
+            args += ["--app", "echo"]
+        if part.suite.evict:
+            self.fixtures.path(cell["size"])
+        fields = slices.trace(
+            self.rig, server, self.starting(part, cell, server),
+            args + self.args.loadgen_arg, TRACE_S,
+            self.rng.randrange(1, 1 << 30))
+        row = {**self.common(part, cell, name, 0, "trace"), **fields}
+        if not row["valid"]:
+            row["last_try"] = True
+        self.writer.add(row)
+        self.progress.step(TRACE_S + OVERHEAD_S + 0.5,
+                           (part.suite.name, "trace", 0),
+                           f"{part.suite.name} system calls {name}")
+
+
+# --- servers that can run -------------------------------------------------
+
+def choose_servers(args, known):
+    """The names to run, in the order they are compared in."""
+    own = {}
+    for spec in args.add:
+        server = own_server(spec, known)
+        own[server.name] = server
+    if args.servers:
+        names = [n for n in args.servers.split(",") if n]
+    else:
+        names = [n for n, s in known.items() if s.kind == "stage"]
+    if args.peers:
+        names += [n for n in ("nginx", "go") if n not in names]
+    names += [n for n in own if n not in names]
+    unknown = [n for n in names if n not in known and n not in own]
+    for name in list(unknown):
+        # A stage that does not exist yet is skipped like one not built.
+        if name.startswith("stage") and name[5:] in "123456" and name[5:]:
+            known[name] = Stage(name, os.path.join(args.build, name))
+            unknown.remove(name)
+    if unknown:
+        raise ValueError(f"unknown server {', '.join(unknown)}; known: "
+                         f"{', '.join([*known, *own])}")
+    if not names:
+        raise ValueError("no server to run: build one (make), or --servers")
+    return {name: own.get(name) or known[name] for name in names}
+
+
+def preflight(servers, cpus, app):
+    """{name: reason} of those that cannot run; starts each one once."""
+    skipped = {}
+    for name, server in servers.items():
+        try:
+            server.available()
+            server.start(cpus, app=app).stop()
+        except (Skipped, Failed) as err:
+            skipped[name] = str(err)
+    return skipped
+
+
+def describe_servers(servers, skipped, build):
+    found = {}
+    for name, server in servers.items():
+        entry = {"kind": server.kind}
+        if name in skipped:
+            entry["skipped"] = skipped[name]
+        elif isinstance(server, Stage):
+            entry["binary"] = os.path.relpath(server.binary, build)
+            entry["args"] = server.args
+            entry["sha256"] = machine.sha256(server.binary)
+            entry["compiled_with"] = machine.compiled_with(server.binary)
+        found[name] = entry
+    return found
+
+
+# --- the command line -----------------------------------------------------
+
+def parse_setting(text):
+    name, equals, values = text.partition("=")
+    if not equals or not parse_values(values):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE,...")
+    return name, parse_values(values)
+
+
+def positive(kind):
+    def parse(text):
+        value = kind(text)
+        if value <= 0:
+            raise ValueError
+        return value
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def cpu_argument(text):
+    cpus = machine.cpu_list(text)
+    if not set(cpus) <= os.sched_getaffinity(0):
+        raise argparse.ArgumentTypeError(f"cpu {text} is not available")
+    return cpus
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def parse_arguments(argv):
+    p = Parser(description=__doc__.partition("\n\n")[0],
+               epilog="suites: " + ", ".join([*RUNS, *SUITES]))
+    p.add_argument("name", nargs="?", metavar="SUITE",
+                   choices=[*RUNS, *SUITES], help="what to run (quick)")
+    p.add_argument("--suite", choices=[*RUNS, *SUITES], metavar="NAME",
+                   help="the same")
+    p.add_argument("--list", action="store_true",
+                   help="the suites and their cells")
+    p.add_argument("--servers", metavar="A,B",
+                   help="stage1 ... stage6, nginx, go (all built stages)")
+    p.add_argument("--peers", action="store_true",
+                   help="nginx and Go net/http in the same blocks")
+    p.add_argument("--add", action="append", default=[], metavar="NAME=CMD",
+                   help="a variant: 'plain=stage4 --recv plain'")
+    p.add_argument("--blocks", type=positive(int), metavar="N")
+    p.add_argument("--seconds", type=positive(float), metavar="S",
+                   help="measured, per slice")
+    p.add_argument("--warmup", type=float, metavar="S",
+                   help="dropped, per slice")
+    p.add_argument("--connections", metavar="N,M",
+                   help="the same as --set connections=N,M")
+    p.add_argument("--set", action="append", default=[], type=parse_setting,
+                   metavar="PARAM=V,W", help="other values of a parameter")
+    p.add_argument("--app", choices=["http", "echo"])
+    p.add_argument("--redo", type=int, default=2, metavar="N",
+                   help="times a bad slice is done again (2)")
+    p.add_argument("--workers", type=positive(int), default=1, metavar="N",
+                   help="cpus of the server (1)")
+    p.add_argument("--no-trace", action="store_true",
+                   help="leave out the runs that count system calls")
+    p.add_argument("--server-cpus", type=cpu_argument, metavar="LIST")
+    p.add_argument("--client-cpus", type=cpu_argument, metavar="LIST")
+    p.add_argument("--seed", type=int, metavar="X")
+    p.add_argument("--out", metavar="DIR",
+                   help="result set (build/results/DATE-SUITE)")
+    p.add_argument("--summarise", metavar="DIR",
+                   help="make the summary of an existing result set again")
+    p.add_argument("--build", default=os.path.join(ROOT, "build"),
+                   metavar="DIR", help="where the binaries are")
+    p.add_argument("--loadgen", metavar="PATH")
+    p.add_argument("--loadgen-arg", action="append", default=[],
+                   metavar="ARG", help="one more argument of the generator")
+    args = p.parse_args(argv)
+    args.suite = args.suite or args.name or "quick"
+    if args.connections:
+        args.set.append(parse_setting("connections=" + args.connections))
+    if args.redo < 0 or (args.warmup is not None and args.warmup < 0):
+        p.error("--redo and --warmup cannot be negative")
+    known = {name for s in SUITES.values() for name in s.params}
+    for name, _ in args.set:
+        if name not in known:
+            p.error(f"no suite has a parameter {name!r}")
+    if args.seed is None:
+        args.seed = random.SystemRandom().randrange(1, 1 << 31)
+    args.loadgen = args.loadgen or os.path.join(args.build, "loadgen")
+    return args
+
+
+def list_suites():
+    for name, run in RUNS.items():
+        print(f"{name:12} {run['title']}")
+        print(f"{'':12} " + ", ".join(part[0] for part in run["parts"]))
+    for suite in SUITES.values():
+        print(f"{suite.name:12} {suite.title}")
+        for param, values in suite.params.items():
+            print(f"{'':12} {param}: {', '.join(map(str, values))}")
+
+
+def raise_descriptor_limit():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def open_result_set(args):
+    if not args.out:
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        args.out = os.path.join(args.build, "results",
+                                f"{stamp}-{args.suite}")
+    if os.path.exists(os.path.join(args.out, "rows.jsonl")):
+        raise ValueError(f"{args.out} holds a result set already")
+    os.makedirs(args.out, exist_ok=True)
+    return results.Writer(args.out)
+
+
+def point_latest(args):
+    """build/results/latest names the newest complete or cut-short set."""
+    link = os.path.join(args.build, "results", "latest")
+    os.makedirs(os.path.dirname(link), exist_ok=True)
+    tmp = link + f".{os.getpid()}"
+    os.symlink(os.path.abspath(args.out), tmp)
+    os.replace(tmp, link)
+
+
+def finish(args, manifest, rows):
+    """The summary of what there is; prints it."""
+    summary = summaries.summarise(manifest, rows)
+    text = summaries.markdown(manifest, summary)
+    results.write_json(os.path.join(args.out, "manifest.json"), manifest)
+    results.write_json(os.path.join(args.out, "summary.json"), summary)
+    with open(os.path.join(args.out, "summary.md"), "w",
+              encoding="utf-8") as f:
+        f.write(text)
+    print(text)
+
+
+def make_manifest(args, parts, servers, skipped, rig):
+    return {
+        "schema": results.MANIFEST,
+        "name": os.path.basename(os.path.normpath(args.out)),
+        "state": "running", "suite": args.suite, "seed": args.seed,
+        "redo": args.redo, "app": args.app or "http",
+        "loadgen_args": args.loadgen_arg,
+        "loadgen": {"sha256": machine.sha256(args.loadgen),
+                    "compiled_with": machine.compiled_with(args.loadgen)},
+        "plan": [p.describe() for p in parts],
+        "servers": describe_servers(servers, skipped, args.build),
+        "machine": machine.describe(ROOT, args.build, rig.server_cpus,
+                                    rig.client_cpus),
+    }
+
+
+def summarise_again(args):
+    args.out = args.summarise
+    manifest = results.load_manifest(args.out)
+    rows = results.load_rows(args.out)
+    if manifest["state"] == "running":
+        manifest["state"] = "interrupted"
+    finish(args, manifest, rows)
+    return 0
+
+
+def pick_cpus(args):
+    server, client = machine.choose_cpus(machine.topology(), args.workers)
+    server = args.server_cpus or server
+    client = args.client_cpus or client
+    if set(server) & set(client):
+        print("server and client share a cpu: figures mean little",
+              file=sys.stderr)
+    return server, client
+
+
+def run_plan(args, parts, servers, rig, writer, manifest):
+    """Runs it all and writes the summary, whatever ends it."""
+    needs_files = any(p.suite.server or p.suite.evict for p in parts)
+    fixtures = Fixtures(args.build) if needs_files else None
+    status, state = 0, "complete"
+    run = Run(args, parts, servers, rig, writer, fixtures)
+    try:
+        run.everything()
+    except KeyboardInterrupt:
+        status, state = INTERRUPTED, "interrupted"
+        run.progress.say("interrupted: the rows so far are kept")
+    except slices.Aborted as err:
+        status, state = 1, "failed"
+        run.progress.say(f"run.py: {err}")
+    finally:
+        if fixtures:
+            fixtures.remove()
+        writer.close()
+    # From here on a second Ctrl-C must not cut a file in half.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    manifest["state"] = state
+    results.write_json(os.path.join(args.out, "manifest.json"), manifest)
+    if not writer.rows:
+        print("run.py: nothing was measured", file=sys.stderr)
+        return status or 1
+    finish(args, manifest, writer.rows)
+    point_latest(args)
+    print(f"result set: {args.out}")
+    if status == 0 and not any(
+            r["valid"] for r in writer.rows if r["kind"] == "measure"):
+        print("run.py: no slice could be used", file=sys.stderr)
+        return 1
+    return status
+
+
+def benchmark(args):
+    if not os.access(args.loadgen, os.X_OK):
+        raise ValueError(f"{args.loadgen} is not built (make)")
+    raise_descriptor_limit()
+    parts, budget = make_parts(args.suite, args)
+    servers = choose_servers(args, catalogue(ROOT, args.build))
+    server_cpus, client_cpus = pick_cpus(args)
+    skipped = preflight(servers, server_cpus, args.app or parts[0].suite.app)
+    for name, reason in skipped.items():
+        print(f"skipped: {name}: {reason}", file=sys.stderr)
+    able = {n: s for n, s in servers.items() if n not in skipped}
+    if not able:
+        print("run.py: no server can run here", file=sys.stderr)
+        return SKIP
+    find_capacities(parts)
+    fit_budget(parts, budget, len(able))
+    total = sum(p.estimate(len(able), OVERHEAD_S) for p in parts)
+    print(f"{args.suite}: {', '.join(able)}; server on cpu "
+          f"{','.join(map(str, server_cpus))}, client on cpu "
+          f"{','.join(map(str, client_cpus))}; "
+          f"{sum(sum(p.count(len(able))) for p in parts)} runs, about "
+          f"{clock_text(total)}", file=sys.stderr)
+    writer = open_result_set(args)
+    rig = slices.Rig(args.loadgen, server_cpus, client_cpus, args.seed)
+    manifest = make_manifest(args, parts, servers, skipped, rig)
+    results.write_json(os.path.join(args.out, "manifest.json"), manifest)
+    # Off the server's cpu; its children are pinned one by one.
+    os.sched_setaffinity(0, client_cpus)
+    return run_plan(args, parts, able, rig, writer, manifest)
+
+
+def stop_on_signal(_number, _frame):
+    raise KeyboardInterrupt
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    if args.list:
+        list_suites()
+        return 0
+    signal.signal(signal.SIGTERM, stop_on_signal)
+    signal.signal(signal.SIGHUP, stop_on_signal)
+    try:
+        if args.summarise:
+            return summarise_again(args)
+        return benchmark(args)
+    except results.ResultError as err:
+        print(f"run.py: {err}", file=sys.stderr)
+        return 1
+    except ValueError as err:
+        print(f"run.py: {err}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("run.py: interrupted before the first run", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,303 @@
+"""Starting and stopping what is measured: our stages, and peers beside them.
+
+Every server is started afresh for every slice, pinned, in a session of its
+own (so that Ctrl-C in the terminal reaches only the runner, which then stops
+it in order), and dies with the runner even if that is killed outright.
+"""
+
+import ctypes
+import glob
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from machine import children
+
+READY = re.compile(rb"listening on (?:\S*:)?(\d+)\s")
+START_S = 10.0
+STOP_S = 7.0   # longer than the servers' own drain time
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Skipped(Exception):
+    """The server cannot run on this machine; the text says why."""
+
+
+class Failed(Exception):
+    """The server should have run and did not."""
+
+
+def in_child(cpus, death_signal=signal.SIGKILL):
+    """What to do between fork and exec: pin, and be bound to the parent."""
+    parent = os.getpid()
+
+    def prepare():
+        _libc.prctl(PR_SET_PDEATHSIG, int(death_signal))
+        if os.getppid() != parent:   # it died before the line above
+            os._exit(1)
+        os.sched_setaffinity(0, cpus)
+    return prepare
+
+
+def stop_process(proc, patience=STOP_S):
+    """SIGTERM, then SIGKILL to its whole group; returns the exit status."""
+    if proc.poll() is None:
+        proc.send_signal(signal.SIGTERM)
+        try:
+            proc.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(proc.pid, signal.SIGKILL)   # its pid is its group's
+    except (ProcessLookupError, PermissionError):
+        pass
+    return proc.wait()
+
+
+class Running:
+    """One server process, ready to be measured."""
+
+    def __init__(self, proc, log, directory=None):
+        self.proc, self.log, self.directory = proc, log, directory
+        self.port = None
+        self.pids = [proc.pid]
+
+    def reason(self):
+        """The last line it wrote to stderr."""
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else "no message"
+
+    def stop(self):
+        try:
+            return stop_process(self.proc)
+        finally:
+            if self.proc.stdout:
+                self.proc.stdout.close()
+            self.log.close()
+            if self.directory:
+                self.directory.cleanup()
+
+
+def _spawn(argv, cpus, env=None, stdout=subprocess.PIPE, death=signal.SIGKILL,
+           directory=None):
+    log = tempfile.TemporaryFile()
+    try:
+        proc = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=log,
+            env=env, start_new_session=True,
+            preexec_fn=in_child(cpus, death))
+    except OSError as err:
+        log.close()
+        raise Failed(f"{os.path.basename(argv[0])}: {err.strerror}") from None
+    return Running(proc, log, directory)
+
+
+def _await_line(run, name):
+    """Reads the ready line; sets run.port."""
+    fd = run.proc.stdout.fileno()
+    os.set_blocking(fd, False)
+    end, seen = time.monotonic() + START_S, b""
+    while time.monotonic() < end:
+        try:
+            piece = os.read(fd, 4096)
+        except BlockingIOError:
+            piece = None
+        if piece:
+            seen += piece
+        match = READY.search(seen)
+        if match:
+            run.port = int(match.group(1))
+            return
+        if piece == b"":
+            break
+        time.sleep(0.005)
+    status = run.proc.poll() if piece != b"" else run.proc.wait(START_S)
+    if status == 77:
+        raise Skipped(run.reason())
+    if status is None:
+        raise Failed(f"{name}: not ready within {START_S:.0f} s")
+    raise Failed(f"{name}: ended with status {status}: {run.reason()}")
+
+
+class Stage:
+    """One of our servers: build/stageN, or a variant with arguments."""
+
+    kind = "stage"
+
+    def __init__(self, name, binary, args=()):
+        self.name, self.binary, self.args = name, binary, list(args)
+
+    def available(self):
+        if not os.access(self.binary, os.X_OK):
+            raise Skipped(f"{os.path.basename(self.binary)} is not built "
+                          f"(make)")
+
+    def start(self, cpus, app="http", extra=(), root=None, workers=None):
+        argv = [self.binary, "--port", "0", "--app", app]
+        if workers is not None:
+            argv += ["--workers", str(workers)]
+        argv += [*self.args, *extra]
+        run = _spawn(argv, cpus)
+        try:
+            _await_line(run, self.name)
+        except BaseException:
+            run.stop()
+            raise
+        return run
+
+
+class Go(Stage):
+    """Go's net/http with as many threads as it has cpus (GOMAXPROCS)."""
+
+    kind = "peer"
+
+    def __init__(self, name, source, binary):
+        super().__init__(name, binary)
+        self.source = source
+
+    def available(self):
+        go = shutil.which("go")
+        if not go:
+            raise Skipped("go is not installed")
+        newest = max(os.path.getmtime(os.path.join(self.source, f))
+                     for f in os.listdir(self.source))
+        if (os.path.exists(self.binary)
+                and os.path.getmtime(self.binary) >= newest):
+            return
+        os.makedirs(os.path.dirname(self.binary), exist_ok=True)
+        done = subprocess.run(
+            [go, "build", "-o", os.path.abspath(self.binary), "."],
+            cwd=self.source, capture_output=True, text=True, check=False,
+            env={**os.environ, "GOFLAGS": "-buildvcs=false",
+                 "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"})
+        if done.returncode != 0:
+            raise Skipped("go build failed: "
+                          + done.stderr.strip().splitlines()[-1])
+
+    def start(self, cpus, app="http", extra=(), root=None, workers=None):
+        if app != "http":
+            raise Skipped(f"speaks no {app}")
+        argv = [self.binary, "-port", "0"]
+        if root:
+            argv += ["-root", root]
+        env = {**os.environ, "GOMAXPROCS": str(len(cpus))}
+        run = _spawn(argv, cpus, env)
+        try:
+            _await_line(run, self.name)
+        except BaseException:
+            run.stop()
+            raise
+        return run
+
+
+class Nginx:
+    """nginx: one worker a cpu, no log, keep-alive without limit."""
+
+    kind = "peer"
+
+    def __init__(self, name, template):
+        self.name, self.template = name, template
+        self.binary = shutil.which("nginx", path=os.environ.get("PATH", "")
+                                   + ":/usr/sbin:/usr/local/sbin")
+
+    def available(self):
+        if not self.binary:
+            raise Skipped("nginx is not installed")
+
+    def start(self, cpus, app="http", extra=(), root=None, workers=None):
+        if app != "http":
+            raise Skipped(f"speaks no {app}")
+        last = None
+        for _ in range(3):   # somebody may take the port before nginx does
+            try:
+                return self._start(cpus, root)
+            except Failed as err:
+                last = err
+        raise last
+
+    def _start(self, cpus, root):
+        directory = tempfile.TemporaryDirectory(prefix="ioladder-nginx-")
+        os.chmod(directory.name, 0o755)
+        port = free_port()
+        with open(self.template, encoding="utf-8") as f:
+            text = f.read()
+        values = {"PORT": port, "DIR": directory.name,
+                  "WORKERS": len(cpus), "ROOT": root or directory.name,
+                  "REUSEPORT": "reuseport" if len(cpus) > 1 else "",
+                  "USER": "user root;" if os.geteuid() == 0 else ""}
+        text = re.sub(r"@([A-Z]+)@", lambda m: str(values[m[1]]), text)
+        conf = os.path.join(directory.name, "nginx.conf")
+        with open(conf, "w", encoding="utf-8") as f:
+            f.write(text)
+        # SIGTERM at the runner's death: the master then stops its workers.
+        run = _spawn([self.binary, "-p", directory.name, "-c", conf,
+                      "-e", os.path.join(directory.name, "error.log")],
+                     cpus, stdout=subprocess.DEVNULL, death=signal.SIGTERM,
+                     directory=directory)
+        try:
+            self._await_port(run, port, len(cpus))
+        except BaseException:
+            run.stop()
+            raise
+        return run
+
+    def _await_port(self, run, port, workers):
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            if run.proc.poll() is not None:
+                raise Failed(f"{self.name}: ended with status "
+                             f"{run.proc.returncode}: {run.reason()}")
+            pids = children(run.proc.pid)
+            if len(pids) >= workers and listening(port):
+                # The master sleeps; its workers are what is measured.
+                run.port, run.pids = port, pids
+                return
+            time.sleep(0.01)
+        raise Failed(f"{self.name}: not ready within {START_S:.0f} s")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def listening(port):
+    with socket.socket() as s:
+        s.settimeout(1)
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def catalogue(root, build):
+    """{name: server} of everything that can be named on the command line."""
+    found = {}
+    for number in range(1, 7):
+        binary = os.path.join(build, f"stage{number}")
+        source = os.path.join(root, "stages", f"{number}-*", "server.c")
+        if os.path.exists(binary) or glob.glob(source):
+            found[f"stage{number}"] = Stage(f"stage{number}", binary)
+    peers = os.path.join(root, "bench", "peers")
+    found["nginx"] = Nginx("nginx", os.path.join(peers, "nginx.conf"))
+    found["go"] = Go("go", os.path.join(peers, "go"),
+                     os.path.join(build, "peers", "go-nethttp"))
+    return found
+
+
+def own_server(spec, catalogue_):
+    """NAME=STAGE ARGS... or NAME=PATH ARGS...: a variant to compare."""
+    name, _, command = spec.partition("=")
+    words = shlex.split(command)
+    if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name) or not words:
+        raise ValueError(f"{spec!r} is not NAME=STAGE ARGS")
+    base = catalogue_.get(words[0])
+    binary = base.binary if isinstance(base, Stage) else words[0]
+    return Stage(name, binary, words[1:])

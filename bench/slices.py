@@ -1,0 +1,403 @@
+"""One slice: a fresh server, the generator against it, a row of figures."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+import machine
+import syscalls
+from servers import Failed, in_child
+
+LOADGEN = "ioladder-loadgen/1"
+TICK_S = 0.1
+GRACE_S = 40        # beyond warm-up and window: connecting a crowd
+STEAL_LIMIT = 5.0   # percent; a slice with more is redone
+TAIL = 10           # samples that must lie beyond a percentile to quote it
+
+
+class Aborted(Exception):
+    """The plan itself is wrong; no slice of it can work."""
+
+
+class Outcome:
+    """What a generator left behind: its report and our samples meanwhile."""
+
+    def __init__(self):
+        self.report, self.error = None, None
+        self.samples = []   # (time, busy, steal, total, server cpu seconds)
+        self.memory = {}
+        self.end = None
+
+    def between(self, seconds):
+        """The first and last sample of a window that ended at self.end.
+
+        The generator leaves at the end of its window, so counting back from
+        its end needs no agreement about when connecting was done.
+        """
+        inside = [s for s in self.samples
+                  if self.end - seconds <= s[0] <= self.end - 0.01]
+        if len(inside) < 2:
+            inside = self.samples[-2:]
+        return (inside[0], inside[-1]) if len(inside) == 2 or inside else None
+
+
+def launch(argv, cpus, out):
+    return subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
+        start_new_session=True, preexec_fn=in_child(cpus))
+
+
+def kill(proc):
+    if proc is None:
+        return
+    try:
+        os.killpg(proc.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    proc.wait()
+    if proc.stderr:
+        proc.stderr.close()
+
+
+def read_report(text, status, stderr):
+    """(report, error) of a generator that has ended."""
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else "no message"
+    if status == 64:
+        raise Aborted(f"the generator refuses its arguments: {last}")
+    if status not in (0, 1):
+        return None, f"generator ended with status {status}: {last}"
+    try:
+        report = json.loads(text)
+    except json.JSONDecodeError:
+        return None, "generator wrote no whole report"
+    if not isinstance(report, dict) or report.get("schema") != LOADGEN:
+        found = report.get("schema") if isinstance(report, dict) else None
+        raise Aborted(f"the generator reports version {found!r}, this runner "
+                      f"reads {LOADGEN!r}")
+    return report, None
+
+
+class Rig:
+    """What all slices of a run share: cpus, generator, limits."""
+
+    def __init__(self, loadgen, server_cpus, client_cpus, seed):
+        self.loadgen = loadgen
+        self.server_cpus, self.client_cpus = server_cpus, client_cpus
+        self.seed = seed
+        self.both = sorted(set(server_cpus) | set(client_cpus))
+
+    def command(self, run, args, seconds, warmup, seed, out="-"):
+        threads = len(self.client_cpus)
+        argv = [self.loadgen, "--port", str(run.port),
+                "--duration", f"{seconds:g}", "--warmup", f"{warmup:g}",
+                "--server-pid", ",".join(map(str, run.pids)),
+                "--cpu", ",".join(map(str, self.client_cpus)),
+                "--seed", str(seed), "--quiet", "--json", out, *args]
+        if "--threads" not in args and threads > 1:
+            argv += ["--threads", str(min(threads, connections_of(args)))]
+        return argv
+
+    def sample(self, run):
+        used = [machine.process_cpu(pid) for pid in run.pids]
+        cpu = None if None in used else sum(used)
+        return (time.monotonic(), *machine.stat_cpus(self.both), cpu)
+
+    def load(self, run, args, seconds, warmup, seed, memory=False, each=None):
+        """Runs the generator to its end; samples the machine meanwhile."""
+        outcome = Outcome()
+        argv = self.command(run, args, seconds, warmup, seed)
+        limit = time.monotonic() + warmup + seconds + GRACE_S
+        proc = None
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
+            try:
+                proc = launch(argv, self.client_cpus, out)
+                turn = 0
+                while True:
+                    outcome.samples.append(self.sample(run))
+                    if memory and turn % 3 == 0:
+                        outcome.memory = self.measure_memory(
+                            run, outcome.memory)
+                    if each:
+                        each()
+                    turn += 1
+                    try:
+                        proc.wait(0.01 if each else TICK_S)
+                        break
+                    except subprocess.TimeoutExpired:
+                        pass
+                    if time.monotonic() > limit:
+                        outcome.error = "generator did not end in time"
+                        return outcome
+                outcome.end = time.monotonic()
+                outcome.samples.append(self.sample(run))
+                stderr = proc.stderr.read().decode(errors="replace")
+                out.seek(0)
+                outcome.report, outcome.error = read_report(
+                    out.read(), proc.returncode, stderr)
+            except OSError as err:
+                raise Aborted(f"{self.loadgen}: {err.strerror}") from None
+            finally:
+                kill(proc)
+        return outcome
+
+    @staticmethod
+    def measure_memory(run, highest):
+        """The most the server has held so far: the crowd is open by then."""
+        now = [machine.memory_map(pid) for pid in run.pids]
+        if not all(now):
+            return highest
+        total = {key: sum(m[key] for m in now) for key in now[0]}
+        if total["private_kib"] >= highest.get("private_kib", 0):
+            return total
+        return highest
+
+
+def connections_of(args):
+    if "--connections" in args:
+        return int(args[args.index("--connections") + 1])
+    return 64
+
+
+def scrape(port):
+    """/metrics as {name: sum over the workers}; None if it cannot be had."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+    try:
+        connection.request("GET", "/metrics", headers={"Connection": "close"})
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+        if response.status != 200:
+            return None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    sums = {}
+    for line in text.splitlines():
+        if line.startswith("ioladder_"):
+            name, _, value = line.rpartition(" ")
+            name = name.partition("{")[0][len("ioladder_"):]
+            if name.endswith("_total"):
+                name = name[:-len("_total")]
+            try:
+                sums[name] = sums.get(name, 0) + float(value)
+            except ValueError:
+                return None
+    return sums
+
+
+def counted(before, after):
+    """What the server's own counters moved by, whole numbers."""
+    if before is None or after is None:
+        return None
+    return {name: int(value - before.get(name, 0))
+            for name, value in after.items() if value != before.get(name, 0)}
+
+
+def steal_percent(outcome, seconds):
+    """By our samples and by the generator's own, whichever is worse."""
+    found = [0.0]
+    window = outcome.between(seconds)
+    if window:
+        (_, _, steal0, total0, _), (_, _, steal1, total1, _) = window
+        if total1 > total0:
+            found.append(100 * (steal1 - steal0) / (total1 - total0))
+    host = (outcome.report or {}).get("host") or {}
+    found.append(host.get("steal_pct") or 0.0)
+    return max(found)
+
+
+def percentile(report, name, share):
+    """A percentile of the report, or None with too few samples beyond it."""
+    latency = report.get("latency_us") or {}
+    if latency.get("count", 0) * (1 - share) < TAIL:
+        return None
+    return latency.get(name)
+
+
+def notes_of(report):
+    notes = []
+    if report.get("limited_by") == "generator":
+        notes.append("limited by the generator")
+    intended = report.get("intended_rate")
+    if intended and report.get("achieved_rate", 0) < 0.99 * intended:
+        notes.append("rate not reached")
+    lateness = (report.get("lateness_us") or {}).get("p99")
+    p99 = (report.get("latency_us") or {}).get("p99")
+    if intended and lateness and p99 and lateness > 0.1 * p99:
+        notes.append("generator late by over 10 % of p99")
+    return notes
+
+
+def figures(outcome, seconds, moved):
+    """The flat figures of a slice that the summary works on."""
+    report = outcome.report
+    requests = report.get("requests") or 0
+    window = report.get("duration_s") or seconds
+    client = report.get("client_cpu") or {}
+    server = report.get("server_cpu") or {}
+    status = report.get("server") or {}
+    latency = report.get("latency_us") or {}
+    found = {
+        "qps": report.get("qps"),
+        "cpu_us": server.get("per_request_us"),
+        "client_cpu_us": client.get("per_request_us"),
+        "p50_us": percentile(report, "p50", 0.5),
+        "p90_us": percentile(report, "p90", 0.9),
+        "p99_us": percentile(report, "p99", 0.99),
+        "p999_us": percentile(report, "p99.9", 0.999),
+        "max_us": latency.get("max"),
+        "rss_kib": outcome.memory.get("rss_kib", status.get("rss_kib")),
+        "private_kib": outcome.memory.get("private_kib"),
+        "server_busy": server.get("busy"),
+        "header_bytes": report.get("header_bytes_mean"),
+        "steal_pct": steal_percent(outcome, seconds),
+        "notes": notes_of(report),
+    }
+    ends = outcome.between(seconds)
+    if ends and requests and ends[1][0] > ends[0][0]:
+        per_s = requests / window
+        span = ends[1][0] - ends[0][0]
+        hz = os.sysconf("SC_CLK_TCK")
+        found["system_cpu_us"] = ((ends[1][1] - ends[0][1]) / hz / span
+                                  / per_s * 1e6)
+        if found["cpu_us"] is None and None not in (ends[0][4], ends[1][4]):
+            found["cpu_us"] = (ends[1][4] - ends[0][4]) / span / per_s * 1e6
+    switches = [status.get("vol_ctx"), status.get("invol_ctx")]
+    if requests and None not in switches:
+        found["ctx_per_request"] = sum(switches) / requests
+    if moved and moved.get("waits"):
+        found["events_per_wait"] = moved.get("events", 0) / moved["waits"]
+    return found
+
+
+def complaints(outcome, moved, server_status, seconds):
+    """Why a slice must be redone; empty when it may be used."""
+    found = []
+    if outcome.error:
+        found.append(outcome.error)
+    if server_status is not None:
+        found.append(f"server ended with status {server_status} meanwhile")
+    report = outcome.report
+    if report:
+        errors = report.get("errors") or {}
+        if errors.get("total"):
+            kinds = [f"{n} {k}" for k, n in errors.items()
+                     if k != "total" and n]
+            found.append("errors: " + (", ".join(kinds)
+                                       or str(errors["total"])))
+        idle = report.get("idle") or {}
+        if idle.get("lost"):
+            found.append(f"{idle['lost']} idle connections lost")
+        if not report.get("requests"):
+            found.append("no request was answered")
+    if moved and moved.get("cq_overflow"):
+        found.append(f"{moved['cq_overflow']} completions overflowed")
+    steal = steal_percent(outcome, seconds)
+    if steal > STEAL_LIMIT:
+        found.append(f"steal {steal:.1f} %")
+    return found
+
+
+def measure(rig, server, start, args, seconds, warmup, seed, *,
+            memory=False, probe=None, each=None):
+    """Starts the server, loads it, stops it: the fields of a row."""
+    clock = time.time()
+    try:
+        run = server.start(rig.server_cpus, **start)
+    except Failed as err:
+        return {"valid": False, "why": [str(err)], "metrics": {},
+                "started": clock}
+    beside, beside_out = None, tempfile.TemporaryFile("w+", encoding="utf-8")
+    try:
+        ours = server.kind == "stage" and start.get("app") == "http"
+        before = scrape(run.port) if ours else None
+        if probe:
+            beside = launch(rig.command(run, probe, seconds, warmup, seed),
+                            rig.client_cpus, beside_out)
+        outcome = rig.load(run, args, seconds, warmup, seed, memory, each)
+        beside_report = None
+        if beside:
+            stderr = beside.communicate(timeout=GRACE_S)[1]
+            beside_out.seek(0)
+            beside_report, error = read_report(
+                beside_out.read(), beside.returncode,
+                stderr.decode(errors="replace"))
+            if error:
+                outcome.error = outcome.error or "probe: " + error
+        after = scrape(run.port) if ours else None
+        moved = counted(before, after)
+        why = complaints(outcome, moved, run.proc.poll(), seconds)
+    except subprocess.TimeoutExpired:
+        return {"valid": False, "why": ["probe did not end in time"],
+                "metrics": {}, "started": clock}
+    finally:
+        kill(beside)
+        beside_out.close()
+        ended = run.stop()
+    row = {"valid": not why, "why": why, "started": clock, "exit": ended,
+           "args": args, "metrics": {}, "counters": moved,
+           "report": outcome.report}
+    if outcome.report:
+        row["metrics"] = figures(outcome, seconds, moved)
+    if beside_report:
+        row["probe"] = beside_report
+        row["metrics"]["probe_p50_us"] = percentile(beside_report, "p50", 0.5)
+        row["metrics"]["probe_p99_us"] = percentile(beside_report, "p99",
+                                                    0.99)
+    return row
+
+
+# The server's own counters that are system calls, where nothing may trace.
+# A ring's receives and sends are none.
+OWN_CALLS = {"recvs": "recv", "sends": "send", "reads": "read",
+             "waits": "wait", "accepted": "accept", "closed": "close"}
+RING_CALLS = {"waits": "wait", "closed": "close"}
+
+
+def own_counters(server, moved):
+    if not moved:
+        return None
+    ring = any(server.name.startswith(f"stage{n}") for n in (3, 4, 5, 6))
+    names = RING_CALLS if ring else OWN_CALLS
+    return {call: moved[name] for name, call in names.items()
+            if moved.get(name)}
+
+
+def trace(rig, server, start, args, seconds, seed):
+    """System calls per request, by name, in a run that is not timed."""
+    clock = time.time()
+    tracer = None
+    try:
+        run = server.start(rig.server_cpus, **start)
+    except Failed as err:
+        return {"valid": False, "why": [str(err)], "metrics": {},
+                "started": clock}
+    try:
+        ours = server.kind == "stage" and start.get("app") == "http"
+        before = scrape(run.port) if ours else None
+        tracer = syscalls.attach(run.pids)
+        outcome = rig.load(run, args, seconds, 0, seed)
+        calls, method = None, "own counters"
+        if tracer:
+            method = tracer.name
+            calls, tracer = tracer.stop(), None
+        after = scrape(run.port) if ours else None
+        if calls is None:
+            calls, method = own_counters(server, counted(before, after)), \
+                "own counters"
+    finally:
+        if tracer:
+            tracer.stop()
+        run.stop()
+    requests = (outcome.report or {}).get("requests")
+    if not calls or not requests:
+        return {"valid": False, "started": clock, "metrics": {},
+                "why": [outcome.error or "nothing could count system calls"]}
+    return {"valid": True, "why": [], "started": clock, "metrics": {
+        "method": method, "requests": requests,
+        "syscalls": {name: n / requests for name, n in
+                     sorted(calls.items(), key=lambda kv: -kv[1])}}}

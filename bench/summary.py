@@ -1,0 +1,362 @@
+"""From rows to medians, intervals, comparisons and tables."""
+
+import json
+import math
+
+import results
+import stats_math
+
+# What is summarised of every measured run, with the words for a table head.
+METRICS = {
+    "qps": "requests/s",
+    "cpu_us": "server CPU us/request",
+    "client_cpu_us": "client CPU us/request",
+    "system_cpu_us": "whole system CPU us/request",
+    "p50_us": "p50 us",
+    "p90_us": "p90 us",
+    "p99_us": "p99 us",
+    "p999_us": "p99.9 us",
+    "max_us": "max us",
+    "probe_p50_us": "p50 of / beside it, us",
+    "probe_p99_us": "p99 of / beside it, us",
+    "rss_kib": "resident KiB",
+    "private_kib": "private KiB",
+    "server_busy": "server cpus busy",
+    "ctx_per_request": "context switches/request",
+    "events_per_wait": "events per wait",
+    "header_bytes": "header bytes of an answer",
+    "steal_pct": "steal %",
+}
+
+# Compared in pairs.  CPU per request first: it holds still where the others
+# drift with the machine.
+COMPARED = ("cpu_us", "qps", "p50_us", "p99_us", "probe_p99_us",
+            "system_cpu_us")
+REFERENCES = ("stage2", "nginx", "go")
+
+
+def cell_key(cell):
+    return json.dumps(cell, sort_keys=True)
+
+
+def cell_text(cell):
+    """{"connections": 64, "load": 0.3} -> "connections 64, load 30 %"."""
+    words = []
+    for name, value in cell.items():
+        if name == "load":
+            words.append(f"load {value * 100:.0f} %")
+        else:
+            words.append(f"{name} {value:,}" if isinstance(value, int)
+                         else f"{name} {value}")
+    return ", ".join(words)
+
+
+def references(server, order):
+    """Who a server is compared with: the one before it, and the yardsticks."""
+    place = order.index(server)
+    found = [order[place - 1]] if place else []
+    found += [r for r in REFERENCES if r in order and r != server]
+    return list(dict.fromkeys(found))
+
+
+class _Cell:
+    """All rows of one cell of one suite, by server."""
+
+    def __init__(self, suite, cell):
+        self.suite, self.cell = suite, cell
+        self.valid = {}     # server -> {block: metrics}
+        self.rejected = {}  # server -> count
+        self.trace = {}     # server -> metrics of the traced run
+
+    def add(self, row):
+        server = row["server"]
+        if row["kind"] == "trace":
+            if row["valid"]:
+                self.trace[server] = row["metrics"]
+        elif row["valid"]:
+            self.valid.setdefault(server, {})[row["block"]] = row["metrics"]
+        else:
+            self.rejected[server] = self.rejected.get(server, 0) + 1
+
+
+def _gather(rows):
+    cells = {}
+    for row in rows:
+        if row["kind"] not in ("measure", "trace"):
+            continue
+        key = row["suite"], cell_key(row["cell"])
+        if key not in cells:
+            cells[key] = _Cell(row["suite"], row["cell"])
+        cells[key].add(row)
+    return list(cells.values())
+
+
+def _values(by_block, metric):
+    return {block: m[metric] for block, m in by_block.items()
+            if m.get(metric) is not None}
+
+
+def _notes(by_block):
+    """What a reader must know before quoting the figures."""
+    counts = {}
+    for metrics in by_block.values():
+        for note in metrics.get("notes", ()):
+            counts[note] = counts.get(note, 0) + 1
+    return [f"{note} in {n} of {len(by_block)}" for note, n in counts.items()]
+
+
+def _one_cell(cell, server, seed):
+    by_block = cell.valid.get(server, {})
+    entry = {"suite": cell.suite, "cell": cell.cell, "server": server,
+             "n": len(by_block), "rejected": cell.rejected.get(server, 0),
+             "metrics": {}, "notes": _notes(by_block)}
+    for metric in METRICS:
+        values = list(_values(by_block, metric).values())
+        # A percentile that half of the slices could not resolve is none.
+        if values and 2 * len(values) > len(by_block):
+            entry["metrics"][metric] = stats_math.bootstrap_median(values,
+                                                                   seed)
+    trace = cell.trace.get(server)
+    if trace:
+        entry["syscalls"] = trace["syscalls"]
+        entry["syscalls_by"] = trace["method"]
+        entry["syscalls_per_request"] = sum(trace["syscalls"].values())
+    return entry
+
+
+def _comparisons(cell, order, seed):
+    for server in order:
+        for base in references(server, order):
+            for metric in COMPARED:
+                found = stats_math.compare(
+                    _values(cell.valid.get(server, {}), metric),
+                    _values(cell.valid.get(base, {}), metric), seed)
+                if found:
+                    yield {"suite": cell.suite, "cell": cell.cell,
+                           "metric": metric, "server": server, "base": base,
+                           **found}
+
+
+def _slopes(cells, plan, order, seed):
+    """Bytes of the server's memory for each unit of the slope parameter."""
+    for part in plan:
+        name = part.get("slope")
+        ours = [c for c in cells if c.suite == part["suite"]]
+        if not name or len({c.cell[name] for c in ours}) < 2:
+            continue
+        for server in order:
+            points = {}
+            for cell in ours:
+                for block, m in cell.valid.get(server, {}).items():
+                    if m.get("private_kib"):
+                        points.setdefault(block, []).append(
+                            (cell.cell[name], m["private_kib"] * 1024))
+            fits = [stats_math.line_fit(p) for p in points.values()]
+            fits = [fit for fit in fits if fit]
+            if not fits:
+                continue
+            mid, low, high = stats_math.bootstrap_median(
+                [slope for slope, _ in fits], seed)
+            yield {"suite": part["suite"], "server": server, "per": name,
+                   "bytes": mid, "low": low, "high": high,
+                   "base_kib": stats_math.median(
+                       [at / 1024 for _, at in fits]),
+                   "n": len(fits)}
+
+
+def summarise(manifest, rows):
+    """The summary of a result set; also of one that was cut short."""
+    order = [name for name, s in manifest["servers"].items()
+             if not s.get("skipped")]
+    seed = manifest["seed"]
+    cells = _gather(rows)
+    summary = {
+        "schema": results.SUMMARY, "rows": len(rows),
+        "runs": sum(r["kind"] == "measure" and r["valid"] for r in rows),
+        "redone": sum(not r["valid"] and not r.get("last_try") for r in rows),
+        "lost": sum(not r["valid"] and bool(r.get("last_try"))
+                    for r in rows),
+        "skipped": {name: s["skipped"] for name, s in
+                    manifest["servers"].items() if s.get("skipped")},
+        "cells": [], "comparisons": [], "slopes": [],
+    }
+    for cell in cells:
+        for server in order:
+            if server in cell.valid or server in cell.rejected:
+                summary["cells"].append(_one_cell(cell, server, seed))
+        summary["comparisons"] += _comparisons(cell, order, seed)
+    summary["slopes"] = list(_slopes(cells, manifest["plan"], order, seed))
+    return summary
+
+
+# --- tables ---------------------------------------------------------------
+
+def number(value, digits=3):
+    """Three significant digits, thousands apart: 118,302 -> 118,000."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, places):,.{max(0, places)}f}"
+
+
+def with_interval(triple):
+    """[5.91, 5.8, 6.0] -> "5.91 (5.80 to 6.00)"."""
+    if not triple:
+        return "-"
+    mid, low, high = triple
+    if low is None:
+        return number(mid)
+    return f"{number(mid)} ({number(low)} to {number(high)})"
+
+
+def ratio_text(found):
+    if not found:
+        return "-"
+    if found["low"] is None:
+        return f"{found['ratio']:.2f} ({found['verdict']})"
+    text = f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+    if found["verdict"] not in ("lower", "higher"):
+        text += f", {found['verdict']}"
+    return text
+
+
+def table(heads, body):
+    """A Markdown table, columns aligned so that it reads as plain text."""
+    rows = [heads, *body]
+    widths = [max(len(str(r[i])) for r in rows) for i in range(len(heads))]
+    lines = []
+    for index, row in enumerate(rows):
+        cells = [str(x).ljust(w) if i == 0 else str(x).rjust(w)
+                 for i, (x, w) in enumerate(zip(row, widths))]
+        lines.append("| " + " | ".join(cells) + " |")
+        if index == 0:
+            lines.append("|" + "|".join(
+                "-" * (w + 2) if i == 0 else "-" * (w + 1) + ":"
+                for i, w in enumerate(widths)) + "|")
+    return "\n".join(lines)
+
+
+def find(comparisons, **wanted):
+    for c in comparisons:
+        if all(c[k] == v for k, v in wanted.items()):
+            return c
+    return None
+
+
+# suite -> (head, metric) columns after the server's name
+COLUMNS = {
+    "idle": [("resident KiB", "rss_kib"), ("private KiB", "private_kib"),
+             ("server busy", "server_busy"), ("p99 us", "p99_us")],
+    "heartbeat": [("p50 us", "p50_us"), ("p99 us", "p99_us"),
+                  ("private KiB", "private_kib"),
+                  ("server busy", "server_busy")],
+    "latency": [("p50 us", "p50_us"), ("p99 us", "p99_us"),
+                ("p99.9 us", "p999_us"), ("CPU us/request", "cpu_us")],
+    "files": [("requests/s", "qps"), ("p99 us", "p99_us"),
+              ("CPU us/request", "cpu_us"),
+              ("p99 of / us", "probe_p99_us")],
+}
+DEFAULT_COLUMNS = [("requests/s", "qps"), ("p50 us", "p50_us"),
+                   ("p99 us", "p99_us"), ("CPU us/request", "cpu_us")]
+LEAD = {"latency": "p99_us", "files": "probe_p99_us", "heartbeat": "p99_us"}
+
+
+def cell_table(summary, suite, cell):
+    """One cell as a table: a line for each server."""
+    entries = [e for e in summary["cells"]
+               if e["suite"] == suite and e["cell"] == cell]
+    columns = COLUMNS.get(suite, DEFAULT_COLUMNS)
+    lead = LEAD.get(suite, "cpu_us")
+    with_ratio = suite != "idle"
+    traced = any("syscalls" in e for e in entries)
+    heads = ["server"] + [head for head, _ in columns]
+    if traced:
+        heads.append("calls/request")
+    if with_ratio:
+        name = {"cpu_us": "CPU", "p99_us": "p99",
+                "probe_p99_us": "p99 of /"}[lead]
+        heads.append(f"{name} ratio to the row above")
+    body, above = [], None
+    for e in entries:
+        line = [e["server"]]
+        for _, metric in columns:
+            value = e["metrics"].get(metric)
+            line.append(with_interval(value) if metric == lead
+                        else number(value[0]) if value else "-")
+        if traced:
+            line.append(number(e.get("syscalls_per_request")))
+        if with_ratio:
+            line.append(ratio_text(above and find(
+                summary["comparisons"], suite=suite, cell=cell, metric=lead,
+                server=e["server"], base=above)))
+        body.append(line)
+        above = e["server"]
+    return table(heads, body)
+
+
+def slope_table(summary, suite):
+    slopes = [s for s in summary["slopes"] if s["suite"] == suite]
+    if not slopes:
+        return ""
+    body = [[s["server"], number(s["base_kib"]),
+             with_interval([s["bytes"], s["low"], s["high"]])]
+            for s in slopes]
+    return table(["server", "KiB without any", "bytes a connection"], body)
+
+
+def suites_of(summary):
+    """[(suite, [cells])] in the order of the run."""
+    found = {}
+    for e in summary["cells"]:
+        cells = found.setdefault(e["suite"], [])
+        if e["cell"] not in cells:
+            cells.append(e["cell"])
+    # The cells of a block come in random order; a table wants them sorted.
+    for cells in found.values():
+        cells.sort(key=lambda c: [(str(type(v)), v) for v in c.values()])
+    return list(found.items())
+
+
+def markdown(manifest, summary):
+    """summary.md: every table, and what to know when reading it."""
+    titles = {p["suite"]: p["title"] for p in manifest["plan"]}
+    m = manifest["machine"]
+    out = [f"# {manifest['name']}", "",
+           f"{m['cpu']}, {m['cpus']} cpus"
+           + (f", {m['hypervisor']} guest" if m["hypervisor"] else "")
+           + f", Linux {m['kernel']}, {m['when'][:10]}. "
+           + f"Server on cpu {', '.join(map(str, m['server_cpus']))}, "
+           + f"client on cpu {', '.join(map(str, m['client_cpus']))}.",
+           "", state_text(manifest, summary), ""]
+    for suite, cells in suites_of(summary):
+        out += [f"## {suite}: {titles.get(suite, '')}", ""]
+        for cell in cells:
+            out += [f"{cell_text(cell)}:", "",
+                    cell_table(summary, suite, cell), ""]
+            notes = [f"{e['server']}: {note}" for e in summary["cells"]
+                     if e["suite"] == suite and e["cell"] == cell
+                     for note in e["notes"]]
+            if notes:
+                out += ["Note: " + "; ".join(notes) + ".", ""]
+        slope = slope_table(summary, suite)
+        if slope:
+            out += ["Memory for each connection, by a line through the "
+                    "crowds:", "", slope, ""]
+    out += ["Medians over the blocks, in brackets 95 % bootstrap intervals; "
+            "ratios are medians of paired slices. Where an interval holds 1 "
+            "the two are not distinguishable."]
+    return "\n".join(out) + "\n"
+
+
+def state_text(manifest, summary):
+    words = [f"{summary['runs']} runs"]
+    if manifest["state"] != "complete":
+        words[0] = f"{manifest['state']} after {words[0]}"
+    words.append(f"{summary['redone']} redone, {summary['lost']} lost to "
+                 f"errors, overflow or steal")
+    for name, reason in summary["skipped"].items():
+        words.append(f"{name} skipped: {reason}")
+    text = "; ".join(words)
+    return text[0].upper() + text[1:] + "."

@@ -1,0 +1,211 @@
+#!/usr/bin/python3
+"""System calls of a process by name: syscalls.py PID SECONDS
+
+Tried in this order, the first that works is used and named in the result:
+  perf      tracepoints counted in the kernel, under 2 % of slow-down
+  bpftrace  the same through trace/syscalls.bt
+  strace    stops the process twice a call: right counts, wrong speed
+What none of them may do (no tracefs, no ptrace) the runner replaces by the
+server's own counters from /metrics.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# Counted by name; all others together are "other".  Each costs an event for
+# each thread, so it is the list of what a server may do, not of all calls.
+NAMES = """read write readv writev pread64 pwrite64 recvfrom sendto recvmsg
+sendmsg sendfile64 splice epoll_wait epoll_pwait epoll_pwait2 epoll_ctl poll
+ppoll select accept accept4 close shutdown setsockopt openat openat2 newfstat
+newfstatat statx fcntl futex clone clone3 mmap munmap madvise mprotect
+clock_nanosleep nanosleep sched_yield tgkill rt_sigprocmask io_uring_enter
+io_uring_register""".split()
+
+
+def tracepoints():
+    """The names above that this kernel has as tracepoints."""
+    if not shutil.which("perf"):
+        return []
+    done = subprocess.run(["perf", "list", "--no-desc", "syscalls:sys_enter_*"],
+                          capture_output=True, text=True, check=False)
+    known = set(re.findall(r"syscalls:sys_enter_(\w+)", done.stdout))
+    return [name for name in NAMES if name in known]
+
+
+def call_names():
+    """{number: name} from the compiler's headers; {} without a compiler."""
+    cc = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not cc:
+        return {}
+    done = subprocess.run(
+        [cc, "-E", "-dM", "-include", "sys/syscall.h", "-xc", os.devnull],
+        capture_output=True, text=True, check=False)
+    return {int(number): name for name, number in
+            re.findall(r"^#define __NR_(\w+) (\d+)$", done.stdout, re.M)}
+
+
+class _Tool:
+    """A tracer that is started, left alone, and ended with SIGINT."""
+
+    name = ""
+    settle_s = 0.3   # until it has attached
+
+    def command(self, pids, out):
+        raise NotImplementedError
+
+    def parse(self, text):
+        raise NotImplementedError
+
+    def start(self, pids):
+        self.out = tempfile.NamedTemporaryFile(prefix="ioladder-trace-")
+        try:
+            self.proc = subprocess.Popen(
+                self.command(pids, self.out.name), stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                start_new_session=True)
+        except OSError:
+            self.out.close()
+            return False
+        try:
+            self.proc.wait(self.settle_s)
+        except subprocess.TimeoutExpired:
+            return True
+        self.out.close()   # it ended at once: not allowed, or no such event
+        return False
+
+    def stop(self):
+        """{name: calls}, or None."""
+        self.proc.send_signal(signal.SIGINT)
+        try:
+            self.proc.wait(10)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+        with self.out, open(self.out.name, encoding="utf-8",
+                            errors="replace") as f:
+            return self.parse(f.read()) or None
+
+
+class Perf(_Tool):
+    name = "perf"
+
+    def __init__(self):
+        self.names = tracepoints()
+
+    def command(self, pids, out):
+        events = ["raw_syscalls:sys_enter"]
+        events += [f"syscalls:sys_enter_{name}" for name in self.names]
+        return ["perf", "stat", "-x,", "-o", out, "-e", ",".join(events),
+                "-p", ",".join(map(str, pids))]
+
+    def parse(self, text):
+        calls, total = {}, None
+        for line in text.splitlines():
+            fields = line.split(",")
+            if len(fields) < 3 or not fields[0].isdigit():
+                continue
+            count, event = int(fields[0]), fields[2]
+            if event == "raw_syscalls:sys_enter":
+                total = count
+            elif count:
+                calls[event.replace("syscalls:sys_enter_", "")] = count
+        if not total:
+            return None
+        other = total - sum(calls.values())
+        if other > 0:
+            calls["other"] = other
+        return calls
+
+
+class Bpftrace(_Tool):
+    name = "bpftrace"
+    settle_s = 2.5   # it compiles its program first
+
+    def command(self, pids, out):
+        return ["bpftrace", "-q", "-f", "json", "-o", out,
+                os.path.join(HERE, "trace", "syscalls.bt"), str(pids[0])]
+
+    def parse(self, text):
+        names = call_names()
+        for line in text.splitlines():
+            try:
+                found = json.loads(line).get("data", {}).get("@calls")
+            except (json.JSONDecodeError, AttributeError):
+                continue
+            if found:
+                return {names.get(int(n), f"call_{n}"): count
+                        for n, count in found.items()}
+        return None
+
+
+class Strace(_Tool):
+    name = "strace"
+
+    def command(self, pids, out):
+        argv = ["strace", "-c", "-f", "-q", "-o", out]
+        for pid in pids:
+            argv += ["-p", str(pid)]
+        return argv
+
+    def parse(self, text):
+        calls = {}
+        for line in text.splitlines():
+            match = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?"
+                             r"(\w+)$", line)
+            if match and match.group(2) != "total":
+                calls[match.group(2)] = int(match.group(1))
+        return calls
+
+
+TOOLS = {"perf": Perf, "bpftrace": Bpftrace, "strace": Strace}
+
+
+def attach(pids, order=("perf", "bpftrace", "strace")):
+    """A started tracer, or None when none may trace these processes."""
+    for name in order:
+        if not shutil.which(name):
+            continue
+        tool = TOOLS[name]()
+        if tool.start(pids):
+            return tool
+    return None
+
+
+def main():
+    if len(sys.argv) != 3 or not sys.argv[1].isdigit():
+        print(__doc__.strip().splitlines()[0], file=sys.stderr)
+        return 64
+    try:
+        seconds = float(sys.argv[2])
+    except ValueError:
+        print("SECONDS is not a number", file=sys.stderr)
+        return 64
+    if not os.path.isdir(f"/proc/{sys.argv[1]}"):
+        print(f"no process {sys.argv[1]}", file=sys.stderr)
+        return 1
+    tool = attach([int(sys.argv[1])])
+    if not tool:
+        print("neither perf, bpftrace nor strace may trace it",
+              file=sys.stderr)
+        return 77
+    try:
+        time.sleep(seconds)
+    finally:
+        calls = tool.stop()
+    for name, count in sorted((calls or {}).items(), key=lambda kv: -kv[1]):
+        print(f"{count:12d}  {name}")
+    print(f"counted by {tool.name} for {seconds:g} s", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,598 @@
+"""The runner against fake servers and a fake generator: what it keeps, does
+again, skips and leaves behind."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BENCH = os.path.dirname(HERE)
+sys.path.insert(0, BENCH)
+
+import machine          # noqa: E402
+import results          # noqa: E402
+import slices           # noqa: E402
+import stats_math       # noqa: E402
+import suites           # noqa: E402
+import summary          # noqa: E402
+import syscalls         # noqa: E402
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def count_lines(path):
+    try:
+        with open(path, encoding="utf-8") as f:
+            return f.read().count("\n")
+    except OSError:
+        return 0
+
+
+class Bench(unittest.TestCase):
+    """A build directory of fakes, and run.py on it."""
+
+    stages = ("stage1", "stage2", "stage3")
+
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory(prefix="ioladder-test-")
+        self.addCleanup(self.dir.cleanup)
+        self.build = os.path.join(self.dir.name, "build")
+        os.mkdir(self.build)
+        for name in self.stages:
+            os.symlink(os.path.join(HERE, "fake_server.py"),
+                       os.path.join(self.build, name))
+        os.symlink(os.path.join(HERE, "fake_loadgen.py"),
+                   os.path.join(self.build, "loadgen"))
+        self.out = os.path.join(self.dir.name, "out")
+        self.log = os.path.join(self.dir.name, "log")
+        self.plan, self.modes = {}, {}
+
+    def command(self, *words):
+        argv = [sys.executable, os.path.join(BENCH, "run.py"),
+                "--build", self.build, "--seed", "7", *words]
+        if "--summarise" not in words and "--out" not in words:
+            argv += ["--out", self.out]
+        plan = os.path.join(self.dir.name, "plan.json")
+        with open(plan, "w", encoding="utf-8") as f:
+            json.dump(self.plan, f)
+        env = {**os.environ, "FAKE_PLAN": plan, "FAKE_LOG": self.log,
+               "FAKE_SERVER": json.dumps(self.modes)}
+        return argv, env
+
+    def run_py(self, *words, expect=0):
+        argv, env = self.command(*words)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True,
+                              timeout=120, check=False)
+        self.assertEqual(done.returncode, expect,
+                         done.stdout + done.stderr)
+        return done
+
+    def keepalive(self, *words, expect=0, blocks="5", trace=False):
+        if not trace:   # attaching a tracer takes a second
+            words = ("--no-trace", *words)
+        servers = [] if "--servers" in words else \
+            ["--servers", ",".join(self.stages)]
+        return self.run_py("--suite", "keepalive", "--connections", "64",
+                           "--blocks", blocks, "--seconds", "0.01",
+                           "--warmup", "0", *servers, *words, expect=expect)
+
+    def rows(self, kind="measure"):
+        return [r for r in results.load_rows(self.out) if r["kind"] == kind]
+
+    def server_pids(self):
+        with open(self.log, encoding="utf-8") as f:
+            return [int(line.split()[0]) for line in f]
+
+
+class Whole(Bench):
+    def test_every_block_has_every_server_in_random_order(self):
+        self.keepalive(blocks="6")
+        rows = self.rows()
+        orders = []
+        for block in range(6):
+            names = [r["server"] for r in rows if r["block"] == block]
+            self.assertEqual(sorted(names), sorted(self.stages))
+            orders.append(tuple(names))
+        self.assertGreater(len(set(orders)), 1)
+        manifest, _, found = results.load(self.out)
+        self.assertEqual(manifest["state"], "complete")
+        self.assertEqual(manifest["seed"], 7)
+        self.assertEqual((found["redone"], found["lost"]), (0, 0))
+        self.assertTrue(os.path.exists(
+            os.path.join(self.out, "summary.md")))
+        latest = os.path.join(self.build, "results", "latest")
+        self.assertTrue(os.path.samefile(latest, self.out))
+
+    def test_pairs_cancel_what_the_machine_does(self):
+        self.plan = {"drift": 0.5, "drift_every": 3, "servers": {
+            "stage1": {"cpu": 10.0}, "stage2": {"cpu": 6.0},
+            "stage3": {"cpu": 6.0}}}
+        done = self.keepalive(blocks="7")
+        found = results.load_summary(self.out)
+        by = {(c["server"], c["base"]): c for c in found["comparisons"]
+              if c["metric"] == "cpu_us"}
+        self.assertEqual(by["stage2", "stage1"]["verdict"], "lower")
+        self.assertAlmostEqual(by["stage2", "stage1"]["ratio"], 0.6)
+        self.assertEqual(by["stage3", "stage2"]["verdict"],
+                         "not distinguishable")
+        self.assertIn("not distinguishable", done.stdout)
+
+    def test_figures_reach_the_row(self):
+        self.plan = {"servers": {"stage2": {"qps": 200000.0, "cpu": 4.5}}}
+        self.keepalive("--servers", "stage2", "--seconds", "0.1")
+        row = self.rows()[0]
+        self.assertEqual(row["metrics"]["cpu_us"], 4.5)
+        self.assertEqual(row["metrics"]["qps"], 200000.0)
+        self.assertEqual(row["metrics"]["p99_us"], 300.0)
+        self.assertEqual(row["metrics"]["header_bytes"], 120.0)
+        self.assertEqual(row["counters"]["recvs"], 600)
+        self.assertEqual(row["metrics"]["events_per_wait"], 4.0)
+        # 20,000 samples are enough for p99.9, and 1,000 are not.
+        self.assertEqual(row["metrics"]["p999_us"], 900.0)
+        self.assertIsNone(slices.percentile(
+            {"latency_us": {"count": 1000, "p99.9": 900.0}}, "p99.9", 0.999))
+
+    def test_pinned_apart(self):
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            self.skipTest("one cpu only")
+        self.keepalive("--servers", "stage2", blocks="1")
+        machine_ = results.load_manifest(self.out)["machine"]
+        self.assertFalse(set(machine_["server_cpus"])
+                         & set(machine_["client_cpus"]))
+        with open(self.log + ".loadgen", encoding="utf-8") as f:
+            words = f.readline().split()
+        self.assertEqual(words[words.index("--cpu") + 1],
+                         ",".join(map(str, machine_["client_cpus"])))
+
+    def test_variant_gets_its_arguments(self):
+        self.keepalive("--servers", "stage2", "--add",
+                       "two=stage2 --send 'a b'", blocks="1")
+        with open(self.log, encoding="utf-8") as f:
+            started = [line.strip() for line in f]
+        self.assertTrue(any(line.endswith("--send a b") for line in started),
+                        started)
+        self.assertEqual({r["server"] for r in self.rows()},
+                         {"stage2", "two"})
+
+    def test_open_loop_uses_the_lowest_capacity(self):
+        self.plan = {"servers": {"stage1": {"qps": 5000.0},
+                                 "stage2": {"qps": 20000.0}}}
+        self.run_py("--suite", "latency", "--servers", "stage1,stage2",
+                    "--blocks", "1", "--seconds", "0.1", "--warmup", "0",
+                    "--set", "load=0.3,0.5")
+        for row in self.rows():
+            want = {0.3: "1500", 0.5: "2500"}[row["cell"]["load"]]
+            self.assertEqual(row["args"][row["args"].index("--rate") + 1],
+                             want)
+        self.assertEqual(len(self.rows("capacity")), 6)
+
+    def test_system_calls_per_request(self):
+        self.keepalive("--servers", "stage2", blocks="1", trace=True)
+        row = self.rows("trace")[0]
+        self.assertTrue(row["valid"], row)
+        self.assertIn(row["metrics"]["method"],
+                      ("perf", "bpftrace", "strace", "own counters"))
+        self.assertGreater(sum(row["metrics"]["syscalls"].values()), 0)
+
+    def test_a_quick_run_fits_its_time(self):
+        import run
+        for servers in (2, 4, 6, 8):
+            args = run.parse_arguments(["--suite", "quick"])
+            parts, budget = run.make_parts("quick", args)
+            run.find_capacities(parts)
+            run.fit_budget(parts, budget, servers)
+            total = sum(p.estimate(servers, run.OVERHEAD_S) for p in parts)
+            self.assertLess(total, 180, servers)
+
+
+class Bad(Bench):
+    def test_bad_slices_are_redone_and_counted(self):
+        self.plan = {"calls": {"1": "errors", "3": "steal", "5": "cut",
+                               "7": "crash"}}
+        done = self.keepalive()
+        found = results.load_summary(self.out)
+        self.assertEqual((found["redone"], found["lost"]), (4, 0))
+        why = " ".join(w for r in self.rows() for w in r["why"])
+        for word in ("2 status", "1 lost", "steal 12.0", "no whole report",
+                     "cannot connect"):
+            self.assertIn(word, why)
+        self.assertEqual(sum(r["valid"] for r in self.rows()), 15)
+        self.assertIn("4 redone", done.stdout)
+
+    def test_a_slice_that_stays_bad_is_given_up(self):
+        self.plan = {"calls": {str(n): "errors" for n in range(1, 400)}}
+        done = self.keepalive("--redo", "1", blocks="1", expect=1)
+        rows = self.rows()
+        self.assertEqual(len(rows), 6)
+        self.assertFalse(any(r["valid"] for r in rows))
+        self.assertEqual(results.load_summary(self.out)["lost"], 3)
+        self.assertIn("no slice could be used", done.stderr)
+
+    def test_overflow_is_not_used(self):
+        self.modes = {"stage3": "overflow"}
+        self.keepalive("--redo", "0", blocks="1")
+        rows = {r["server"]: r for r in self.rows()}
+        self.assertTrue(rows["stage2"]["valid"])
+        self.assertFalse(rows["stage3"]["valid"])
+        self.assertIn("overflowed", rows["stage3"]["why"][0])
+
+    def test_a_server_without_io_uring_is_skipped(self):
+        self.modes = {"stage3": "skip"}
+        done = self.keepalive("--peers", "--servers",
+                              "stage1,stage3,stage6", blocks="1")
+        self.assertIn("stage3: stage3: io_uring_setup: Operation not "
+                      "permitted", done.stderr)
+        found = results.load_summary(self.out)
+        self.assertIn("not permitted", found["skipped"]["stage3"])
+        self.assertIn("not built", found["skipped"]["stage6"])
+        self.assertIn("stage3 skipped", done.stdout)
+        self.assertNotIn("stage3", {r["server"] for r in self.rows()})
+
+    def test_missing_peers_are_skipped(self):
+        env = {**os.environ, "PATH": ""}
+        code = ("import sys; sys.path.insert(0, sys.argv[1]);"
+                "import servers as s; c = s.catalogue(*sys.argv[2:4]);"
+                "c['nginx'].binary = None\n"
+                "for n in ('nginx', 'go'):\n"
+                "  try: c[n].available(); print('there')\n"
+                "  except s.Skipped as e: print(e)")
+        done = subprocess.run(
+            [sys.executable, "-c", code, BENCH, os.path.dirname(BENCH),
+             self.build], env=env, capture_output=True, text=True,
+            check=True)
+        self.assertEqual(done.stdout.splitlines(),
+                         ["nginx is not installed", "go is not installed"])
+
+    def test_nothing_can_run(self):
+        self.modes = {name: "skip" for name in self.stages}
+        done = self.keepalive(blocks="1", expect=77)
+        self.assertIn("no server can run", done.stderr)
+        self.assertFalse(os.path.exists(self.out))
+
+    def test_a_server_that_dies_at_start(self):
+        self.modes = {"stage2": "die"}
+        done = self.keepalive(blocks="1")
+        self.assertIn("ended with status 3: stage2: no such thing",
+                      done.stderr)
+
+    def test_a_stubborn_server_is_killed(self):
+        import servers
+        old = servers.STOP_S
+        self.modes = {"stage2": "stubborn"}
+        _, env = self.command()
+        os.environ.update(env)
+        stage = servers.Stage("stage2", os.path.join(self.build, "stage2"))
+        run = stage.start(sorted(os.sched_getaffinity(0)))
+        servers.stop_process(run.proc, patience=0.2)
+        run.stop()
+        self.assertFalse(alive(run.pids[0]))
+        self.assertEqual(servers.STOP_S, old)
+
+    def test_wrong_generator_stops_the_run(self):
+        for wrong, word in (("version", "ioladder-loadgen/9"),
+                            ("usage", "no such switch")):
+            with self.subTest(wrong):
+                self.plan = {"calls": {"2": wrong}}
+                self.out = os.path.join(self.dir.name, wrong)
+                self.log = os.path.join(self.dir.name, "log" + wrong)
+                done = self.keepalive(expect=1)
+                self.assertIn(word, done.stderr)
+                manifest = results.load_manifest(self.out)
+                self.assertEqual(manifest["state"], "failed")
+
+    def test_wrong_usage(self):
+        for words in (["--suite", "nonsense"], ["--blocks", "0"],
+                      ["--blocks", "x"], ["--seconds", "-1"],
+                      ["--servers", "stage9"], ["--set", "colour=3"],
+                      ["--set", "connections"], ["--add", "nonsense"],
+                      ["--redo", "-1"]):
+            with self.subTest(words):
+                done = self.run_py(*words, expect=64)
+                self.assertIn("run.py: ", done.stderr)
+                self.assertNotIn("Traceback", done.stderr)
+
+    def test_missing_generator(self):
+        done = self.run_py("--loadgen", "/nonexistent/loadgen", expect=64)
+        self.assertIn("not built", done.stderr)
+
+    def test_a_result_set_is_not_overwritten(self):
+        self.keepalive(blocks="1")
+        before = os.path.getsize(os.path.join(self.out, "rows.jsonl"))
+        done = self.keepalive(blocks="1", expect=64)
+        self.assertIn("holds a result set already", done.stderr)
+        self.assertEqual(os.path.getsize(
+            os.path.join(self.out, "rows.jsonl")), before)
+
+
+class Interrupt(Bench):
+    def interrupt(self, number, wanted=3):
+        """Sends a signal after some rows; returns (status, stderr)."""
+        self.plan = {"sleep": 0.15}
+        argv, env = self.command(
+            "--suite", "keepalive", "--connections", "64", "--blocks", "50",
+            "--seconds", "0.01", "--warmup", "0", "--no-trace", "--servers",
+            ",".join(self.stages))
+        with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) as proc:
+            path = os.path.join(self.out, "rows.jsonl")
+            end = time.monotonic() + 60
+            while count_lines(path) < wanted and time.monotonic() < end:
+                time.sleep(0.02)
+            time.sleep(0.1)   # into the middle of a slice
+            proc.send_signal(number)
+            _, stderr = proc.communicate(timeout=60)
+            return proc.returncode, stderr
+
+    def test_ctrl_c_keeps_rows_and_leaves_no_server(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number):
+                self.out = os.path.join(self.dir.name, f"out{number}")
+                status, stderr = self.interrupt(number)
+                self.assertEqual(status, 130, stderr)
+                self.assertIn("rows so far are kept", stderr)
+                manifest, rows, found = results.load(self.out)
+                self.assertEqual(manifest["state"], "interrupted")
+                self.assertGreaterEqual(len(rows), 3)
+                self.assertEqual(found["rows"], len(rows))
+                self.assertEqual([p for p in self.server_pids() if alive(p)],
+                                 [])
+
+    def test_even_a_killed_runner_leaves_no_server(self):
+        status, _ = self.interrupt(signal.SIGKILL)
+        self.assertEqual(status, -signal.SIGKILL)
+        end = time.monotonic() + 5
+        while any(map(alive, self.server_pids())) and time.monotonic() < end:
+            time.sleep(0.02)
+        self.assertEqual([p for p in self.server_pids() if alive(p)], [])
+        # The rows are whole, and a summary can be made of them.
+        done = self.run_py("--summarise", self.out)
+        self.assertIn("Interrupted after", done.stdout)
+        self.assertEqual(results.load(self.out)[0]["state"], "interrupted")
+
+
+class Damaged(Bench):
+    """Every way a result file can be broken has its message."""
+
+    def setUp(self):
+        super().setUp()
+        self.keepalive("--servers", "stage1,stage2", blocks="2")
+
+    def damage(self, name, change):
+        path = os.path.join(self.out, name)
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(change(text))
+
+    def refused(self, word):
+        with self.assertRaises(results.ResultError) as caught:
+            results.load(self.out)
+        self.assertIn(word, str(caught.exception))
+
+    def test_undamaged(self):
+        self.assertEqual(len(results.load(self.out)[1]), 4)
+
+    def test_empty(self):
+        for name in ("rows.jsonl", "manifest.json", "summary.json"):
+            with self.subTest(name):
+                path = os.path.join(self.out, name)
+                with open(path, encoding="utf-8") as f:
+                    text = f.read()
+                self.damage(name, lambda t: "")
+                self.refused(f"{name}: the file is empty")
+                self.damage(name, lambda t, text=text: text)
+
+    def test_missing(self):
+        os.unlink(os.path.join(self.out, "summary.json"))
+        self.refused("no such file")
+
+    def test_truncated_anywhere(self):
+        path = os.path.join(self.out, "rows.jsonl")
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        rng = random.Random(1)
+        for at in [1, len(text) - 1] + rng.sample(range(len(text)), 30):
+            self.damage("rows.jsonl", lambda t, at=at: text[:at])
+            self.refused("truncated")
+
+    def test_truncated_at_a_line(self):
+        self.damage("rows.jsonl",
+                    lambda t: "".join(t.splitlines(True)[:-1]))
+        self.refused("truncated")
+
+    def test_other_version(self):
+        for name, schema in (("rows.jsonl", "row"),
+                             ("manifest.json", "results"),
+                             ("summary.json", "summary")):
+            with self.subTest(name):
+                old, new = (f"ioladder-{schema}/{n}" for n in "12")
+                self.damage(name, lambda t: t.replace(old, new))
+                self.refused(f"version '{new}'")
+                self.damage(name, lambda t: t.replace(new, old))
+
+    def test_field_missing(self):
+        self.damage("rows.jsonl", lambda t: t.replace('"block"', '"blick"'))
+        self.refused("no field 'block'")
+
+    def test_run_py_says_so_too(self):
+        self.damage("rows.jsonl", lambda t: t[:-20])
+        done = self.run_py("--summarise", self.out, expect=1)
+        self.assertIn("truncated", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        done = self.run_py("--summarise", self.dir.name + "/none", expect=1)
+        self.assertIn("no such file", done.stderr)
+
+
+class Maths(unittest.TestCase):
+    def test_median(self):
+        self.assertEqual(stats_math.median([3, 1, 2]), 2)
+        self.assertEqual(stats_math.median([4, 1, 2, 3]), 2.5)
+        self.assertRaises(ValueError, stats_math.median, [])
+
+    def test_quantile(self):
+        self.assertEqual(stats_math.quantile([0, 10], 0.25), 2.5)
+        self.assertEqual(stats_math.quantile([5], 0.9), 5)
+
+    def test_interval_of_five_is_their_range(self):
+        # A resample has its median at the lowest of five values with
+        # probability 0.058, more than 0.025: so that is the bound.
+        self.assertEqual(stats_math.bootstrap_median([5, 1, 4, 2, 3]),
+                         (3, 1, 5))
+
+    def test_interval_against_the_exact_distribution(self):
+        # Of n = 31 distinct values, P(median of a resample <= k-th) is
+        # P(Binomial(31, k/31) >= 16): the 2.5 % point is the 11th value.
+        from math import comb
+        n = 31
+
+        def at_most(k):
+            p = k / n
+            return sum(comb(n, i) * p ** i * (1 - p) ** (n - i)
+                       for i in range(n // 2 + 1, n + 1))
+        exact = min(k for k in range(n + 1) if at_most(k) > 0.025)
+        mid, low, high = stats_math.bootstrap_median(
+            list(range(1, n + 1)), seed=3, draws=8000)
+        self.assertEqual(mid, 16)
+        self.assertLessEqual(abs(low - exact), 1)
+        self.assertLessEqual(abs(high - (n + 1 - exact)), 1)
+
+    def test_interval_covers_the_truth(self):
+        # 300 experiments of 15 normal values each: the 95 % interval must
+        # hold the true median in most; the exact figure for this method
+        # and n is 0.94 to 0.96, and 0.90 allows for chance.
+        rng = random.Random(5)
+        held = 0
+        for i in range(300):
+            values = [rng.gauss(10, 1) for _ in range(15)]
+            _, low, high = stats_math.bootstrap_median(values, i, draws=300)
+            held += low <= 10 <= high
+        self.assertGreater(held / 300, 0.90)
+        self.assertLess(held / 300, 0.995)
+
+    def test_few_values_have_no_interval(self):
+        self.assertEqual(stats_math.bootstrap_median([2, 4]),
+                         (3, None, None))
+
+    def test_same_seed_same_interval(self):
+        values = [random.Random(1).random() for _ in range(20)]
+        self.assertEqual(stats_math.bootstrap_median(values, 4),
+                         stats_math.bootstrap_median(values, 4))
+
+    def test_verdicts(self):
+        ones = {b: 1.0 for b in range(7)}
+
+        def verdict(ratios):
+            return stats_math.compare(dict(enumerate(ratios)),
+                                      ones)["verdict"]
+        self.assertEqual(verdict([.9, .92, .91, .9, .93, .9, .9]), "lower")
+        self.assertEqual(verdict([1.1, 1.2, 1.3, 1.1, 1.2, 1.1, 1.1]),
+                         "higher")
+        self.assertEqual(verdict([.9, 1.1, 1.0, .95, 1.05, .9, 1.2]),
+                         "not distinguishable")
+        self.assertEqual(verdict([.5, .5, .5, .5]), "too few pairs")
+
+    def test_pairs_need_both(self):
+        self.assertEqual(stats_math.paired_ratios(
+            {1: 2.0, 2: 4.0, 3: None}, {2: 2.0, 3: 1.0, 4: 1.0}), [2.0])
+        self.assertIsNone(stats_math.compare({1: 1.0}, {2: 1.0}))
+
+    def test_line(self):
+        slope, at = stats_math.line_fit([(0, 5), (10, 25), (20, 45)])
+        self.assertAlmostEqual(slope, 2)
+        self.assertAlmostEqual(at, 5)
+        self.assertIsNone(stats_math.line_fit([(3, 1), (3, 2)]))
+        self.assertIsNone(stats_math.line_fit([(3, 1)]))
+
+
+class Small(unittest.TestCase):
+    def test_numbers(self):
+        for value, text in ((118302, "118,000"), (5.9138, "5.91"),
+                            (59.138, "59.1"), (0.148, "0.148"), (0, "0"),
+                            (None, "-"), (99.96, "100.0"), (591.3, "591")):
+            self.assertEqual(summary.number(value), text)
+
+    def test_cpu_lists(self):
+        self.assertEqual(machine.cpu_list("0-2,5"), [0, 1, 2, 5])
+
+    def test_cpus_apart(self):
+        def topo(*siblings):
+            return [{"cpu": i, "siblings": s}
+                    for i, s in enumerate(siblings)]
+        self.assertEqual(machine.choose_cpus(topo("0", "1")), ([0], [1]))
+        # Two threads a core: the client gets another core.
+        self.assertEqual(machine.choose_cpus(
+            topo("0-1", "0-1", "2-3", "2-3")), ([0], [2]))
+        self.assertEqual(machine.choose_cpus(topo("0-1", "0-1")),
+                         ([0], [1]))
+        self.assertEqual(machine.choose_cpus(topo("0")), ([0], [0]))
+        self.assertEqual(machine.choose_cpus(
+            topo(*map(str, range(8))), 2), ([0, 1], [2, 3, 4, 5]))
+
+    def test_cpu_clock_of_a_process(self):
+        before = machine.process_cpu(os.getpid())
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            pass
+        self.assertGreater(machine.process_cpu(os.getpid()) - before, 0.04)
+        self.assertIsNone(machine.process_cpu(2 ** 22 - 1))
+
+    def test_perf_output(self):
+        tool = syscalls.Perf.__new__(syscalls.Perf)
+        text = ("# started\n\n300,,raw_syscalls:sys_enter,9,100.00,,\n"
+                "200,,syscalls:sys_enter_recvfrom,9,100.00,,\n"
+                "90,,syscalls:sys_enter_sendto,9,100.00,,\n"
+                "0,,syscalls:sys_enter_read,9,100.00,,\n"
+                "<not counted>,,syscalls:sys_enter_poll,0,100.00,,\n")
+        self.assertEqual(tool.parse(text), {"recvfrom": 200, "sendto": 90,
+                                            "other": 10})
+        self.assertIsNone(tool.parse(""))
+
+    def test_strace_output(self):
+        tool = syscalls.Strace.__new__(syscalls.Strace)
+        text = ("% time     seconds  usecs/call     calls    errors syscall\n"
+                "------ ----------- ----------- --------- --------- ------\n"
+                " 60.00    0.021978          26       841         2 recvfrom\n"
+                " 40.00    0.021978          26       800           sendto\n"
+                "100.00    0.021978          26      1641         2 total\n")
+        self.assertEqual(tool.parse(text), {"recvfrom": 841, "sendto": 800})
+
+    def test_own_counters_of_a_ring_are_waits(self):
+        class Ring:
+            name = "stage4"
+
+        class Loop:
+            name = "stage2"
+        moved = {"recvs": 10, "sends": 10, "waits": 3, "closed": 0}
+        self.assertEqual(slices.own_counters(Ring, moved), {"wait": 3})
+        self.assertEqual(slices.own_counters(Loop, moved),
+                         {"recv": 10, "send": 10, "wait": 3})
+
+    def test_suites_fill_in(self):
+        for suite in suites.SUITES.values():
+            self.assertGreaterEqual(suite.blocks, 5)
+            for cell in suite.cells():
+                values = {**cell, "rate": 1, "processes": 1, "sources": 1,
+                          "file": "f", "root": "r"}
+                for word in suite.loadgen + suite.server + suite.probe:
+                    word.format(**values)
+        for run in suites.RUNS.values():
+            for name, cells, _ in run["parts"]:
+                self.assertLessEqual(set(cells),
+                                     set(suites.SUITES[name].params))
+
+
+if __name__ == "__main__":
+    unittest.main()
