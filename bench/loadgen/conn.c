@@ -132,7 +132,7 @@ static void give_back(struct load *l, struct conn *c, uint64_t from)
 static void reopen(struct load *l, struct conn *c)
 {
     conn_drop(l, c);
-    if (!load_wants(l))
+    if (!load_wants(l) || l->run->crowd)
         return;
     if (l->cf->close) {
         c->free_ns = l->now_ns;
@@ -540,7 +540,7 @@ void conn_sweep(struct load *l, struct conn *c)
 
     switch (c->state) {
     case CONN_DOWN:
-        if (!load_wants(l) || l->now_ns < c->retry_ns)
+        if (!load_wants(l) || l->run->crowd || l->now_ns < c->retry_ns)
             break;
         if (l->cf->close)
             load_feed(l, c);

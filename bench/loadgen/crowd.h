@@ -15,7 +15,7 @@ struct crowd_counts {
     int failed; /* could not be opened */
     int lost;   /* ended by the server */
     uint64_t heartbeats, heartbeat_errors;
-    struct hist latency; /* of heartbeats, in the window */
+    struct hist latency; /* of heartbeats in the window */
 };
 
 struct crowd;
@@ -24,10 +24,11 @@ struct crowd;
  * within the connect timeout.  NULL when the crowd is empty. */
 struct crowd *crowd_start(const struct config *cf);
 
-/* Heartbeat latencies count from now on. */
-void crowd_begin(struct crowd *c);
+/* Heartbeats intended in that time count. */
+void crowd_window(struct crowd *c, int64_t begin_ns, int64_t end_ns);
 
-/* Adds the processes' counts up. */
+/* Adds the processes' counts up.  Heartbeats of the window may still be under
+ * way; later is better. */
 void crowd_read(const struct crowd *c, struct crowd_counts *sum);
 
 /* Ends the processes. */

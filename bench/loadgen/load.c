@@ -18,6 +18,8 @@ enum {
     MAX_QUEUED = 1 << 20,    /* wishes; the schedule waits beyond */
     SCRATCH = 64 * 1024,     /* bytes of requests built at a time, at least */
     SWEEP_NS = 100000000,
+    SWEEP_CROWD_NS = 1000000000,
+    IDLE_TURN_NS = 5000,     /* a longer one was not all spent polling */
     SPIN_NS = 100000,        /* before a send time, --spin auto */
     STARVED_NS = 1000000,    /* a pause is noticed within this while starved */
     BLOCKED_NS = 2000,       /* a wait that took longer did block */
@@ -384,6 +386,17 @@ static int wait_events(struct load *l, struct epoll_event *ev, int64_t ns)
     return n;
 }
 
+/* Adds up the time spent polling in vain.  A turn that took longer lost its cpu
+ * meanwhile, and that is no use of it. */
+static void note_idle(struct load *l, bool idle)
+{
+    int64_t ns = l->now_ns - l->looked_ns;
+
+    if (idle && l->idle_turn)
+        l->idle_ns += ns < IDLE_TURN_NS ? ns : IDLE_TURN_NS;
+    l->idle_turn = idle;
+}
+
 /* Waits, notes how attentive the generator was, handles what came.  True when
  * there was something. */
 static bool turn(struct load *l)
@@ -401,8 +414,7 @@ static bool turn(struct load *l)
         l->attended_ns = l->looked_ns;
     else
         l->attended_ns = l->now_ns < until ? l->now_ns : until;
-    if (n == 0 && until <= before)
-        l->idle_ns += l->now_ns - before;
+    note_idle(l, n == 0 && until <= before);
     l->looked_ns = l->now_ns;
     for (int i = 0; i < n; i++) {
         struct conn *c = &l->conns[ev[i].data.u64 >> 32];
@@ -419,7 +431,7 @@ static void sweep(struct load *l)
         return;
     for (int i = 0; i < l->n_conns; i++)
         conn_sweep(l, &l->conns[i]);
-    l->next_sweep_ns = l->now_ns + SWEEP_NS;
+    l->next_sweep_ns = l->now_ns + (l->run->crowd ? SWEEP_CROWD_NS : SWEEP_NS);
 }
 
 /* --test-pause: the generator is away, as if it had been stopped. */
@@ -435,17 +447,33 @@ static void test_pause(struct load *l)
     nanosleep(&ts, NULL);
 }
 
-/* Opens all connections, a few at a time, before the clock starts. */
-static void connect_all(struct load *l)
+void load_turn(struct load *l)
+{
+    turn(l);
+    test_pause(l);
+    if (l->cf->rate > 0 && send_due(l))
+        l->idle_turn = false;
+    sweep(l);
+}
+
+/* A few at a time, before the clock starts.  The limit is for the next one to
+ * succeed: many may take longer.  A crowd goes on after a failure. */
+void load_connect(struct load *l)
 {
     int64_t limit;
-    int next = 0;
+    int next = 0, up = -1;
 
     load_clock(l);
-    limit = l->now_ns + l->cf->connect_timeout_ns;
-    while (l->up < l->n_conns && l->connect_errno == 0 && l->now_ns < limit) {
+    limit = l->now_ns;
+    while (l->up < l->n_conns && (next < l->n_conns || l->connecting > 0) &&
+           (l->connect_errno == 0 || l->run->crowd)) {
+        if (l->up > up)
+            limit = l->now_ns + l->cf->connect_timeout_ns;
+        else if (l->now_ns > limit)
+            break;
+        up = l->up;
         while (next < l->n_conns && l->connecting < MAX_CONNECTING &&
-               l->connect_errno == 0)
+               (l->connect_errno == 0 || l->run->crowd))
             conn_open(l, &l->conns[next++]);
         l->next_sweep_ns = l->now_ns + 10000000;
         turn(l);
@@ -455,20 +483,19 @@ static void connect_all(struct load *l)
 }
 
 /* Each thread has its share of the rate, and its own part of the period. */
-static void start_schedule(struct load *l)
+void load_start_schedule(struct load *l, int64_t start_ns)
 {
     const struct config *cf = l->cf;
-    double start = (double)(l->run->begin_ns - cf->warmup_ns);
     double period = l->share > 0 ? 1e9 / (cf->rate * l->share) : 1e18;
 
-    schedule_init(&l->schedule, start + period * l->index / l->step, period,
-                  cf->poisson, cf->seed * 7919 + (uint64_t)l->index);
+    schedule_init(&l->schedule, (double)start_ns + period * l->index / l->step,
+                  period, cf->poisson, cf->seed * 7919 + (uint64_t)l->index);
 }
 
 static void run_loop(struct load *l)
 {
     if (l->cf->rate > 0)
-        start_schedule(l);
+        load_start_schedule(l, l->run->begin_ns - l->cf->warmup_ns);
     load_clock(l);
     l->phase = RUN_WARMUP;
     l->looked_ns = l->attended_ns = l->now_ns;
@@ -477,11 +504,7 @@ static void run_loop(struct load *l)
     for (int i = 0; i < l->n_conns; i++)
         load_feed(l, &l->conns[i]);
     while (l->phase != RUN_DONE) {
-        turn(l);
-        test_pause(l);
-        if (l->cf->rate > 0)
-            send_due(l);
-        sweep(l);
+        load_turn(l);
         pass_borders(l);
     }
     if (l->cf->rate > 0)
@@ -512,7 +535,7 @@ void *load_main(void *arg)
 
     pin(l);
     if (!l->cf->close)
-        connect_all(l);
+        load_connect(l);
     pthread_barrier_wait(&l->run->connected);
     pthread_barrier_wait(&l->run->started); /* the main thread set the times */
     if (l->run->end_ns > 0)

@@ -85,7 +85,9 @@ struct usage {
 struct run {
     const struct config *cf;
     const struct plan *plan;
-    int64_t begin_ns, end_ns, drain_end_ns;
+    bool crowd; /* connections that ended are not opened again */
+    _Atomic int64_t begin_ns, end_ns; /* of the window; the crowd learns late */
+    int64_t drain_end_ns;
     pthread_barrier_t connected, started;
     struct server_clock server[2]; /* at the window's borders, by thread 0 */
 };
@@ -131,6 +133,7 @@ struct load {
     int64_t looked_ns;            /* the last look at the sockets */
     int64_t attended_ns;          /* replies now read came no earlier */
     int64_t idle_ns;
+    bool idle_turn;               /* the last turn found nothing to do */
 
     int64_t now_ns; /* the clock when it was last read */
     int64_t next_sweep_ns, pause_at_ns;
@@ -157,6 +160,14 @@ void load_free(struct load *l);
 
 /* The thread's body. */
 void *load_main(void *load);
+
+/* Its parts, for the crowd.  Connects all, a few at a time; says in up and
+ * connect_errno how that went. */
+void load_connect(struct load *l);
+void load_start_schedule(struct load *l, int64_t start_ns);
+
+/* Waits for something to happen, handles it, sends what is due. */
+void load_turn(struct load *l);
 
 /* ---- for conn.c ---- */
 

@@ -10,6 +10,7 @@
  * forbidden and never shares a fault with what it measures.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,22 @@
 #include "report.h"
 
 enum { EXIT_CLEAN = 0, EXIT_ERRORS = 1, EXIT_UNMEASURED = 2 };
+
+/* Everything of ours, the crowd too, stays on the cpus given; each thread then
+ * keeps to one of them. */
+static void pin_all(const struct config *cf)
+{
+    cpu_set_t set;
+
+    if (cf->cpu_count == 0)
+        return;
+    CPU_ZERO(&set);
+    for (int i = 0; i < cf->cpu_count; i++)
+        if (cf->cpus[i] < CPU_SETSIZE)
+            CPU_SET(cf->cpus[i], &set);
+    if (sched_setaffinity(0, sizeof(set), &set) < 0)
+        die_status(EXIT_UNMEASURED, "loadgen: --cpu: %s", strerror(errno));
+}
 
 static void raise_limits(const struct config *cf)
 {
@@ -80,18 +97,16 @@ static void watch(struct run *run, struct result *r, struct crowd *crowd)
     run->begin_ns = now + cf->warmup_ns;
     run->end_ns = run->begin_ns + cf->duration_ns;
     run->drain_end_ns = run->end_ns + cf->timeout_ns + 200000000;
+    crowd_window(crowd, run->begin_ns, run->end_ns);
     pthread_barrier_wait(&run->started);
 
     sleep_until(run->begin_ns);
     server_status_read(cf, &r->base);
     host_clock_read(&h0);
-    if (crowd)
-        crowd_begin(crowd);
     sleep_until(run->end_ns);
     r->have_server = cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;
     host_clock_read(&h1);
-    if (crowd)
-        crowd_read(crowd, &r->idle);
+    crowd_read(crowd, &r->idle);
     if (h1.total > h0.total)
         r->steal_pct = 100.0 * (double)(h1.steal - h0.steal) /
                        (double)(h1.total - h0.total);
@@ -255,6 +270,7 @@ int main(int argc, char **argv)
 
     config_parse(&cf, argc, argv);
     raise_limits(&cf);
+    pin_all(&cf);
     plan_init(&plan, &cf);
     if (cf.pid_count > 0 && server_status_read(&cf, &r.before) < 0)
         die_status(EXIT_UNMEASURED, "loadgen: --server-pid: no such process");
