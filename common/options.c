@@ -193,3 +193,18 @@ void options_report(const struct options *o, const char *stage,
             o->echo ? "echo" : "http", o->max_conns,
             chosen && *chosen ? "; " : "", chosen ? chosen : "");
 }
+
+int option_choice(struct argp_state *state, const char *name, const char *arg,
+                  const char *const names[])
+{
+    char list[128] = "";
+
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(arg, names[i]) == 0)
+            return i;
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s",
+                 i ? ", " : "", names[i]);
+    }
+    argp_error(state, "%s: '%s' is not one of: %s", name, arg, list);
+    return 0;
+}

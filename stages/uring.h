@@ -18,13 +18,20 @@
 
 #include "check.h"
 #include "options.h"
+#include "stats.h"
 
 #ifndef IORING_SEND_ZC_REPORT_USAGE /* 6.2 */
 #define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
 #define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
 #endif
 
-enum { EX_SKIP = 77 }; /* exit status: this machine cannot run it */
+enum {
+    EX_SKIP = 77,     /* exit status: this machine cannot run it */
+    SQ_ENTRIES = 512, /* operations submitted by one system call */
+    CQ_LEAST = 4096,
+    ACCEPTS = 8,      /* armed at a time: so many a turn can be accepted */
+    GRACE_TURNS = 10, /* for the last completions when a drain is over */
+};
 
 /* --taskrun and --cq: they force the fallbacks, so that tests reach them. */
 struct uring_options {
@@ -34,18 +41,18 @@ struct uring_options {
 
 #define URING_SWITCHES                                                         \
     {"taskrun", 't', "MODE", 0, "defer (default), coop or none", 0},           \
-    {"cq", 'q', "N", 0, "completion queue entries (default: all fit)", 0}
+    {                                                                          \
+        "cq", 'q', "N", 0, "completion queue entries (default: all fit)", 0    \
+    }
 
 /* A stage's parser ends with this one.  Keys 't' and 'q' are taken. */
-static inline error_t uring_switch(int key, char *arg,
-                                   struct argp_state *state,
+static inline error_t uring_switch(int key, char *arg, struct argp_state *state,
                                    struct uring_options *o)
 {
-    if (key == 't' && strcmp(arg, "defer") != 0 && strcmp(arg, "coop") != 0 &&
-        strcmp(arg, "none") != 0)
-        argp_error(state, "--taskrun: %s is not defer, coop or none", arg);
+    static const char *const modes[] = {"defer", "coop", "none", NULL};
+
     if (key == 't')
-        o->taskrun = arg;
+        o->taskrun = modes[option_choice(state, "--taskrun", arg, modes)];
     else if (key == 'q')
         o->cq = (unsigned)option_int(state, "--cq", arg, 2, 65536);
     else
@@ -87,6 +94,17 @@ static inline bool uring_overflows(struct io_uring *ring)
     return IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;
 }
 
+/* Room for one more operation; a full SQ is submitted on the way.  False only
+ * when the kernel takes nothing more before completions are taken from it. */
+static inline bool uring_room(struct io_uring *ring, struct stats *st)
+{
+    if (io_uring_sq_space_left(ring) == 0) {
+        io_uring_submit(ring);
+        STAT_ADD(st, waits, 1);
+    }
+    return io_uring_sq_space_left(ring) > 0;
+}
+
 /* The first thing that every ring stage needs and this ring lacks, or NULL. */
 static inline const char *uring_missing(struct io_uring *ring)
 {
@@ -120,17 +138,48 @@ static inline bool uring_has_poll_first(struct io_uring *ring)
     return uring_has(ring, IORING_OP_SOCKET);
 }
 
-/* No io_uring is no failure of ours: says why and leaves with 77.  err is what
- * io_uring_queue_init_params returned. */
-static inline void uring_check(const char *name, struct io_uring *ring,
-                               int err)
+/* Opens a ring in the first mode that this kernel knows, from o->taskrun down;
+ * *o then says what it got.  The CQ gets an entry for one completion of every
+ * connection.  No io_uring is no failure of ours: 77, and the reason.
+ *
+ * SINGLE_ISSUER: one thread submits, so the kernel locks less (6.0).
+ * DEFER_TASKRUN: completions run when the owner enters, and do not interrupt
+ * it in the middle of a request (6.1).  COOP_TASKRUN: at its next system call,
+ * whichever (5.19).  SUBMIT_ALL: one bad operation does not hold up the rest. */
+static inline void uring_open(struct io_uring *ring, const char *name,
+                              struct uring_options *o, int max_conns)
 {
-    const char *missing = err < 0 ? NULL : uring_missing(ring);
+    static const struct {
+        const char *name;
+        unsigned flags;
+    } modes[] = {
+        {"defer", IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                      IORING_SETUP_SUBMIT_ALL},
+        {"coop", IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL},
+        {"none", 0},
+    };
+    unsigned all = (unsigned)max_conns + ACCEPTS + 1;
+    struct io_uring_params p;
+    const char *missing;
+    size_t i = 0;
+    int err;
 
+    while (strcmp(modes[i].name, o->taskrun) != 0)
+        i++;
+    do {
+        o->taskrun = modes[i].name;
+        p = (struct io_uring_params){.cq_entries = o->cq};
+        if (p.cq_entries == 0)
+            p.cq_entries = all < CQ_LEAST ? CQ_LEAST : all;
+        p.flags = modes[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+        err = io_uring_queue_init_params(SQ_ENTRIES, ring, &p);
+    } while (err == -EINVAL && ++i < sizeof modes / sizeof *modes);
     if (err < 0)
         die_status(EX_SKIP, "%s: no io_uring: %s", name, uring_reason(err));
+    missing = uring_missing(ring);
     if (missing)
         die_status(EX_SKIP, "%s: this kernel lacks %s", name, missing);
+    o->cq = p.cq_entries;
     io_uring_register_ring_fd(ring); /* saves a look-up; may be refused */
 }
 

@@ -151,7 +151,7 @@ static bool conn_recv(struct worker *w, struct conn *c)
     return true;
 }
 
-/* Sleeps until some of `out` fitted.  A send that moved bytes restarts the
+/* Sleeps until some of `out` fitted into the socket.  A send that moved bytes restarts the
  * deadline: a slow reader is fine, one that takes nothing is not. */
 static bool conn_send(struct worker *w, struct conn *c)
 {
@@ -238,7 +238,8 @@ static void *conn_run(void *arg)
 
 /* ---------------------------------------------------------------- worker */
 
-/* Threads that have ended are joined here, so that nothing is left of them. */
+/* Threads that have ended are joined here, so that nothing is left of them; the
+ * lock is let go meanwhile, since the last lines of a thread take it. */
 static void join_done(struct worker *w)
 {
     struct conn *c;
@@ -284,6 +285,8 @@ static void conn_start(struct worker *w, int fd)
     }
 }
 
+/* One at a time: the thread that it starts may need this core at once.  When
+ * descriptors or memory run out, accepting pauses instead of spinning. */
 static void accept_ready(struct worker *w)
 {
     int fd = net_accept(w->listener, false);
@@ -316,7 +319,7 @@ static void expire(struct worker *w)
         }
     }
     pthread_mutex_unlock(&w->lock);
-    w->scan_ms = soonest;
+    w->scan_ms = soonest; /* who connects later is due later than that */
 }
 
 /* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
@@ -347,6 +350,7 @@ static bool may_accept(struct worker *w)
     return room && w->listener >= 0 && w->retry_ms <= w->now_ms;
 }
 
+/* The count is guarded by the lock: threads end when they like. */
 static int live_conns(struct worker *w)
 {
     int n;
@@ -357,6 +361,7 @@ static int live_conns(struct worker *w)
     return n;
 }
 
+/* While nobody is connected no deadline can come. */
 static int scan_in_ms(struct worker *w)
 {
     int64_t ms = w->scan_ms > w->now_ms ? w->scan_ms - w->now_ms : 0;
@@ -364,6 +369,8 @@ static int scan_in_ms(struct worker *w)
     return live_conns(w) == 0 ? -1 : ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
+/* The main thread: it accepts, joins and keeps the time, and never touches a
+ * byte of a conversation. */
 static void worker_loop(struct worker *w)
 {
     enum { STOP, FREED, LISTENER };
@@ -404,9 +411,6 @@ static void worker_init(struct worker *w)
     if (w->freed < 0)
         die("stage1: eventfd: %s", strerror(errno));
     pthread_mutex_init(&w->lock, NULL);
-    LIST_INIT(&w->live);
-    LIST_INIT(&w->done);
-    LIST_INIT(&w->spare);
     stats_register(&w->stats, 0);
     w->now_ms = clock_ms();
 }

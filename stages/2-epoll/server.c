@@ -164,8 +164,9 @@ static bool conn_recv(struct worker *w, struct conn *c)
     return true;
 }
 
-/* Sends straight after the step: the socket has room nearly always.  Only when
- * it has none does epoll hear of it. */
+/* Sends straight after the step: the socket has room nearly always, so asking
+ * epoll first would be a system call for nothing.  Only when it has none, or
+ * this peer has had its share of the turn, does epoll hear of it. */
 static bool conn_send(struct worker *w, struct conn *c)
 {
     struct buf *out = &c->s.out;
@@ -289,6 +290,8 @@ static void drain(struct worker *w)
             shutdown(c->fd, SHUT_RD);
 }
 
+/* Whatever epoll reports but "room to send" is a reason to receive: bytes, the
+ * end, or an error that recv then names. */
 static void event(struct worker *w, const struct epoll_event *ev)
 {
     struct conn *c = ev->data.ptr;
@@ -341,7 +344,6 @@ static void worker_init(struct worker *w)
     if (w->epoll < 0 ||
         epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->sv.signal, &ev) < 0)
         die("stage2: epoll: %s", strerror(errno));
-    LIST_INIT(&w->live);
     stats_register(&w->stats, 0);
     w->now_ms = clock_ms();
     wheel_init(&w->wheel, w->now_ms);

@@ -47,13 +47,6 @@
 #include "service.h"
 #include "timer_wheel.h"
 
-enum {
-    SQ_ENTRIES = 512,
-    CQ_LEAST = 4096,
-    ACCEPTS = 8,      /* armed at a time: so many a turn can be accepted */
-    GRACE_TURNS = 10, /* for the last completions when the drain is over */
-};
-
 /* ------------------------------------------------------------ connection */
 
 enum op { OP_NONE, OP_RECV, OP_SEND, OP_READ };
@@ -129,17 +122,6 @@ static void conn_close(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* A full SQ is submitted on the way.  False only when the kernel takes nothing
- * more before completions are taken from it. */
-static bool sq_room(struct worker *w)
-{
-    if (io_uring_sq_space_left(&w->ring) == 0) {
-        io_uring_submit(&w->ring);
-        STAT_ADD(&w->stats, waits, 1);
-    }
-    return io_uring_sq_space_left(&w->ring) > 0;
-}
-
 /* The place for a connection's next operation; conn_run has seen to it that
  * there is one. */
 static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
@@ -211,7 +193,7 @@ static void conn_file(struct worker *w, struct conn *c)
  * place for that it waits and is run again in the next turn. */
 static void conn_run(struct worker *w, struct conn *c)
 {
-    while (sq_room(w)) {
+    while (uring_room(&w->ring, &w->stats)) {
         enum want want = session_step(&c->s, &w->stats);
 
         if (c->turn != c->s.turn)
@@ -260,7 +242,7 @@ static void accept_arm(struct worker *w)
 {
     while (w->listener >= 0 && w->accepts < ACCEPTS &&
            w->n_conns + w->accepts < w->sv.opt.max_conns &&
-           w->retry_ms <= w->now_ms && sq_room(w)) {
+           w->retry_ms <= w->now_ms && uring_room(&w->ring, &w->stats)) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
         io_uring_prep_accept(sqe, w->listener, NULL, NULL, SOCK_CLOEXEC);
@@ -315,14 +297,13 @@ static void drain(struct worker *w, int how)
  * system call of a turn. */
 static void ring_wait(struct worker *w)
 {
-    int ms = service_wait_ms(&w->sv, w->now_ms,
-                             wheel_wait_ms(&w->wheel, w->now_ms), w->retry_ms);
+    int ms = service_wait_ms(
+        &w->sv, w->now_ms, wheel_wait_ms(&w->wheel, w->now_ms),
+        STAILQ_EMPTY(&w->waiting) ? w->retry_ms : w->now_ms + 1);
     struct __kernel_timespec ts = {ms / 1000, ms % 1000 * 1000000LL};
     struct io_uring_cqe *cqe;
     int err;
 
-    if (!STAILQ_EMPTY(&w->waiting))
-        ms = ts.tv_sec = ts.tv_nsec = 0;
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
@@ -337,7 +318,8 @@ static void run_waiting(struct worker *w)
 {
     struct conn *c;
 
-    while ((c = STAILQ_FIRST(&w->waiting)) != NULL && sq_room(w)) {
+    while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
+           uring_room(&w->ring, &w->stats)) {
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
         conn_run(w, c);
     }
@@ -381,47 +363,15 @@ static void worker_loop(struct worker *w)
 
 /* ------------------------------------------------------------------ main */
 
-/* Takes the first mode that this kernel knows, from the wanted one down. */
-static void ring_init(struct worker *w)
-{
-    static const struct {
-        const char *name;
-        unsigned flags;
-    } modes[] = {
-        {"defer", IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                      IORING_SETUP_SUBMIT_ALL},
-        {"coop", IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL},
-        {"none", 0},
-    };
-    unsigned all = (unsigned)w->sv.opt.max_conns + ACCEPTS + 1;
-    struct io_uring_params p;
-    size_t i = 0;
-    int err;
-
-    if (w->uring.cq == 0)
-        w->uring.cq = all < CQ_LEAST ? CQ_LEAST : all;
-    while (strcmp(modes[i].name, w->uring.taskrun) != 0)
-        i++;
-    do {
-        w->uring.taskrun = modes[i].name;
-        p = (struct io_uring_params){.cq_entries = w->uring.cq};
-        p.flags = modes[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-        err = io_uring_queue_init_params(SQ_ENTRIES, &w->ring, &p);
-    } while (err == -EINVAL && ++i < sizeof modes / sizeof *modes);
-    uring_check(w->sv.name, &w->ring, err);
-    w->uring.cq = p.cq_entries;
-    w->poll_first = uring_has_poll_first(&w->ring);
-}
-
 static void worker_init(struct worker *w)
 {
     struct io_uring_sqe *sqe;
 
-    ring_init(w);
+    uring_open(&w->ring, w->sv.name, &w->uring, w->sv.opt.max_conns);
+    w->poll_first = uring_has_poll_first(&w->ring);
     net_listen(w->sv.opt.host, &w->sv.opt.port, 1, &w->listener);
     fcntl(w->listener, F_SETFL,
           0); /* non-blocking would mean: fail, not wait */
-    LIST_INIT(&w->live);
     STAILQ_INIT(&w->waiting);
     stats_register(&w->stats, 0);
     w->now_ms = clock_ms();

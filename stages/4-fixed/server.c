@@ -1,0 +1,450 @@
+/* Stage 4: fixed buffers; an idle connection holds no memory.
+ *
+ * What stage 3 could not do: keep ten thousand silent peers without twenty
+ * thousand windows.  A receive had to name its memory before the bytes came.
+ *
+ *      one thread                              the kernel
+ *      ----------                              ----------
+ *      receive, memory: any  ------------->    waits; holds nothing
+ *      n bytes, in piece 7  <--------------    bytes came: takes a piece
+ *      step: in from 7, out to 3
+ *      send piece 3  --------------------->    done
+ *      both pieces back to the arena
+ *
+ * The one new idea: memory is lent.  One arena (arena.h), registered once; a
+ * connection borrows a piece while bytes move, never while it waits.
+ *
+ * It does not make TCP faster: plain send and recv copy, registered or not, and
+ * ops.h has the other ways, to be measured.  It buys bounded memory, file reads
+ * into pinned pages and, on a network card, large sends without a copy.
+ *
+ * Kernel features and invariants: those of stage 3, buffer rings (5.19), and
+ *  - No piece is held while a peer is waited for: half a request, or an answer
+ *    that its reader does not take, moves to memory of its own.
+ *  - So every piece comes back.  Who finds none waits in line, and runs when
+ *    one is back, whoever brought it.
+ *
+ * What is still wrong: one core does all of it.
+ */
+
+/* -------------------------------------------------------------- includes */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net.h"
+#include "ops.h"
+#include "service.h"
+#include "timer_wheel.h"
+
+/* ------------------------------------------------------------ connection */
+
+enum op { OP_NONE, OP_RECV, OP_SEND, OP_READ };
+
+struct conn {
+    struct session s;
+    struct timer timer;
+    LIST_ENTRY(conn) link;      /* on w->live */
+    STAILQ_ENTRY(conn) waiting; /* on w->waiting */
+    int fd;
+    uint32_t place; /* in w->conns, and in the ring's table of files */
+    uint32_t turn;  /* s.turn when the deadline was last set */
+    enum op op;     /* the operation in flight */
+    bool more;      /* the last receive left bytes in the socket */
+};
+
+_Static_assert(sizeof(struct conn) <= 256, "all that an idle peer costs");
+
+struct worker {
+    struct service sv;
+    struct own_options own;
+    struct arena arena;
+    struct stats stats;
+    struct timer_wheel wheel;
+    struct conn *conns; /* max_conns of them; one never used costs nothing */
+    LIST_HEAD(, conn) live, spare;
+    STAILQ_HEAD(, conn) waiting; /* found no piece, or no room in the SQ */
+    int n_conns;
+    struct io_uring ring;
+    int listener;
+    int accepts;              /* armed */
+    int64_t now_ms, retry_ms; /* the loop's clock; when to accept again */
+    int64_t held_ms;          /* that handlers held the loop: see service.h */
+    int grace;                /* turns left once the drain is over */
+};
+
+/* The peer has another --idle-timeout from here on. */
+static void conn_touch(struct worker *w, struct conn *c)
+{
+    c->turn = c->s.turn;
+    wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
+}
+
+static struct conn *conn_new(struct worker *w, int fd)
+{
+    struct conn *c = LIST_FIRST(&w->spare);
+    uint32_t place = c ? c->place : (uint32_t)w->n_conns; /* the first unused */
+
+    if (!own_name(&w->own, &w->ring, place, fd))
+        return NULL;
+    if (c)
+        LIST_REMOVE(c, link);
+    c = &w->conns[place];
+    *c = (struct conn){.fd = fd, .place = place, .more = true};
+    session_init(&c->s, &w->sv.app);
+    conn_touch(w, c);
+    LIST_INSERT_HEAD(&w->live, c, link);
+    w->n_conns++;
+    STAT_ADD(&w->stats, accepted, 1);
+    return c;
+}
+
+/* The single path to close: nothing of this connection is in flight here. */
+static void conn_close(struct worker *w, struct conn *c)
+{
+    CHECK(c->op == OP_NONE);
+    LIST_REMOVE(c, link);
+    wheel_cancel(&w->wheel, &c->timer);
+    own_name(&w->own, &w->ring, c->place, -1);
+    net_close(c->fd);
+    arena_reclaim(&w->arena, &c->s.in);
+    arena_reclaim(&w->arena, &c->s.out);
+    session_end(&c->s);
+    LIST_INSERT_HEAD(&w->spare, c, link);
+    w->n_conns--;
+    STAT_ADD(&w->stats, closed, 1);
+}
+
+/* ---------------------------------------------------------------- engine */
+
+/* The place for a connection's next operation; conn_run has seen to it that
+ * there is one. */
+static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
+                                     enum op op)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+
+    io_uring_sqe_set_data(sqe, c);
+    c->op = op;
+    return sqe;
+}
+
+/* Asks for whatever arrives next, and names memory for it only if half a
+ * request is there already. */
+static void conn_recv(struct worker *w, struct conn *c)
+{
+    struct io_uring_sqe *sqe = conn_sqe(w, c, OP_RECV);
+
+    if (c->s.fin)
+        shutdown(c->fd, SHUT_WR);
+    if (service_draining(&w->sv) && !session_in_flight(&c->s))
+        shutdown(c->fd, SHUT_RD);
+    prep_recv(&w->own, &w->arena, sqe, c->fd, &c->s.in, c->more);
+    own_direct(&w->own, sqe, c->place);
+    STAT_ADD(&w->stats, recvs, 1);
+}
+
+static void recv_done(struct worker *w, struct conn *c, int n, unsigned flags)
+{
+    if (n == 0)
+        c->s.eof = true;
+    c->more = flags & IORING_CQE_F_SOCK_NONEMPTY;
+    buf_commit(&c->s.in, (size_t)n);
+    STAT_ADD(&w->stats, bytes_in, (uint64_t)n);
+}
+
+/* A zero-copy send completes twice, and the second completion, "the piece is
+ * yours again", may come when the connection is gone.  So its user_data is odd,
+ * as no pointer is, and holds the places of the connection and of the piece. */
+static void conn_send(struct worker *w, struct conn *c)
+{
+    struct io_uring_sqe *sqe = conn_sqe(w, c, OP_SEND);
+    uint64_t piece = arena_piece(&w->arena, c->s.out.mem);
+
+    if (prep_send(&w->own, &w->arena, sqe, c->fd, &c->s.out))
+        sqe->user_data = (uint64_t)c->place << 32 | piece << 1 | 1;
+    own_direct(&w->own, sqe, c->place);
+    STAT_ADD(&w->stats, sends, 1);
+}
+
+/* A short send is legal: what is left goes with the next one. */
+static void send_done(struct worker *w, struct conn *c, int n)
+{
+    conn_touch(w, c);
+    buf_consume(&c->s.out, (size_t)n);
+    if (buf_len(&c->s.out) == 0) /* another piece next: this may be pinned */
+        arena_reclaim(&w->arena, &c->s.out);
+    STAT_ADD(&w->stats, bytes_out, (uint64_t)n);
+}
+
+/* Files complete like sockets do.  A page that is not cached is fetched by a
+ * thread of the kernel's, and this loop goes on. */
+static void conn_file(struct worker *w, struct conn *c)
+{
+    prep_file(&w->arena, conn_sqe(w, c, OP_READ), &c->s);
+    STAT_ADD(&w->stats, reads, 1);
+}
+
+/* Leads the conversation on until its next operation is on its way; without a
+ * piece or a place for that it waits and is run again when there is one. */
+static void conn_run(struct worker *w, struct conn *c)
+{
+    while (uring_room(&w->ring, &w->stats) &&
+           arena_lend(&w->arena, &c->s.out)) {
+        enum want want = session_step(&c->s, &w->stats);
+
+        if (c->turn != c->s.turn)
+            conn_touch(w, c);
+        if (!windows_settle(&w->own, &w->arena, &c->s, want))
+            want = WANT_CLOSE;
+        switch (want) {
+        case WANT_RECV:
+            return conn_recv(w, c);
+        case WANT_SEND:
+            return conn_send(w, c);
+        case WANT_FILE:
+            return conn_file(w, c);
+        case WANT_WORK:
+            w->held_ms += service_work(&c->s, &w->stats);
+            break;
+        case WANT_CLOSE:
+            return conn_close(w, c);
+        }
+    }
+    if (c->s.in.mem) /* first in line: it holds a piece that others wait for */
+        STAILQ_INSERT_HEAD(&w->waiting, c, waiting);
+    else
+        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
+}
+
+/* The operation in flight has come back: its memory is ours again. */
+static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
+{
+    enum op op = c->op;
+    bool open = true;
+
+    c->op = OP_NONE;
+    if (flags & IORING_CQE_F_BUFFER)
+        arena_got(&w->arena, flags >> IORING_CQE_BUFFER_SHIFT, &c->s.in);
+    if (res == -ENOBUFS && op == OP_RECV) {
+        STAT_ADD(&w->stats, enobufs, 1);
+        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
+        return;
+    }
+    if (res == -EAGAIN && op == OP_SEND) /* a slow reader */
+        open = windows_spill(&w->arena, &c->s);
+    else if (res == -EINTR || res == -EAGAIN)
+        ; /* nothing happened: the step asks for the same again */
+    else if (op == OP_READ)
+        session_file(&c->s, res);
+    else if (res >= 0 && op == OP_RECV)
+        recv_done(w, c, res, flags);
+    else if (res >= 0)
+        send_done(w, c, res);
+    else
+        open = false;
+    if (!open)
+        return conn_close(w, c);
+    conn_run(w, c);
+}
+
+/* The result of a zero-copy send; or, with F_NOTIF, that the piece is ours
+ * again: a piece coming back like any other, never waited for. */
+static void zc_done(struct worker *w, const struct io_uring_cqe *cqe)
+{
+    struct conn *c = &w->conns[cqe->user_data >> 32];
+    unsigned piece = (uint32_t)cqe->user_data >> 1;
+
+    if (cqe->flags & IORING_CQE_F_NOTIF) {
+        STAT_ADD(&w->stats, zc_copied, zc_copied(cqe));
+        arena_unpin(&w->arena, piece);
+        return;
+    }
+    if (cqe->flags & IORING_CQE_F_MORE)
+        arena_pin(&w->arena, piece);
+    conn_done(w, c, zc_result(&w->own, cqe), 0);
+}
+
+/* ---------------------------------------------------------------- worker */
+
+/* Arms accepts while there is room for what they bring: a full server leaves
+ * its peers in the backlog. */
+static void accept_arm(struct worker *w)
+{
+    while (w->listener >= 0 && w->accepts < ACCEPTS &&
+           w->n_conns + w->accepts < w->sv.opt.max_conns &&
+           w->retry_ms <= w->now_ms && uring_room(&w->ring, &w->stats)) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+
+        io_uring_prep_accept(sqe, w->listener, NULL, NULL, SOCK_CLOEXEC);
+        io_uring_sqe_set_data(sqe, &w->listener);
+        w->accepts++;
+    }
+}
+
+/* Out of descriptors or memory: a pause. */
+static void accept_done(struct worker *w, int res)
+{
+    struct conn *c = res < 0 ? NULL : conn_new(w, res);
+
+    w->accepts--;
+    if (c)
+        return conn_run(w, c);
+    if (res >= 0)
+        net_close(res);
+    else if (w->listener < 0 || !net_accept_later(res))
+        return; /* the peer left already, or we are leaving */
+    STAT_ADD(&w->stats, refused, 1);
+    w->retry_ms = w->now_ms + RETRY_MS;
+}
+
+/* Whoever is late is shut down, and then leaves through its own completion. */
+static void expire(struct worker *w)
+{
+    struct timer *t;
+
+    while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
+        struct conn *c = TIMER_OWNER(t, struct conn, timer);
+
+        shutdown(c->fd, SHUT_RDWR);
+        STAT_ADD(&w->stats, timeouts, 1);
+    }
+}
+
+/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
+ * is sent away, a request that is already here is still answered.  Past the
+ * drain timeout SHUT_RDWR brings back whatever is still in flight. */
+static void drain(struct worker *w, int how)
+{
+    struct conn *c;
+
+    net_unlisten(&w->listener);
+    LIST_FOREACH (c, &w->live, link)
+        if (how == SHUT_RDWR || !session_in_flight(&c->s))
+            shutdown(c->fd, how);
+}
+
+/* Submits what was written and sleeps until something completes: the one
+ * system call of a turn. */
+static void ring_wait(struct worker *w)
+{
+    int ms = service_wait_ms(
+        &w->sv, w->now_ms, wheel_wait_ms(&w->wheel, w->now_ms),
+        STAILQ_EMPTY(&w->waiting) ? w->retry_ms : w->now_ms + 1);
+    struct __kernel_timespec ts = {ms / 1000, ms % 1000 * 1000000LL};
+    struct io_uring_cqe *cqe;
+    int err;
+
+    err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
+                                           ms < 0 ? NULL : &ts, NULL);
+    STAT_ADD(&w->stats, waits, 1);
+    if (err < 0 && err != -ETIME && err != -EINTR && err != -EAGAIN &&
+        err != -EBUSY)
+        die("%s: io_uring_enter: %s", w->sv.name, strerror(-err));
+    STAT_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
+}
+
+/* In line, as far as the pieces go that have come back: a receive needs one in
+ * the ring, an answer one on the stack. */
+static void run_waiting(struct worker *w)
+{
+    unsigned in_ring = w->arena.in_ring;
+    struct conn *c;
+
+    while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
+           uring_room(&w->ring, &w->stats) && w->arena.n_free > 0 &&
+           (c->s.in.mem || !w->arena.ring || in_ring)) {
+        STAILQ_REMOVE_HEAD(&w->waiting, waiting);
+        in_ring -= !c->s.in.mem && in_ring > 0;
+        conn_run(w, c);
+    }
+}
+
+static void completion(struct worker *w, const struct io_uring_cqe *cqe)
+{
+    void *data = io_uring_cqe_get_data(cqe);
+
+    if (data == &w->listener)
+        accept_done(w, cqe->res);
+    else if (data == &w->sv.signal)
+        drain(w, SHUT_RD);
+    else if (cqe->user_data & 1)
+        zc_done(w, cqe);
+    else
+        conn_done(w, data, cqe->res, cqe->flags);
+}
+
+static void worker_loop(struct worker *w)
+{
+    while (w->grace > 0 &&
+           (w->listener >= 0 || w->accepts > 0 || w->n_conns > 0)) {
+        struct io_uring_cqe *cqe;
+        unsigned head, n = 0;
+
+        accept_arm(w);
+        ring_wait(w);
+        w->now_ms = clock_ms() - w->held_ms;
+        io_uring_for_each_cqe (&w->ring, head, cqe) {
+            completion(w, cqe);
+            n++;
+        }
+        io_uring_cq_advance(&w->ring, n);
+        STAT_ADD(&w->stats, events, n);
+        run_waiting(w);
+        expire(w); /* after the events: who was heard just now is not late */
+        service_tick(&w->sv, w->now_ms);
+        if (service_over(&w->sv) && w->grace-- > 0)
+            drain(w, SHUT_RDWR);
+    }
+}
+
+/* ------------------------------------------------------------------ main */
+
+static void worker_init(struct worker *w)
+{
+    int max = w->sv.opt.max_conns;
+    struct io_uring_sqe *sqe;
+
+    uring_open(&w->ring, w->sv.name, &w->own.uring, max);
+    w->conns = calloc((size_t)max, sizeof *w->conns);
+    if (!w->conns || !own_init(&w->own, &w->arena, &w->ring, max))
+        die("stage4: no memory for the arena");
+    net_listen(w->sv.opt.host, &w->sv.opt.port, 1, &w->listener);
+    fcntl(w->listener, F_SETFL,
+          0); /* non-blocking would mean: fail, not wait */
+    STAILQ_INIT(&w->waiting);
+    stats_register(&w->stats, 0);
+    w->now_ms = clock_ms();
+    wheel_init(&w->wheel, w->now_ms);
+    w->grace = GRACE_TURNS;
+    sqe = io_uring_get_sqe(&w->ring);
+    io_uring_prep_poll_add(sqe, w->sv.signal, POLLIN);
+    io_uring_sqe_set_data(sqe, &w->sv.signal);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp own = {.options = own_switches,
+                                    .parser = own_switch};
+    static struct worker w = {
+        .own = {.uring.taskrun = "defer", .buffers = 1024}};
+
+    service_open(&w.sv, "stage4", "Stage 4: one io_uring, fixed buffers.", argc,
+                 argv, &own, &w.own);
+    service_one_loop(&w.sv);
+    worker_init(&w);
+    service_ready(&w.sv, "%s", own_chosen(&w.own, &w.arena));
+    worker_loop(&w);
+    service_close(&w.sv);
+    if (w.n_conns > 0)
+        _exit(0); /* something is stuck in the kernel: leave over its head */
+    io_uring_queue_exit(&w.ring);
+    arena_free(&w.arena);
+    free(w.conns);
+    return 0;
+}
