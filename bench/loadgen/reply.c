@@ -17,13 +17,15 @@ enum phase {
     BODY,      /* `left` bytes by Content-Length */
     TO_EOF,    /* until the connection ends */
     SIZE,      /* chunk-size digits */
-    SIZE_EXT,  /* the rest of that line */
+    SIZE_EXT,  /* a chunk extension */
+    SIZE_LF,
     CHUNK,     /* `left` bytes of a chunk */
     CHUNK_CR,  /* CRLF behind it */
     CHUNK_LF,
     TRAILER,   /* at the start of a trailer line */
     TRAILER_IN,
-    TRAILER_LF, /* LF that ends everything */
+    TRAILER_EOL, /* LF that ends a trailer line */
+    TRAILER_LF,  /* LF that ends everything */
 };
 
 void reply_reset(struct reply *r)
@@ -304,14 +306,16 @@ static bool framing(struct reply *r, char c, bool *done)
             r->held++;
             return true;
         }
-        r->phase = SIZE_EXT;
+        r->phase = c == '\r' ? SIZE_LF : SIZE_EXT;
         return r->held > 0 && (c == '\r' || c == ';');
     case SIZE_EXT:
-        if (c != '\n')
-            return true;
+        if (c == '\r')
+            r->phase = SIZE_LF;
+        return c != '\n';
+    case SIZE_LF:
         r->held = 0;
         r->phase = r->left > 0 ? CHUNK : TRAILER;
-        return true;
+        return c == '\n';
     case CHUNK_CR:
         r->phase = CHUNK_LF;
         return c == '\r';
@@ -322,9 +326,12 @@ static bool framing(struct reply *r, char c, bool *done)
         r->phase = c == '\r' ? TRAILER_LF : TRAILER_IN;
         return c != '\n';
     case TRAILER_IN:
-        if (c == '\n')
-            r->phase = TRAILER;
-        return true;
+        if (c == '\r')
+            r->phase = TRAILER_EOL;
+        return c != '\n';
+    case TRAILER_EOL:
+        r->phase = TRAILER;
+        return c == '\n';
     default:
         *done = true;
         return c == '\n';
