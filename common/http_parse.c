@@ -354,7 +354,7 @@ static int field(struct http_str name, struct http_str v, struct facts *f,
     return 0;
 }
 
-/* Field lines through the blank line; with r NULL nothing is kept. */
+/* Field lines through the blank line. */
 static bool fields(struct cursor *c, struct facts *f, struct http_req *r)
 {
     struct http_str name, value;
@@ -370,7 +370,7 @@ static bool fields(struct cursor *c, struct facts *f, struct http_req *r)
             return stop(c, -431);
         if (!field_line(c, &name, &value))
             return false;
-        status = r != NULL ? field(name, value, f, r) : 0;
+        status = field(name, value, f, r);
         if (status != 0)
             return stop(c, status);
     }
@@ -423,10 +423,13 @@ int http_parse_head(const char *p, size_t len, struct http_req *r)
 int http_parse_trailers(const char *p, size_t len)
 {
     struct cursor c = start(p, len, HTTP_MAX_HEAD);
+    struct http_req r = {.content_length = -1};
+    struct facts f = {0};
 
-    if (!fields(&c, NULL, NULL))
+    if (!fields(&c, &f, &r))
         return c.status == 0 && len >= HTTP_MAX_HEAD ? -431 : c.status;
-    return (int)(c.p - p);
+    /* Framing that comes after the body is there to mislead somebody. */
+    return f.coding || r.content_length >= 0 ? -400 : (int)(c.p - p);
 }
 
 static int hex_value(char c)

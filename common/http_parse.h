@@ -1,8 +1,8 @@
 /* http_parse.h - a strict HTTP/1.x request parser: stateless, no allocation.
  *
  * Written from RFC 9110 and RFC 9112.  It accepts one spelling of everything
- * that request smuggling has ever lived on: CRLF line ends only, no obs-fold, no
- * space before a colon, one Content-Length or chunked, never both.
+ * that request smuggling has ever lived on: CRLF line ends only, no obs-fold,
+ * no space before a colon, one Content-Length or chunked, never both.
  */
 #ifndef HTTP_PARSE_H
 #define HTTP_PARSE_H
@@ -50,12 +50,13 @@ struct http_req {
 int http_parse_head(const char *p, size_t len, struct http_req *r);
 
 /* Parses one chunk-size line "1a;ext\r\n" at p.  Same results; *size is the
- * decoded size, at most INT64_MAX.  Extensions are ignored, but hold no control
- * characters. */
+ * decoded size, at most INT64_MAX.  Extensions are ignored, but hold no
+ * control characters. */
 int http_parse_chunk(const char *p, size_t len, uint64_t *size);
 
 /* Parses the trailer section after the last chunk, through its blank line, by
- * the rules of header fields. Same results. */
+ * the rules of header fields; fields that would change the framing are 400.
+ * Same results. */
 int http_parse_trailers(const char *p, size_t len);
 
 /* Decodes %XX once.  Returns the length in dst (cap bytes, not terminated), or

@@ -62,8 +62,9 @@ static void lend(struct buf *b)
     }
 }
 
-/* An engine may take empty windows back whenever it has to wait.  This one gives
- * others, so that a session which counts on finding its bytes again is caught. */
+/* An engine may take empty windows back whenever it has to wait.  This one
+ * lends others, so that a session which counts on finding its bytes again is
+ * caught. */
 static void reclaim(struct engine *e)
 {
     struct session *s = &e->s;

@@ -127,8 +127,8 @@ Test(http_parse, bytes_behind_do_not_matter)
 
 /* ======== every byte value in every place ================================ */
 
-#define LOWER  "abcdefghijklmnopqrstuvwxyz"
-#define UPPER  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
 /* The sets once more, written differently, so that a slip in the parser's
@@ -385,9 +385,9 @@ struct piece {
     uint64_t size;
 };
 
-#define CHUNK(raw, want, size)           \
-    {                                    \
-        raw, sizeof(raw) - 1, want, size \
+#define CHUNK(raw, want, size)                                                 \
+    {                                                                          \
+        raw, sizeof(raw) - 1, want, size                                       \
     }
 
 static const struct piece chunks[] = {
@@ -521,7 +521,12 @@ static const struct piece trailers[] = {
     CHUNK("\r\n", ALL, 0),
     CHUNK("X: y\r\n\r\n", ALL, 0),
     CHUNK("X:\r\nY: \x80\t\r\n\r\n", ALL, 0),
-    CHUNK("Host: a b\r\nContent-Length: x\r\n\r\n", ALL, 0), /* ignored */
+    CHUNK("Host: a\r\nExpect: magic\r\nConnection: close\r\n\r\n", ALL, 0),
+    CHUNK("Host: a b\r\n\r\n", -400, 0),
+    CHUNK("Content-Length: 5\r\n\r\n", -400, 0),
+    CHUNK("Content-Length: 0\r\n\r\n", -400, 0),
+    CHUNK("Content-Length: x\r\n\r\n", -400, 0),
+    CHUNK("X: y\r\nTransfer-Encoding: chunked\r\n\r\n", -400, 0),
     CHUNK("", MORE, 0),
     CHUNK("\r", MORE, 0),
     CHUNK("X", MORE, 0),
