@@ -59,7 +59,8 @@ export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
 export V
 
 # ---- what there is ----
-STAGE_DIRS := $(patsubst %/server.c,%,$(sort $(wildcard stages/[0-9]-*/server.c)))
+STAGE_DIRS := $(patsubst %/server.c,%,\
+	$(sort $(wildcard stages/[0-9]-*/server.c)))
 number = $(firstword $(subst -, ,$(notdir $(1))))
 STAGES := $(foreach d,$(STAGE_DIRS),$(call number,$(d)))
 STAGE_BINS := $(STAGES:%=$(B)/stage%)
@@ -70,10 +71,12 @@ LOADGEN_SRC := $(wildcard bench/loadgen/*.c)
 MICRO_SRC := $(wildcard bench/micro/*.c)
 TEST_COMMON_SRC := $(wildcard common/tests/test_*.c)
 TEST_BENCH_SRC := $(wildcard bench/tests/test_*.c)
+DRIVERS := $(patsubst common/tests/%.c,$(B)/%,\
+	$(wildcard common/tests/*_driver.c))
 TEST_SERVERS_SRC := $(filter-out %/fault_wrap.c,$(wildcard stages/tests/*.c))
 FAULT_SRC := $(wildcard stages/tests/fault_wrap.c)
 FUZZ_SRC := $(wildcard common/tests/fuzz_*.c)
-VERIFY_SRC := $(wildcard stages/verify/*.c)
+VERIFY_SRC := $(wildcard stages/tests/verify/*.c)
 
 LIBCOMMON := $(B)/common/libcommon.a
 LOADGEN := $(if $(LOADGEN_SRC),$(B)/loadgen)
@@ -97,6 +100,8 @@ help:
 ## make                 the servers, the load generator, the micro-benchmarks
 ## make bench           installs what is missing, measures all stages, reports
 ## make test            installs what is missing, runs every test (V=asan|tsan)
+## make format          clang-format on all C files
+## make snippets        brings quotations in the docs up to date
 ## make lint            formatting, static analysis, stage diffs, docs checks
 ## make fuzz            libFuzzer, FUZZ_SECONDS=60 in all
 ## make verify          explores the interleavings of the lock-free parts
@@ -134,10 +139,11 @@ $(LIBCOMMON): $(COMMON_SRC:%.c=$(B)/%.o)
 $(B)/bench/loadgen/libloadgen.a: $(LOADGEN_SRC:%.c=$(B)/%.o)
 
 # The sources that a test or a micro-benchmark looks into.
+QUEUES := -Istages/5-percore -Istages/6-stealing
 $(B)/bench/tests/%.o: INC = -Ibench/loadgen
-$(B)/bench/micro/%.o: INC = -Ibench/loadgen -Istages/5-percore -Istages/6-stealing
-$(B)/stages/tests/%.o: INC = -Istages/5-percore -Istages/6-stealing
-$(B)/stages/verify/%.o: INC = -Istages/5-percore -Istages/6-stealing
+$(B)/bench/micro/%.o: INC = -Ibench/loadgen $(QUEUES)
+$(B)/stages/tests/%.o: INC = $(QUEUES)
+$(B)/stages/tests/verify/%.o: INC = -DVERIFY -Istages/tests/verify $(QUEUES)
 $(B)/stages/6-stealing/%.o: INC = -Istages/5-percore
 
 # ---- the stages ----
@@ -184,6 +190,8 @@ $(B)/micro/%: $(B)/bench/micro/%.o $(LIBCOMMON) $(LIBLOADGEN)
 # libcriterion comes before the archives: its main() is the one to take.
 $(B)/test_common: $(TEST_COMMON_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
 	$(call link,$(CRITERION))
+$(B)/%_driver: $(B)/common/tests/%_driver.o $(LIBCOMMON)
+	$(call link)
 $(B)/test_bench: $(TEST_BENCH_SRC:%.c=$(B)/%.o) $(LIBLOADGEN) $(LIBCOMMON)
 	$(call link,$(CRITERION))
 ifneq ($(V),tsan)
@@ -194,15 +202,16 @@ build/test_servers: FORCE
 	$(Q)$(MAKE) --no-print-directory V= $@
 endif
 
-PY_TEST_DIRS := $(sort $(dir $(wildcard bench/tests/test_*.py \
-	plots/tests/test_*.py stages/tests/test_*.py docs/tests/test_*.py)))
+PY_TEST_DIRS := $(sort $(dir $(wildcard .ci/tests/test_*.py \
+	common/tests/test_*.py stages/tests/test_*.py bench/tests/test_*.py \
+	plots/tests/test_*.py docs/tests/test_*.py)))
 
 .PHONY: test check test-build test-common test-bench test-servers test-python
 test: deps
 	$(Q)$(MAKE) --no-print-directory check
 
 test-build: $(STAGE_BINS) $(LOADGEN) $(TEST_COMMON) $(TEST_BENCH) \
-	$(TEST_SERVERS) $(FAULT_BINS)
+	$(TEST_SERVERS) $(FAULT_BINS) $(DRIVERS)
 
 suite = $(if $(2),echo == $(1)$(if $(V),' [$(V)]'); $(2),true)
 
@@ -228,7 +237,7 @@ test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
 			$(call suite,"stage $$n $$APP",$(TEST_SERVERS)) || failed=1; \
 		done; \
 	done; exit $$failed
-test-python: $(STAGE_BINS) $(LOADGEN)
+test-python: $(STAGE_BINS) $(LOADGEN) $(DRIVERS)
 	@failed=0; for d in $(PY_TEST_DIRS); do \
 		echo "== python, $$d"; \
 		$(PYTHON) -m unittest discover -s $$d -p 'test_*.py' || failed=1; \
@@ -293,6 +302,65 @@ doctor:
 # ---- keeping the tree in order ----
 diff-%:
 	$(Q)$(PYTHON) stages/stage_diff.py show $*
+
+C_FILES = $(shell git ls-files --cached --others --exclude-standard \
+	'*.c' '*.h')
+SCRIPTS = $(shell git ls-files --cached --others --exclude-standard \
+	| xargs grep -lE '^\#!.*/(env )?(ba)?sh')
+# The analyser does not follow an assertion that leaves by longjmp, so tests
+# are left to the compilers and to cppcheck.
+TIDY_FILES := $(COMMON_SRC) $(wildcard stages/[0-9]-*/*.c) $(LOADGEN_SRC) \
+	$(MICRO_SRC)
+TIDY_INC := -Icommon -Ibench/loadgen -Istages/5-percore -Istages/6-stealing
+
+LINTS := lint-format lint-stages lint-tree lint-docs lint-python lint-shell \
+	lint-cppcheck lint-clang-tidy
+.PHONY: lint format snippets docs-check $(LINTS)
+lint:
+	$(Q).ci/deps base lint
+	@failed=; for t in $(LINTS); do \
+		$(MAKE) --no-print-directory $$t || failed="$$failed $$t"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; \
+	echo 'lint: no complaints'
+
+lint-format:
+	@echo '== clang-format'
+	$(Q)clang-format --dry-run --Werror $(C_FILES)
+format:
+	$(Q)clang-format -i $(C_FILES)
+lint-stages:
+	@echo '== stage_diff'
+	$(Q)$(PYTHON) stages/stage_diff.py check
+	$(Q)$(PYTHON) stages/stage_diff.py table
+lint-tree:
+	@echo '== tidy, CITATION.cff'
+	$(Q)$(PYTHON) .ci/tidy.py
+	$(Q)$(PYTHON) .ci/check_citation.py
+lint-docs docs-check: $(STAGE_BINS) $(LOADGEN)
+	@echo '== quotations in the docs'
+	$(Q)$(PYTHON) docs/check_snippets.py
+snippets: $(STAGE_BINS) $(LOADGEN)
+	$(Q)$(PYTHON) docs/check_snippets.py --write
+lint-python:
+	@echo '== flake8'
+	$(Q)flake8
+lint-shell:
+	@echo '== shellcheck'
+	$(Q)shellcheck $(SCRIPTS)
+lint-cppcheck:
+	@echo '== cppcheck'
+	$(Q)cppcheck -q -j2 --std=c11 --error-exitcode=1 --inline-suppr \
+		--enable=warning,performance,portability \
+		--suppressions-list=.cppcheck \
+		--include=.ci/cppcheck.h \
+		$(CPPFLAGS) -Ibench/loadgen \
+		common bench stages
+lint-clang-tidy:
+	@echo '== clang-tidy'
+	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P2 -I{} sh -c \
+		"clang-tidy --quiet {} -- -std=gnu17 $(CPPFLAGS) $(TIDY_INC) \
+		2>/dev/null || exit 255"
 
 .PHONY: clean
 clean:
