@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
+#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -15,11 +17,14 @@
 #include "check.h"
 
 /* O_NONBLOCK: opening a FIFO must not wait for its other end. */
-enum { OPEN_FLAGS = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK };
+enum {
+    FILE_FLAGS = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+    DIR_FLAGS = O_PATH | O_DIRECTORY | O_CLOEXEC,
+};
 
 int files_root(const char *dir)
 {
-    int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(dir, DIR_FLAGS);
 
     if (fd < 0)
         die("--root %s: %s", dir, strerror(errno));
@@ -28,6 +33,7 @@ int files_root(const char *dir)
 
 static const char *content_type(const char *path)
 {
+    /* clang-format off */
     static const char *const types[][2] = {
         {"css", "text/css"},         {"csv", "text/csv"},
         {"gif", "image/gif"},        {"htm", "text/html"},
@@ -39,6 +45,7 @@ static const char *content_type(const char *path)
         {"txt", "text/plain"},       {"wasm", "application/wasm"},
         {"webp", "image/webp"},      {"xml", "application/xml"},
     };
+    /* clang-format on */
     const char *slash = strrchr(path, '/');
     const char *dot = strrchr(slash ? slash : path, '.');
 
@@ -48,20 +55,20 @@ static const char *content_type(const char *path)
     return "application/octet-stream";
 }
 
-/* Neither an absolute path nor one with a ".." in it, even if it stays inside:
- * the answer must not depend on which of the two ways below is taken. */
+/* No absolute path, and none with a ".." in it even if it stays inside: the
+ * answer must not depend on which of the two ways below is taken. */
 static bool plain_path(const char *path)
 {
+    size_t n;
+
     if (*path == '/')
         return false;
-    for (;;) {
-        size_t n = strcspn(path, "/");
-
-        if (n == 2 && path[0] == '.' && path[1] == '.')
+    for (;; path += n + 1) {
+        n = strcspn(path, "/");
+        if (n > NAME_MAX || (n == 2 && memcmp(path, "..", 2) == 0))
             return false;
         if (path[n] == '\0')
             return true;
-        path += n + 1;
     }
 }
 
@@ -69,45 +76,35 @@ static bool plain_path(const char *path)
  * openat2() does at once where it is there and allowed. */
 static int open_walking(int root, const char *path)
 {
-    char name[256]; /* NAME_MAX and its NUL */
-    int dir = root, fd;
+    int dir = root, fd, err;
+    bool last;
 
-    for (;;) {
-        size_t n = strcspn(path, "/");
-        bool last = path[n] == '\0';
+    do {
+        char name[NAME_MAX + 1];
+        size_t n;
 
-        if (n == 0 && !last) { /* "a//b" is "a/b" */
-            path++;
-            continue;
-        }
-        if (n >= sizeof name) {
-            fd = -1;
-            errno = ENAMETOOLONG;
-        } else {
-            memcpy(name, path, n);
-            name[n] = '\0';
-            fd = openat(dir, name, O_NOFOLLOW | (last ? OPEN_FLAGS
-                        : O_PATH | O_DIRECTORY | O_CLOEXEC));
-        }
-        if (dir != root) {
-            int err = errno;
-
+        path += strspn(path, "/");
+        n = strcspn(path, "/");
+        last = path[n] == '\0';
+        memcpy(name, path, n);
+        name[n] = '\0';
+        fd = openat(dir, name, O_NOFOLLOW | (last ? FILE_FLAGS : DIR_FLAGS));
+        err = errno;
+        if (dir != root)
             close(dir);
-            errno = err;
-        }
-        if (fd < 0 || last)
-            return fd;
         dir = fd;
-        path += n + 1;
-    }
+        path += n;
+    } while (fd >= 0 && !last);
+    errno = err;
+    return fd;
 }
 
 static int open_below(int root, const char *path)
 {
     struct open_how how = {
-        .flags = OPEN_FLAGS,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
-                   RESOLVE_NO_MAGICLINKS,
+        .flags = FILE_FLAGS,
+        .resolve =
+            RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 
@@ -118,14 +115,6 @@ static int open_below(int root, const char *path)
     return fd;
 }
 
-/* Only what a retry may cure is told apart: everything else is "not here",
- * so that an answer gives nothing away about what is outside or forbidden. */
-static int reason(int err)
-{
-    return err == EMFILE || err == ENFILE || err == ENOMEM || err == EIO
-               ? -err : -ENOENT;
-}
-
 int files_open(int root, const char *path, struct file_info *info)
 {
     struct stat st;
@@ -134,8 +123,12 @@ int files_open(int root, const char *path, struct file_info *info)
     if (!plain_path(path))
         return -ENOENT;
     fd = open_below(root, path);
+    /* What a retry may cure is told apart.  All else is "not here": the answer
+     * gives nothing away about what is outside or forbidden. */
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+        return -errno;
     if (fd < 0)
-        return reason(errno);
+        return -ENOENT;
     /* O_NONBLOCK has done its work.  Left on, it would make io_uring give up
      * with EAGAIN on file systems that cannot read without blocking. */
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||

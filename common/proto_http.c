@@ -12,14 +12,37 @@
 #include "http_parse.h"
 #include "session.h"
 
+/* clang-format off */
 enum phase {
     HEAD, BODY, CHUNK_END, CHUNK_SIZE, TRAILERS,    /* a request arrives */
     HANDLER, HANDLED,                               /* session_work() */
     SEND_ECHO, SEND_BYTES, SEND_FILE, SEND_METRICS, /* its answer leaves */
-    BYE,    /* the last answer is in `out` */
-    LINGER, /* discarding, so that close() sends no RST over that answer */
-    OVER,
+    BYE, OVER,                                      /* that was the last one */
 };
+
+/* From BYTES on a path is a prefix; max is the largest number after it. */
+enum route { HOME, HEALTHZ, METRICS, ECHO, BYTES, WORK, SLEEP, FILES, NOWHERE };
+
+static const struct {
+    const char *path;
+    uint32_t max;
+} routes[] = {
+    {"/", 0}, {"/healthz", 0}, {"/metrics", 0}, {"/echo", 0},
+    {"/bytes/", 64 << 20}, {"/work/", 1000000}, {"/sleep/", 1000000},
+    {"/files/", 0},
+};
+
+/* From the ninth byte on these are the bodies of errors, too. */
+static const char *const statuses[] = {
+    "HTTP/1.1 200 OK\n", "HTTP/1.1 400 Bad Request\n",
+    "HTTP/1.1 404 Not Found\n", "HTTP/1.1 405 Method Not Allowed\n",
+    "HTTP/1.1 413 Content Too Large\n", "HTTP/1.1 414 URI Too Long\n",
+    "HTTP/1.1 417 Expectation Failed\n",
+    "HTTP/1.1 431 Request Header Fields Too Large\n",
+    "HTTP/1.1 501 Not Implemented\n", "HTTP/1.1 503 Service Unavailable\n",
+    "HTTP/1.1 505 HTTP Version Not Supported\n",
+};
+/* clang-format on */
 
 enum flags {
     STARTED = 1, /* the first byte of a request is here */
@@ -38,44 +61,19 @@ enum {
     FILE_ROOM = 4096,   /* a read this long may share a send with its header */
     PIECE_ROOM = 1024,  /* a line of /metrics and what frames it */
     LINGER_MAX = 1 << 20,
-    BYTES_MAX = 64 << 20,
-    US_MAX = 1000000,
 };
-
-/* In the order of `routes`; from BYTES on they are prefixes. */
-enum route { HOME, HEALTHZ, METRICS, ECHO, BYTES, WORK, SLEEP, FILES, NOWHERE };
 
 #define STR(literal) ((struct http_str){literal, sizeof literal - 1})
 
 /* ======== headers ======================================================== */
 
-static const struct status {
-    int code;
-    struct http_str line; /* from the ninth byte on also the body of an error */
-} statuses[] = {
-#define STATUS(code, why)                                                      \
-    {code, {"HTTP/1.1 " #code " " why "\n", sizeof #code why + 10}}
-    STATUS(200, "OK"),
-    STATUS(400, "Bad Request"),
-    STATUS(404, "Not Found"),
-    STATUS(405, "Method Not Allowed"),
-    STATUS(413, "Content Too Large"),
-    STATUS(414, "URI Too Long"),
-    STATUS(417, "Expectation Failed"),
-    STATUS(431, "Request Header Fields Too Large"),
-    STATUS(501, "Not Implemented"),
-    STATUS(503, "Service Unavailable"),
-    STATUS(505, "HTTP Version Not Supported"),
-#undef STATUS
-};
-
-static const struct status *find_status(int code)
+static struct http_str status_line(int code)
 {
-    size_t i = 0;
+    const char *const *line = statuses, *d;
 
-    while (statuses[i].code != code)
-        CHECK(++i < sizeof statuses / sizeof statuses[0]);
-    return &statuses[i];
+    while (d = *line + 9, d[0] * 100 + d[1] * 10 + d[2] - 111 * '0' != code)
+        CHECK(++line < statuses + sizeof statuses / sizeof statuses[0]);
+    return (struct http_str){*line, strlen(*line)};
 }
 
 /* A header is a few short pieces whose room is known: memcpy, no printf. */
@@ -128,15 +126,6 @@ static char *put_date(char *p)
     return put(p, (struct http_str){text, DATE_LEN});
 }
 
-static void count(struct stats *st, int status)
-{
-    STAT_ADD(st, requests, 1);
-    if (status >= 500)
-        STAT_ADD(st, server_errors, 1);
-    else if (status >= 400)
-        STAT_ADD(st, client_errors, 1);
-}
-
 /* True unless another request is already here, up to its body. */
 static bool last_request(const struct session *s)
 {
@@ -151,10 +140,12 @@ static bool last_request(const struct session *s)
 static void header(struct session *s, struct stats *st, struct http_str type,
                    int64_t length, struct http_str more)
 {
-    struct http_str line = find_status(s->status)->line;
+    struct http_str line = status_line(s->status);
     char *start = (char *)buf_tail(&s->out), *p = start;
 
-    count(st, s->status);
+    STAT_ADD(st, requests, 1);
+    STAT_ADD(st, client_errors, s->status / 100 == 4);
+    STAT_ADD(st, server_errors, s->status / 100 == 5);
     if ((s->flags & KEEP) && cancel_level(s->app->cancel) >= CANCEL_DRAIN &&
         last_request(s))
         s->flags = (uint8_t)((s->flags & ~KEEP) | OURS);
@@ -196,7 +187,7 @@ static int answer_text(struct session *s, struct stats *st,
 
 static int answer_error(struct session *s, struct stats *st, int status)
 {
-    struct http_str text = find_status(status)->line, allow = STR("");
+    struct http_str text = status_line(status), allow = STR("");
 
     session_drop(s);
     s->status = (uint16_t)status;
@@ -220,8 +211,8 @@ static int send_echo(struct session *s)
     if (s->body.left > 0) { /* an empty body has no memory to point into */
         const uint8_t *end = s->body.mem + s->body.note + s->body.len;
 
-        s->body.left -= (uint32_t)buf_append(&s->out, end - s->body.left,
-                                             s->body.left);
+        s->body.left -=
+            (uint32_t)buf_append(&s->out, end - s->body.left, s->body.left);
     }
     if (s->body.left > 0)
         return WANT_SEND;
@@ -251,7 +242,8 @@ static int send_bytes(struct session *s)
 static int answer_file(struct session *s, struct stats *st,
                        struct http_str path)
 {
-    char name[PATH_MAX], line[] = "Last-Modified: Mon, 23 Nov 2026 20:40:43 GMT\r\n";
+    char name[PATH_MAX],
+        line[] = "Last-Modified: Mon, 23 Nov 2026 20:40:43 GMT\r\n";
     struct file_info info;
     int fd = -ENOENT;
     time_t now = now_s();
@@ -282,8 +274,9 @@ static int send_file(struct session *s)
         session_drop(s);
         return answered(s);
     }
-    return buf_room(&s->out) < FILE_ROOM &&
-           buf_room(&s->out) < s->file.left ? WANT_SEND : WANT_FILE;
+    return buf_room(&s->out) < FILE_ROOM && buf_room(&s->out) < s->file.left
+               ? WANT_SEND
+               : WANT_FILE;
 }
 
 static void http_file(struct session *s, ssize_t n)
@@ -314,24 +307,20 @@ static int answer_metrics(struct session *s, struct stats *st)
 
 static int send_metrics(struct session *s)
 {
-    enum { SIZE_LINE = 5 }; /* "3ff\r\n"; "000\r\n" and a blank line: the end */
-    size_t room = buf_room(&s->out), n;
-    char *p = (char *)buf_tail(&s->out);
+    size_t room = buf_room(&s->out), frame = s->flags & OLD ? 0 : 5, n;
+    char *p = (char *)buf_tail(&s->out), size[8];
 
     if (room < PIECE_ROOM)
         return WANT_SEND;
-    if (s->flags & OLD) {
-        n = stats_prometheus(&s->arg, p, room);
-        buf_commit(&s->out, n);
-        return n > 0 ? GO_ON : answered(s);
+    n = stats_prometheus(&s->arg, p + frame,
+                         (room > 0xfff ? 0xfff : room) - 2 * frame);
+    buf_commit(&s->out, frame + n);
+    if (frame > 0) {
+        /* A piece of no bytes is the last chunk, and all there is to it. */
+        snprintf(size, sizeof size, "%03zx\r\n", n);
+        memcpy(p, size, frame);
+        buf_append(&s->out, "\r\n", 2);
     }
-    room = room > 0xfff ? 0xfff : room;
-    n = stats_prometheus(&s->arg, p + SIZE_LINE, room - SIZE_LINE - 2);
-    for (int i = 0; i < 3; i++)
-        p[i] = "0123456789abcdef"[n >> (8 - 4 * i) & 15];
-    memcpy(p + 3, "\r\n", 2);
-    memcpy(p + SIZE_LINE + n, "\r\n", 2);
-    buf_commit(&s->out, SIZE_LINE + n + 2);
     return n > 0 ? GO_ON : answered(s);
 }
 
@@ -371,26 +360,22 @@ static int answer(struct session *s, struct stats *st, struct http_str note)
 
 /* ======== handlers that take long ======================================== */
 
-/* This thread's own CPU time: while it is kept from running nothing is burnt, so
- * on a crowded machine the work is still the work that was asked for. */
-static int64_t cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
+/* Measured in this thread's own CPU time: while it is kept from running nothing
+ * is burnt, so on a crowded machine the work is still what was asked for. */
 static enum cancel_level burn(const struct cancel *c, uint32_t us)
 {
-    int64_t end = cpu_ns() + (int64_t)us * 1000;
-    enum cancel_level level = cancel_level(c);
+    enum cancel_level level;
+    struct timespec start, t;
 
-    while (level < CANCEL_NOW && cpu_ns() < end) {
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
+    do {
         for (int i = 0; i < 500; i++)
             __asm__ volatile("" ::: "memory");
         level = cancel_level(c);
-    }
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    } while (level < CANCEL_NOW && (t.tv_sec - start.tv_sec) * 1000000000 +
+                                           t.tv_nsec - start.tv_nsec <
+                                       (int64_t)us * 1000);
     return level;
 }
 
@@ -423,16 +408,13 @@ static bool number(struct http_str text, uint32_t max, uint32_t *n)
 static int route(struct session *s, const struct http_req *r,
                  struct http_str path, struct http_str *note)
 {
-    static const char *const routes[] = {"/",      "/healthz", "/metrics",
-                                         "/echo",  "/bytes/",  "/work/",
-                                         "/sleep/", "/files/"};
     struct http_str rest = {0};
 
     for (s->route = HOME; s->route < NOWHERE; s->route++) {
-        size_t len = strlen(routes[s->route]);
+        size_t len = strlen(routes[s->route].path);
 
         if ((s->route < BYTES ? path.len == len : path.len >= len) &&
-            memcmp(path.p, routes[s->route], len) == 0) {
+            memcmp(path.p, routes[s->route].path, len) == 0) {
             rest = (struct http_str){path.p + len, path.len - len};
             break;
         }
@@ -444,14 +426,10 @@ static int route(struct session *s, const struct http_req *r,
     if (s->route == ECHO ? r->method != HTTP_POST
                          : r->method != HTTP_GET && r->method != HTTP_HEAD)
         return 405;
+    if (routes[s->route].max > 0)
+        return number(rest, routes[s->route].max, &s->arg) ? 200 : 400;
     *note = s->route == ECHO ? r->content_type : rest;
-    if (s->route == ECHO && note->len > TYPE_MAX)
-        return 431;
-    if (s->route == BYTES)
-        return number(rest, BYTES_MAX, &s->arg) ? 200 : 400;
-    if (s->route == WORK || s->route == SLEEP)
-        return number(rest, US_MAX, &s->arg) ? 200 : 400;
-    return 200;
+    return s->route == ECHO && note->len > TYPE_MAX ? 431 : 200;
 }
 
 /* Nothing more can be done with what is here. */
@@ -574,8 +552,7 @@ static int read_head(struct session *s, struct stats *st)
 
 static int end_body(struct session *s, struct stats *st)
 {
-    return answer(s, st,
-                  (struct http_str){(char *)s->body.mem, s->body.note});
+    return answer(s, st, (struct http_str){(char *)s->body.mem, s->body.note});
 }
 
 /* Takes what has arrived; only /echo has a use for it. */
@@ -632,26 +609,23 @@ static int read_framing(struct session *s, struct stats *st)
 
 /* ======== the end of a connection ======================================== */
 
+/* Everything is in `out`.  What still arrives is discarded until the peer ends,
+ * because close() with bytes unread sends RST over what it has not read yet. */
 static int say_bye(struct session *s)
-{
-    if (buf_len(&s->out) > 0)
-        return WANT_SEND;
-    /* A peer that asked for the close has sent all that it wants to. */
-    if (!(s->flags & OURS) && buf_len(&s->in) == 0)
-        return WANT_CLOSE;
-    s->fin = true;
-    s->body.left = LINGER_MAX;
-    s->phase = LINGER;
-    return GO_ON;
-}
-
-static int linger(struct session *s)
 {
     size_t n = buf_len(&s->in);
 
+    if (buf_len(&s->out) > 0)
+        return WANT_SEND;
+    /* A peer that asked for the close has sent all that it wants to. */
+    if (s->eof || (!(s->flags & OURS) && !s->fin && n == 0))
+        return WANT_CLOSE;
+    if (!s->fin)
+        s->body.left = LINGER_MAX;
+    s->fin = true;
     buf_consume(&s->in, n);
-    s->body.left -= (uint32_t)(n < s->body.left ? n : s->body.left);
-    return s->eof || s->body.left == 0 ? WANT_CLOSE : WANT_RECV;
+    s->body.left -= n < s->body.left ? (uint32_t)n : s->body.left;
+    return s->body.left > 0 ? WANT_RECV : WANT_CLOSE;
 }
 
 static int advance(struct session *s, struct stats *st)
@@ -668,9 +642,8 @@ static int advance(struct session *s, struct stats *st)
     case HANDLER: /* earlier answers need not wait for it */
         return buf_len(&s->out) > 0 ? WANT_SEND : WANT_WORK;
     case HANDLED:
-        return s->status == 200
-                   ? answer_text(s, st, STR("done\n"), STR(""))
-                   : fail(s, st, s->status);
+        return s->status == 200 ? answer_text(s, st, STR("done\n"), STR(""))
+                                : fail(s, st, s->status);
     case SEND_ECHO:
         return send_echo(s);
     case SEND_BYTES:
@@ -681,8 +654,6 @@ static int advance(struct session *s, struct stats *st)
         return send_metrics(s);
     case BYE:
         return say_bye(s);
-    case LINGER:
-        return linger(s);
     case OVER:
         break;
     }
@@ -701,7 +672,7 @@ static enum want http_step(struct session *s, struct stats *st)
 
 static bool http_in_flight(const struct session *s)
 {
-    return buf_len(&s->out) > 0 || (s->phase != HEAD && s->phase != LINGER);
+    return buf_len(&s->out) > 0 || (s->phase != HEAD && !s->fin);
 }
 
 const struct proto proto_http = {

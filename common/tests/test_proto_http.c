@@ -457,6 +457,9 @@ Test(http, large_bodies_come_back_whole)
 
 Test(http, bodies_that_nobody_asked_for_are_dropped)
 {
+    struct talk *t;
+    long before;
+
     ways("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nGET /echo "
          GET("/healthz"), HELLO OK);
     ways("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -467,6 +470,13 @@ Test(http, bodies_that_nobody_asked_for_are_dropped)
          GET("/"), DONE HELLO);
     ways("GET /bytes/3 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nxyz"
          GET("/"), HEADER("200 OK", BINARY LENGTH(3)) "abc" HELLO);
+    t = http();
+    t->said = malloc(t->cap = 4096);
+    talk_say(t, GET("/"));
+    before = alloc_count();
+    talk_say(t, "GET /bytes/3 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+                "xyz" POST("/nowhere", "Content-Length: 3\r\n", "xyz"));
+    cr_assert_eq(alloc_count(), before, "nothing is kept of them");
 }
 
 Test(http, an_error_that_stays_open_has_skipped_the_body)
