@@ -45,15 +45,21 @@ static const struct argp_option own_switches[] = {
     URING_SWITCHES,
     {0}};
 
+static inline unsigned option_buffers(struct argp_state *state, const char *arg)
+{
+    unsigned n = (unsigned)option_int(state, "--buffers", arg, 2, MOST_PIECES);
+
+    if (n & (n - 1))
+        argp_error(state, "--buffers: %s is not a power of two", arg);
+    return n;
+}
+
 static inline error_t own_switch(int key, char *arg, struct argp_state *state)
 {
     struct own_options *own = state->input;
 
     if (key == 'b') {
-        own->buffers =
-            (unsigned)option_int(state, "--buffers", arg, 2, MOST_PIECES);
-        if (own->buffers & (own->buffers - 1))
-            argp_error(state, "--buffers: %s is not a power of two", arg);
+        own->buffers = option_buffers(state, arg);
     } else if (key == 'R') {
         own->recv = option_choice(state, "--recv", arg, recv_names);
     } else if (key == 'S') {
