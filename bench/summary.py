@@ -102,7 +102,7 @@ def _notes(by_block):
     for metrics in by_block.values():
         for note in metrics.get("notes", ()):
             counts[note] = counts.get(note, 0) + 1
-    return [f"{note} in {n} of {len(by_block)}" for note, n in counts.items()]
+    return counts
 
 
 def _one_cell(cell, server, seed):
@@ -296,6 +296,24 @@ def cell_table(summary, suite, cell):
     return table(heads, body)
 
 
+def notes_text(summary, suite):
+    """What to know about a suite's slices, one clause for each kind."""
+    kinds, slices = {}, {}
+    for e in summary["cells"]:
+        if e["suite"] != suite:
+            continue
+        slices[e["server"]] = slices.get(e["server"], 0) + e["n"]
+        for note, count in e["notes"].items():
+            by = kinds.setdefault(note, {})
+            by[e["server"]] = by.get(e["server"], 0) + count
+    if not kinds:
+        return ""
+    return "Note: " + "; ".join(
+        f"{note}: " + ", ".join(f"{server} in {count} of {slices[server]}"
+                                for server, count in by.items())
+        for note, by in kinds.items()) + "."
+
+
 def slope_table(summary, suite):
     slopes = [s for s in summary["slopes"] if s["suite"] == suite]
     if not slopes:
@@ -335,11 +353,9 @@ def markdown(manifest, summary):
         for cell in cells:
             out += [f"{cell_text(cell)}:", "",
                     cell_table(summary, suite, cell), ""]
-            notes = [f"{e['server']}: {note}" for e in summary["cells"]
-                     if e["suite"] == suite and e["cell"] == cell
-                     for note in e["notes"]]
-            if notes:
-                out += ["Note: " + "; ".join(notes) + ".", ""]
+        notes = notes_text(summary, suite)
+        if notes:
+            out += [notes, ""]
         slope = slope_table(summary, suite)
         if slope:
             out += ["Memory for each connection, by a line through the "

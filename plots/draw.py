@@ -1,0 +1,161 @@
+#!/usr/bin/python3
+"""The gnuplot pictures of a result set.
+
+  draw.py [RESULTSET] --preview          in the terminal, as characters
+  draw.py [RESULTSET] --out DIR          DIR/*.svg and DIR/*.png
+
+It writes the columns that the *.gp scripts read (DIR/*.dat) and runs them.
+A result set that cannot be read whole gives an error and no picture.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.join(ROOT, "plots")
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+sys.path.insert(0, HERE)
+
+import results              # noqa: E402
+import figures              # noqa: E402
+
+
+def triple(values):
+    if not values:
+        return ["NaN"] * 3
+    mid, low, high = values
+    return [f"{mid:g}", f"{mid if low is None else low:g}",
+            f"{mid if high is None else high:g}"]
+
+
+def quoted(data, server):
+    return f'"{data.name(server)}"'
+
+
+def ladder_lines(data, cell):
+    for e in data.entries("keepalive", cell):
+        m = e["metrics"]
+        yield " ".join([quoted(data, e["server"])]
+                       + triple(m.get("qps")) + triple(m.get("p99_us"))
+                       + triple(m.get("cpu_us")))
+
+
+def syscall_lines(data, cell):
+    entries = [e for e in data.entries("keepalive", cell)
+               if e.get("syscalls")]
+    figures.call_kinds(entries)
+    for e in entries:
+        yield " ".join([quoted(data, e["server"])] + [
+            f"{e['kinds'].get(kind, 0):g}" for kind in figures.CALL_COLOURS])
+
+
+def latency_blocks(data, cells):
+    for server in data.order:
+        lines = []
+        for cell in cells:
+            for e in data.entries("latency", cell):
+                if e["server"] == server and "p99_us" in e["metrics"]:
+                    m = e["metrics"]
+                    lines.append(" ".join(
+                        [f"{cell['load'] * 100:g}"] + triple(m.get("p50_us"))
+                        + triple(m["p99_us"])))
+        if lines:
+            yield "\n".join([quoted(data, server), *lines]) + "\n"
+
+
+def idle_lines(data):
+    for s in data.summary["slopes"]:
+        if s["suite"] == "idle" and s["bytes"] > 0:
+            yield " ".join([quoted(data, s["server"])]
+                           + triple([s["bytes"], s["low"], s["high"]]))
+
+
+def pictures(data):
+    """[(script, heading, lines, number of rows, more variables)]"""
+    found, head = [], data.headline()
+    if head:
+        lines = list(ladder_lines(data, head))
+        where = f"GET /, {figures.cell_words(head)}, closed loop"
+        for script in ("ladder", "p99", "cpu"):
+            found.append((script, where, "\n".join(lines), len(lines), {}))
+        calls = list(syscall_lines(data, head))
+        if calls:
+            found.append(("syscalls", where, "\n".join(calls), len(calls),
+                          {}))
+    load = data.suites.get("latency", ())
+    blocks = list(latency_blocks(data, load))
+    if blocks:
+        found.append(("latency", "Latency from the intended send time",
+                      "\n\n".join(blocks), len(blocks), {}))
+    idle = list(idle_lines(data))
+    if idle:
+        sizes = [float(line.rsplit(None, 3)[1]) for line in idle]
+        found.append(("idle", "Memory of an idle connection",
+                      "\n".join(idle), len(idle),
+                      {"least": min(sizes), "most": max(sizes)}))
+    return found
+
+
+def gnuplot(script, variables):
+    text = "; ".join(f"{k} = {v!r}" if isinstance(v, str) else f"{k} = {v}"
+                     for k, v in variables.items())
+    done = subprocess.run(
+        ["gnuplot", "-e", text, os.path.join(HERE, script + ".gp")],
+        capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"gnuplot {script}.gp: {done.stderr.strip()}")
+    return done.stdout
+
+
+def draw(data, directory, preview, only):
+    for script, heading, text, rows, more in pictures(data):
+        if only and script not in only:
+            continue
+        path = os.path.join(directory, script + ".dat")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text + "\n")
+        variables = {"data": path, "rows": rows, "heading": heading,
+                     "here": HERE + "/", **more}
+        if preview:
+            print(gnuplot(script, {**variables, "term": "dumb"}).rstrip())
+            print()
+            continue
+        for term in ("svg", "png"):
+            out = os.path.join(directory, f"{script}.{term}")
+            gnuplot(script, {**variables, "term": term, "out": out})
+            print("figure:", os.path.relpath(out))
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    p.add_argument("resultset", nargs="?",
+                   default=results.default_directory(ROOT))
+    p.add_argument("--out", default=os.path.join(ROOT, "build", "figures"))
+    p.add_argument("--preview", action="store_true")
+    p.add_argument("--only", action="append", metavar="NAME",
+                   help="ladder, p99, cpu, syscalls, latency, idle")
+    args = p.parse_args(argv)
+    if not shutil.which("gnuplot"):
+        print("draw.py: gnuplot is not installed (apt-get install "
+              "gnuplot-nox)", file=sys.stderr)
+        return 1
+    try:
+        data = figures.Data(*results.load(args.resultset))
+        if args.preview:
+            with tempfile.TemporaryDirectory() as directory:
+                draw(data, directory, True, args.only)
+        else:
+            os.makedirs(args.out, exist_ok=True)
+            draw(data, args.out, False, args.only)
+    except (results.ResultError, RuntimeError) as err:
+        print(f"draw.py: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

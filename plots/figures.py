@@ -1,0 +1,518 @@
+"""The figures, drawn by matplotlib from a loaded result set.
+
+Every draw_ function gets a figure (or a part of a page) and a Data, and leaves
+one picture with its units, its intervals and its servers in one order and one
+colour each.  figures_of() says which pictures a result set can give.
+"""
+
+import math
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(
+    os.path.dirname(os.path.abspath(__file__))), "bench"))
+
+import summary as summaries      # noqa: E402
+
+NAMES = {"stage1": "1 threads", "stage2": "2 epoll", "stage3": "3 io_uring",
+         "stage4": "4 fixed", "stage5": "5 per-core", "stage6": "6 stealing",
+         "nginx": "nginx", "go": "Go net/http"}
+
+# Middle tones: each stands out on white and on near black, and neighbours
+# differ in lightness too, for print and for the colour-blind.
+COLOURS = {"stage1": "#a8761a", "stage2": "#2f7fd6", "stage3": "#12936f",
+           "stage4": "#d2455e", "stage5": "#8b62d0", "stage6": "#d97316",
+           "nginx": "#7d858c", "go": "#7d858c"}
+MARKERS = {"stage1": "o", "stage2": "s", "stage3": "D", "stage4": "^",
+           "stage5": "v", "stage6": "P", "nginx": "X", "go": "*"}
+SPARE = ["#5b8c3a", "#b3478f", "#3a8fa3", "#8c6d5b"]
+
+WIDTH = 4.5        # inches: at a phone's width the letters stay legible
+APART = {"wspace": 0.12}
+ROW = 0.30         # inches for each server
+
+
+class Theme:
+    """Colours of what is not data."""
+
+    def __init__(self, ink, faint, ground):
+        self.ink, self.faint, self.ground = ink, faint, ground
+
+
+LIGHT = Theme("#1b1f23", "#c9ced3", "#ffffff")
+
+
+class Data:
+    """A result set with the look-ups that figures need."""
+
+    def __init__(self, manifest, rows, summary, theme=LIGHT):
+        self.manifest, self.rows, self.summary = manifest, rows, summary
+        self.theme = theme
+        self.order = [name for name, s in manifest["servers"].items()
+                      if not s.get("skipped")]
+        spare = [n for n in self.order if n not in COLOURS]
+        self.colours = {**COLOURS, **{n: SPARE[i % len(SPARE)]
+                                      for i, n in enumerate(spare)}}
+        self.suites = dict(summaries.suites_of(summary))
+
+    def name(self, server):
+        return NAMES.get(server, server)
+
+    def marker(self, server):
+        return MARKERS.get(server, "o")
+
+    def entries(self, suite, cell):
+        """The cell's servers, in order."""
+        found = {e["server"]: e for e in self.summary["cells"]
+                 if e["suite"] == suite and e["cell"] == cell}
+        return [found[n] for n in self.order if n in found]
+
+    def ratios(self, suite, cell, metric):
+        return [c for c in self.summary["comparisons"]
+                if (c["suite"], c["cell"], c["metric"])
+                == (suite, cell, metric)]
+
+    def headline(self):
+        """The keep-alive cell to lead with: 64 connections, or the most."""
+        cells = self.suites.get("keepalive")
+        if not cells:
+            return None
+        for cell in cells:
+            if cell.get("connections") == 64:
+                return cell
+        return cells[-1]
+
+
+def value_text(value):
+    if value >= 10000:
+        return f"{value / 1000:,.0f} k" if value >= 99500 else \
+            f"{value / 1000:.1f} k"
+    return summaries.number(value)
+
+
+def style(ax, data, grid="x"):
+    ax.set_facecolor("none")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color(data.theme.faint)
+    ax.tick_params(colors=data.theme.ink, labelcolor=data.theme.ink,
+                   color=data.theme.faint, labelsize=8, length=3)
+    ax.xaxis.label.set_color(data.theme.ink)
+    ax.yaxis.label.set_color(data.theme.ink)
+    ax.xaxis.label.set_size(8)
+    ax.yaxis.label.set_size(8)
+    if grid:
+        ax.grid(axis=grid, color=data.theme.faint, linewidth=0.5, alpha=0.6)
+    ax.set_axisbelow(True)
+
+
+def server_axis(ax, data, servers, labels=True):
+    ax.set_ylim(len(servers) - 0.4, -0.6)
+    ax.set_yticks(range(len(servers)))
+    ax.set_yticklabels([data.name(s) for s in servers] if labels
+                       else [""] * len(servers))
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+
+
+def dots(ax, data, entries, metric, unit, log=False, labels=True):
+    """A dot for each server, its interval as a bar, its value beside it."""
+    values = [(i, e["server"], e["metrics"][metric])
+              for i, e in enumerate(entries) if metric in e["metrics"]]
+    style(ax, data)
+    server_axis(ax, data, [e["server"] for e in entries], labels)
+    ax.set_xlabel(unit)
+    if not values:
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes,
+                ha="center", va="center", color=data.theme.ink, fontsize=8)
+        return
+    for place, server, (mid, low, high) in values:
+        colour = data.colours[server]
+        if low is not None:
+            ax.plot([low, high], [place, place], color=colour, linewidth=4,
+                    alpha=0.35, solid_capstyle="butt")
+        ax.plot([mid], [place], marker=data.marker(server), color=colour,
+                markersize=6)
+    ends = [high or mid for _, _, (mid, _, high) in values]
+    starts = [low or mid for _, _, (mid, low, _) in values]
+    if log:
+        ax.set_xscale("log")
+        ax.set_xlim(min(starts) / 1.6, max(ends) * 4)
+    else:
+        ax.set_xlim(0, max(ends) * 1.32)
+        ax.locator_params(axis="x", nbins=5)
+    plain_ticks(ax.xaxis, log)
+    for place, _, (mid, _, high) in values:
+        ax.annotate(value_text(mid), (high or mid, place), xytext=(6, 0),
+                    textcoords="offset points", va="center", fontsize=8,
+                    color=data.theme.ink)
+
+
+def plain_ticks(axis, log):
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    axis.set_major_formatter(FuncFormatter(
+        lambda v, _: f"{v / 1000:g} k" if abs(v) >= 10000 else f"{v:,g}"))
+    if log:
+        axis.set_major_locator(LogLocator(base=10, numticks=6, subs=(1, 2, 5)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def titled(fig, data, text):
+    fig.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold",
+                 color=data.theme.ink)
+
+
+# --- the figures ----------------------------------------------------------
+
+def draw_ladder(fig, data, cell):
+    entries = data.entries("keepalive", cell)
+    left, right = fig.subplots(1, 2, gridspec_kw=APART)
+    dots(left, data, entries, "qps", "requests/s (more is better)")
+    dots(right, data, entries, "p99_us", "p99, us (less is better)",
+         labels=False)
+    titled(fig, data, f"GET / on {cell_words(cell)}, closed loop")
+
+
+def draw_cpu(fig, data, suite, cell):
+    entries = data.entries(suite, cell)
+    left, right = fig.subplots(1, 2, gridspec_kw=APART)
+    dots(left, data, entries, "cpu_us", "server CPU, us a request")
+    draw_ratios(right, data, suite, cell, [e["server"] for e in entries])
+    titled(fig, data, f"CPU time of a request, {suite}, {cell_words(cell)}")
+
+
+def draw_ratios(ax, data, suite, cell, servers):
+    """The paired ratio of each server to the row above, around 1."""
+    style(ax, data)
+    server_axis(ax, data, servers, labels=False)
+    ax.axvline(1, color=data.theme.ink, linewidth=0.8)
+    ax.set_xlabel("ratio to the row above")
+    spread = 0.1
+    for place, server in enumerate(servers):
+        found = place and next(
+            (c for c in data.ratios(suite, cell, "cpu_us")
+             if c["server"] == server and c["base"] == servers[place - 1]),
+            None)
+        if not found:
+            continue
+        clear = found["verdict"] in ("lower", "higher")
+        colour = data.colours[server] if clear else data.theme.ink
+        if found["low"] is not None:
+            ax.plot([found["low"], found["high"]], [place, place],
+                    color=colour, linewidth=4, alpha=0.35 if clear else 0.2,
+                    solid_capstyle="butt")
+            spread = max(spread, 1 - found["low"], found["high"] - 1)
+        ax.plot([found["ratio"]], [place], marker=data.marker(server),
+                color=colour, markersize=6,
+                markerfacecolor=colour if clear else "none")
+        ax.annotate(f"{found['ratio']:.2f}",
+                    (found["high"] or found["ratio"], place),
+                    xytext=(6, 0), textcoords="offset points", va="center",
+                    fontsize=8, color=data.theme.ink)
+    ax.set_xlim(1 - 1.1 * min(spread, 0.9), 1 + 1.5 * spread)
+    ax.locator_params(axis="x", nbins=5)
+
+
+def draw_syscalls(fig, data, suite, cell):
+    entries = [e for e in data.entries(suite, cell) if e.get("syscalls")]
+    ax = fig.subplots()
+    style(ax, data)
+    server_axis(ax, data, [e["server"] for e in entries])
+    ax.set_xlabel("system calls a request")
+    most = max(e["syscalls_per_request"] for e in entries)
+    kinds = call_kinds(entries)
+    for place, e in enumerate(entries):
+        start = 0
+        for kind in kinds:
+            width = e["kinds"].get(kind, 0)
+            ax.barh(place, width, left=start, height=0.6,
+                    color=CALL_COLOURS[kind], label=kind)
+            start += width
+        ax.annotate(summaries.number(start), (start, place), xytext=(5, 0),
+                    textcoords="offset points", va="center", fontsize=8,
+                    color=data.theme.ink)
+    ax.set_xlim(0, most * 1.18)
+    handles, labels = ax.get_legend_handles_labels()
+    unique = dict(zip(labels, handles))
+    ax.legend(unique.values(), unique.keys(), ncol=4, frameon=False,
+              fontsize=7.5, loc="lower left", bbox_to_anchor=(-0.02, 1.0),
+              labelcolor=data.theme.ink, handlelength=1, columnspacing=1)
+    titled(fig, data, f"System calls of a request, {suite}, "
+                      f"{cell_words(cell)}")
+
+
+CALL_KINDS = {
+    "receive": "recvfrom recvmsg read readv recv".split(),
+    "send": "sendto sendmsg write writev send sendfile64".split(),
+    "wait": "epoll_wait epoll_pwait epoll_pwait2 poll ppoll select wait "
+            "io_uring_enter".split(),
+}
+CALL_COLOURS = {"receive": "#2f7fd6", "send": "#12936f", "wait": "#d2455e",
+                "other": "#7d858c"}
+
+
+def call_kinds(entries):
+    """Adds e["kinds"]; returns the kinds that occur."""
+    seen = set()
+    for e in entries:
+        e["kinds"] = {}
+        for call, share in e["syscalls"].items():
+            kind = next((k for k, calls in CALL_KINDS.items()
+                         if call in calls), "other")
+            e["kinds"][kind] = e["kinds"].get(kind, 0) + share
+            seen.add(kind)
+    return [k for k in CALL_COLOURS if k in seen]
+
+
+def spread_labels(places, gap):
+    """Moves label positions apart until neighbours are gap away."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = [places[i] for i in order]
+    for _ in range(200):
+        pushed = False
+        for i in range(len(moved) - 1):
+            short = gap - (moved[i + 1] - moved[i])
+            if short > 1e-9:
+                moved[i] -= short / 2
+                moved[i + 1] += short / 2
+                pushed = True
+        if not pushed:
+            break
+    result = [0.0] * len(places)
+    for i, place in zip(order, moved):
+        result[i] = place
+    return result
+
+
+def lines(ax, data, suite, cells, param, metric, scale=1.0, log_y=True):
+    """A line for each server over a parameter; returns the lines' ends.
+
+    The servers stand a little apart at each place, so that their intervals
+    can be told from each other.
+    """
+    ends, tops, lows = [], [], []
+    for number, server in enumerate(data.order):
+        points = []
+        for place, cell in enumerate(cells):
+            e = next((e for e in data.entries(suite, cell)
+                      if e["server"] == server), None)
+            if e and metric in e["metrics"]:
+                aside = (number - (len(data.order) - 1) / 2) * 0.05
+                points.append((place + aside, *e["metrics"][metric]))
+        if not points:
+            continue
+        colour = data.colours[server]
+        for x, _, low, high in points:
+            if low is not None:
+                ax.plot([x, x], [low, high], color=colour, linewidth=3,
+                        alpha=0.35, solid_capstyle="butt")
+                lows.append(low)
+        ax.plot([p[0] for p in points], [p[1] for p in points],
+                color=colour, linewidth=1.2, marker=data.marker(server),
+                markersize=4.5)
+        tops += [p[1] for p in points]
+        lows += [p[1] for p in points]
+        ends.append((server, points[-1][0], points[-1][1]))
+    style(ax, data, grid="y")
+    if log_y and tops:
+        ax.set_yscale("log")
+        # One wild slice must not squeeze all the others together: an
+        # interval may run out of the picture, a median may not.
+        ax.set_ylim(max(min(lows), min(tops) / 4) / 1.3,
+                    min(ax.get_ylim()[1], max(tops) * 4) * 1.1)
+    plain_ticks(ax.yaxis, log_y)
+    ax.set_xlim(-0.3, len(cells) - 0.7)
+    ax.set_xticks(range(len(cells)))
+    ax.set_xticklabels([f"{c[param] * scale:,.0f}" for c in cells])
+    return ends
+
+
+def name_ends(ax, data, ends, log_y=True):
+    """The servers' names to the right of their lines, without overlap."""
+    if not ends:
+        return
+    low, high = ax.get_ylim()
+    change = math.log10 if log_y else float
+    span = change(high) - change(low)
+    places = [(change(y) - change(low)) / span for _, _, y in ends]
+    for (server, _, _), place in zip(ends, spread_labels(places, 0.085)):
+        ax.annotate(data.name(server), (1.02, place),
+                    xycoords="axes fraction", va="center", fontsize=8,
+                    color=data.colours[server], annotation_clip=False)
+
+
+def draw_latency(fig, data, cells):
+    top, bottom = fig.subplots(2, 1, sharex=True)
+    for ax, metric, word in ((top, "p50_us", "p50"),
+                             (bottom, "p99_us", "p99")):
+        ends = lines(ax, data, "latency", cells, "load", metric, 100)
+        ax.set_ylabel(f"{word}, us")
+        name_ends(ax, data, ends)
+    bottom.set_xlabel("load, % of the lowest capacity")
+    titled(fig, data, "Latency from the intended send time, "
+                      f"{cells[0].get('connections', '')} connections")
+
+
+def draw_sweep(fig, data, suite, cells, param, word):
+    top, bottom = fig.subplots(2, 1, sharex=True)
+    for ax, metric, label in ((top, "cpu_us", "CPU, us a request"),
+                              (bottom, "qps", "requests/s")):
+        ends = lines(ax, data, suite, cells, param, metric, log_y=True)
+        ax.set_ylabel(label)
+        name_ends(ax, data, ends)
+    bottom.set_xlabel(word)
+    titled(fig, data, f"{suite}: over {word}")
+
+
+def draw_idle(fig, data):
+    slopes = {s["server"]: s for s in data.summary["slopes"]
+              if s["suite"] == "idle" and s["bytes"] > 0}
+    servers = [n for n in data.order if n in slopes]
+    ax = fig.subplots()
+    entries = [{"server": n, "metrics": {"bytes": [
+        slopes[n]["bytes"],
+        slopes[n]["low"] if (slopes[n]["low"] or 0) > 0 else None,
+        slopes[n]["high"] if (slopes[n]["low"] or 0) > 0 else None]}}
+        for n in servers]
+    dots(ax, data, entries, "bytes",
+         "bytes of server memory for one more connection", log=True)
+    titled(fig, data, "Memory of an idle connection")
+
+
+def draw_plain(fig, data, suite, cell):
+    """Any other cell: throughput and CPU."""
+    entries = data.entries(suite, cell)
+    left, right = fig.subplots(1, 2, gridspec_kw=APART)
+    dots(left, data, entries, "qps", "requests/s (more is better)")
+    dots(right, data, entries, "cpu_us", "server CPU, us a request",
+         labels=False)
+    titled(fig, data, f"{suite}, {cell_words(cell)}")
+
+
+def draw_files(fig, data, cells):
+    axes = fig.subplots(len(cells), 2, squeeze=False)
+    for (left, right), cell in zip(axes, cells):
+        entries = data.entries("files", cell)
+        dots(left, data, entries, "qps", "files/s")
+        dots(right, data, entries, "probe_p99_us",
+             "p99 of / beside them, us", log=True, labels=False)
+        left.set_title(cell_words(cell), fontsize=8, loc="left",
+                       color=data.theme.ink)
+    titled(fig, data, "Files, and what they do to GET / beside them")
+
+
+def cell_words(cell):
+    """{"connections": 64} -> "64 connections"."""
+    words = []
+    for name, value in cell.items():
+        if name == "load":
+            words.append(f"{value * 100:.0f} % load")
+        elif name == "size":
+            words.append(f"{value // 1024:,} KiB")
+        elif name in ("connections",):
+            words.append(f"{value:,} connection{'s'[:value != 1]}")
+        elif isinstance(value, int):
+            words.append(f"{name} {value:,}")
+        else:
+            words.append(str(value))
+    return ", ".join(words)
+
+
+class Figure:
+    """A picture to be: its name, its height, and how it is drawn."""
+
+    def __init__(self, name, title, suite, height, draw, cells):
+        self.name, self.title, self.suite = name, title, suite
+        self.height, self.draw, self.cells = height, draw, cells
+
+
+def _rows_height(count, extra=0.95):
+    return extra + ROW * max(count, 2)
+
+
+def figures_of(data):
+    """Every figure this result set has the rows for, in reading order."""
+    found, count = [], len(data.order)
+    height = _rows_height(count)
+
+    def add(name, title, suite, tall, draw, cells):
+        found.append(Figure(name, title, suite, tall, draw, cells))
+
+    head = data.headline()
+    if head:
+        add("ladder", "Requests a second and p99", "keepalive", height,
+            lambda fig: draw_ladder(fig, data, head), [head])
+        add("cpu", "CPU time of a request", "keepalive", height,
+            lambda fig: draw_cpu(fig, data, "keepalive", head), [head])
+    for suite in ("keepalive", "short", "pipeline"):
+        traced = [c for c in data.suites.get(suite, ())
+                  if any(e.get("syscalls") for e in data.entries(suite, c))]
+        if traced:
+            cell = head if head in traced else traced[-1]
+            add("syscalls", "System calls of a request", suite, height + 0.2,
+                lambda fig, s=suite, c=cell: draw_syscalls(fig, data, s, c),
+                [cell])
+            break
+    sweep = data.suites.get("keepalive", ())
+    if len(sweep) > 1:
+        add("connections", "Over the number of connections", "keepalive",
+            4.3, lambda fig: draw_sweep(fig, data, "keepalive", sweep,
+                                        "connections", "connections"), sweep)
+    load = data.suites.get("latency", ())
+    if load:
+        add("latency", "Latency against load", "latency", 4.3,
+            lambda fig: draw_latency(fig, data, load), load)
+    if any(s["suite"] == "idle" for s in data.summary["slopes"]):
+        add("idle", "Memory of an idle connection", "idle", height,
+            lambda fig: draw_idle(fig, data), data.suites["idle"])
+    depth = data.suites.get("pipeline", ())
+    if len(depth) > 1:
+        add("pipeline", "Pipelining", "pipeline", 4.3,
+            lambda fig: draw_sweep(fig, data, "pipeline", depth, "depth",
+                                   "requests in flight on each connection"),
+            depth)
+    files = data.suites.get("files", ())
+    if files:
+        add("files", "Files", "files", 0.5 + len(files) * (height - 0.2),
+            lambda fig: draw_files(fig, data, files), files)
+    shown = {"keepalive", "latency", "idle", "files"}
+    if len(depth) > 1:
+        shown.add("pipeline")
+    for suite, cells in data.suites.items():
+        if suite not in shown:
+            for i, cell in enumerate(cells):
+                add(suite + (f"-{i + 1}" if len(cells) > 1 else ""),
+                    data_title(data, suite), suite, height,
+                    lambda fig, s=suite, c=cell: draw_plain(fig, data, s, c),
+                    [cell])
+    return found
+
+
+def data_title(data, suite):
+    return next((p["title"] for p in data.manifest["plan"]
+                 if p["suite"] == suite), suite)
+
+
+def sentence(data, suite, cell, metric):
+    """The paired comparisons of neighbours, in words."""
+    parts, servers = [], [e["server"] for e in data.entries(suite, cell)]
+    for above, server in zip(servers, servers[1:]):
+        c = next((c for c in data.ratios(suite, cell, metric)
+                  if c["server"] == server and c["base"] == above), None)
+        if not c:
+            continue
+        if c["low"] is None:
+            span = f"{c['ratio']:.2f}"
+        else:
+            span = f"{c['ratio']:.2f}, {c['low']:.2f} to {c['high']:.2f}"
+        a, b = data.name(server), data.name(above)
+        if c["verdict"] in ("lower", "higher"):
+            parts.append(f"{a} is at {span.partition(',')[0]} of {b}"
+                         + (f" ({span.partition(', ')[2]})"
+                            if "," in span else ""))
+        elif c["verdict"] == "too few pairs":
+            parts.append(f"{a} to {b} {span} (too few pairs for a verdict)")
+        else:
+            parts.append(f"{a} and {b} are not distinguishable ({span})")
+    return "; ".join(parts) + "." if parts else ""

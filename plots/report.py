@@ -1,0 +1,382 @@
+#!/usr/bin/python3
+"""The report of a result set: one HTML page that needs nothing else, and a PDF.
+
+  report.py [RESULTSET] [--out DIR]      build/results/latest, build/report
+
+The pictures are drawn once, in colours that the page's style sheet replaces,
+so that the same drawing is light or dark with the reader's system.
+"""
+
+import argparse
+import html
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+sys.path.insert(0, os.path.join(ROOT, "plots"))
+
+MARK = "IOLADDER_REPORT_PYTHON"
+
+
+def with_matplotlib():
+    """Goes on in the first interpreter that has matplotlib.
+
+    The python3 that is first in PATH is often one without it, while the
+    system's own has it from a package.
+    """
+    try:
+        import matplotlib
+        return matplotlib
+    except ImportError:
+        pass
+    if MARK not in os.environ:
+        seen = ["/usr/bin/python3", "/usr/local/bin/python3"]
+        seen += [shutil.which("python3", path=d) or ""
+                 for d in os.environ.get("PATH", "").split(os.pathsep)]
+        for python in dict.fromkeys(filter(None, seen)):
+            if not os.access(python, os.X_OK):
+                continue
+            test = subprocess.run([python, "-c", "import matplotlib"],
+                                  capture_output=True, check=False)
+            if test.returncode == 0:
+                os.environ[MARK] = python
+                os.execv(python, [python, *sys.argv])
+    sys.exit("report.py: no Python here has matplotlib "
+             "(apt-get install python3-matplotlib)")
+
+
+if __name__ == "__main__":
+    with_matplotlib()
+
+import results                     # noqa: E402
+import summary as summaries        # noqa: E402
+
+# Stand-ins that no drawing uses otherwise; the style sheet gets them.
+INK, FAINT = "#010203", "#040506"
+CSS_OF = {INK: "var(--ink)", FAINT: "var(--line)"}
+A4 = (8.27, 11.69)
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+:root {{ --ink: #1b1f23; --soft: #5a636b; --line: #c9ced3;
+  --ground: #ffffff; --raised: #f5f6f7; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #e4e7ea; --soft: #9aa4ad; --line: #454d55;
+    --ground: #14171a; --raised: #1d2125; }} }}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0 auto; padding: 1rem; max-width: 66rem;
+  background: var(--ground); color: var(--ink);
+  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }}
+h1 {{ font-size: 1.5rem; line-height: 1.2; margin: 0.5rem 0; }}
+h2 {{ font-size: 1.1rem; margin: 1.5rem 0 0.3rem; }}
+p {{ margin: 0.4rem 0; }}
+.soft, figcaption {{ color: var(--soft); font-size: 0.9rem; }}
+.figures {{ display: grid; gap: 1.2rem; margin: 1.2rem 0;
+  align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }}
+figure {{ margin: 0; padding: 0.9rem; background: var(--raised);
+  border-radius: 6px; min-width: 0; }}
+figure svg {{ display: block; width: 100%; height: auto; }}
+figcaption {{ margin-top: 0.6rem; }}
+details {{ margin-top: 0.5rem; }}
+summary {{ cursor: pointer; font-size: 0.9rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: 0.82rem; margin: 0.5rem 0;
+  font-variant-numeric: tabular-nums; }}
+caption {{ text-align: left; font-weight: 600; padding: 0.2rem 0; }}
+th, td {{ padding: 0.2rem 0.6rem; text-align: right;
+  border-bottom: 1px solid var(--line); white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
+th {{ font-weight: 600; }}
+.facts th {{ text-align: left; padding-left: 0; }}
+.facts td {{ text-align: left; white-space: normal;
+  overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{machine}</p>
+<p>{state}</p>
+<p class="soft">A mark is the median over the blocks, the band around it its
+95&nbsp;% bootstrap interval. Ratios are medians of slices paired within a
+block; where their interval holds 1 the two are not distinguishable. Absolute
+figures belong to this machine on this day; CPU time of a request and paired
+ratios are what carries over.</p>
+<div class="figures">
+{figures}
+</div>
+{tables}
+<h2>The machine and the build</h2>
+<div class="wide">{facts}</div>
+</body>
+</html>
+"""
+
+
+def svg_of(figure, data, pyplot):
+    """One figure as inline SVG whose greys are the page's."""
+    fig = pyplot.figure(figsize=(figures.WIDTH, figure.height),
+                        layout="constrained")
+    figure.draw(fig)
+    out = io.StringIO()
+    fig.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    pyplot.close(fig)
+    text = out.getvalue()
+    text = text[text.index("<svg"):]
+    # The page scales it: the size in points must not be a fixed one.
+    head, rest = text.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    head += f' role="img" aria-label="{html.escape(figure.title)}"'
+    text = head + ">" + re.sub(r"<metadata>.*?</metadata>", "", rest,
+                               flags=re.S)
+    for colour, css in CSS_OF.items():
+        text = text.replace(colour, css)
+    # Ids are unique in a file only; these files become one page.
+    text = re.sub(r'\bid="', f'id="{figure.name}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{figure.name}-", text)
+    return text
+
+
+def caption(figure, data):
+    metric = {"latency": "p99_us", "files": "probe_p99_us"}.get(
+        figure.suite, "cpu_us")
+    if figure.name == "ladder":
+        metric = "p99_us"
+    if figure.suite == "idle" or figure.name == "syscalls":
+        return ""
+    cell = figure.cells[-1]
+    text = figures.sentence(data, figure.suite, cell, metric)
+    if not text:
+        return ""
+    word = {"p99_us": "p99", "probe_p99_us": "p99 of /",
+            "cpu_us": "CPU time of a request"}[metric]
+    where = f" at {figures.cell_words(cell)}" if len(figure.cells) > 1 else ""
+    return f"{word}{where}: {text}"
+
+
+def table_html(markdown, caption_text):
+    """A table of summary.py as HTML."""
+    lines = [[c.strip() for c in line.strip("|").split("|")]
+             for line in markdown.splitlines()]
+    head, body = lines[0], lines[2:]
+    out = [f'<div class="wide"><table><caption>{html.escape(caption_text)}'
+           f"</caption><thead><tr>"]
+    out += [f"<th>{html.escape(c)}</th>" for c in head]
+    out.append("</tr></thead><tbody>")
+    for row in body:
+        out.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>"
+                                    for c in row) + "</tr>")
+    out.append("</tbody></table></div>")
+    return "".join(out)
+
+
+def tables_html(data):
+    out = []
+    for suite, cells in data.suites.items():
+        out.append(f"<details><summary>Table: {html.escape(suite)}</summary>")
+        for cell in cells:
+            out.append(table_html(
+                summaries.cell_table(data.summary, suite, cell),
+                summaries.cell_text(cell)))
+        slope = summaries.slope_table(data.summary, suite)
+        if slope:
+            out.append(table_html(slope, "memory for each connection"))
+        notes = summaries.notes_text(data.summary, suite)
+        if notes:
+            out.append(f'<p class="soft">{html.escape(notes)}</p>')
+        out.append("</details>")
+    return "\n".join(out)
+
+
+def facts(manifest):
+    """[(name, text)] of what the figures depend on."""
+    m, limits = manifest["machine"], manifest["machine"]["limits"]
+    pairs = (m["core_to_core"] or {}).get("pairs") or []
+    found = [
+        ("Date", m["when"]), ("CPU", m["cpu"]),
+        ("Guest of", m["hypervisor"] or "none seen"),
+        ("CPUs", f"{m['cpus']}; server {m['server_cpus']}, "
+                 f"client {m['client_cpus']}"),
+        ("Cache line, round trip", ", ".join(
+            f"cpu {p['a']} and {p['b']}: {p['ns']:.0f} ns" for p in pairs)
+            or (m["core_to_core"] or {}).get("missing", "not measured")),
+        ("Kernel", f"Linux {m['kernel']}, {m['os']}"),
+        ("Congestion control", limits["congestion_control"]),
+        ("Descriptor limit", str(limits["nofile"][1])),
+        ("Locked memory limit", str(limits["memlock_bytes"][0])),
+        ("liburing", m["liburing"] or "none"),
+        ("Peers", ", ".join(v for v in m["peers"].values() if v)),
+        ("Revision", f"{m['git']['revision'] or 'unknown'}"
+                     + (", with changes" if m["git"]["dirty"] else "")),
+        ("Mitigations", "; ".join(f"{k}: {v}" for k, v in
+                                  (m["mitigations"] or {}).items())),
+        ("Seed", str(manifest["seed"])),
+    ]
+    built = {s.get("compiled_with") for s in manifest["servers"].values()
+             if s.get("compiled_with")}
+    found += [("Compiled with", text) for text in sorted(built)]
+    return [(k, v) for k, v in found if v]
+
+
+def facts_html(manifest):
+    rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td>"
+                   f"</tr>" for k, v in facts(manifest))
+    return f'<table class="facts"><tbody>{rows}</tbody></table>'
+
+
+def machine_line(manifest):
+    m = manifest["machine"]
+    return (f"{m['cpu']}, {m['cpus']} cpus"
+            + (f", {m['hypervisor']} guest" if m["hypervisor"] else "")
+            + f", Linux {m['kernel']}, {m['when'][:10]}. Server on cpu "
+            f"{', '.join(map(str, m['server_cpus']))}, client on cpu "
+            f"{', '.join(map(str, m['client_cpus']))}, over loopback.")
+
+
+def write_html(path, data, pyplot):
+    parts = []
+    for figure in figures.figures_of(data):
+        text = caption(figure, data)
+        parts.append(f"<figure id=\"{figure.name}\">"
+                     + svg_of(figure, data, pyplot)
+                     + (f"<figcaption>{html.escape(text)}</figcaption>"
+                        if text else "") + "</figure>")
+    page = PAGE.format(
+        title=html.escape("ioladder: " + data.manifest["name"]),
+        machine=html.escape(machine_line(data.manifest)),
+        state=html.escape(summaries.state_text(data.manifest, data.summary)),
+        figures="\n".join(parts), tables=tables_html(data),
+        facts=facts_html(data.manifest))
+    with open(path + ".tmp", "w", encoding="utf-8") as f:
+        f.write(page)
+    os.replace(path + ".tmp", path)
+
+
+def pages_of(drawn):
+    """Groups figures into pages of paper, in order."""
+    page, used, room = [], 0, 10.0
+    for figure in drawn:
+        tall = 1.25 * figure.height + 0.3
+        if page and used + tall > room:
+            yield page, room - used
+            page, used = [], 0
+        page.append(figure)
+        used += tall
+    if page:
+        yield page, room - used
+
+
+def write_pdf(path, data, pyplot):
+    from matplotlib.backends.backend_pdf import PdfPages
+    with PdfPages(path + ".tmp", metadata={
+            "Title": "ioladder: " + data.manifest["name"]}) as pdf:
+        text_page(pdf, pyplot, data, front_text(data), 8)
+        for page, rest in pages_of(figures.figures_of(data)):
+            fig = pyplot.figure(figsize=A4, layout="constrained")
+            heights = [1.25 * f.height + 0.3 for f in page]
+            subs = fig.subfigures(len(page) + 1, 1, squeeze=False,
+                                  height_ratios=heights + [rest + 0.4],
+                                  hspace=0.06)
+            for sub, figure in zip(subs[:, 0], page):
+                figure.draw(sub)
+            fig.get_layout_engine().set(rect=(0.07, 0.03, 0.86, 0.94))
+            pdf.savefig(fig)
+            pyplot.close(fig)
+        for text in table_pages(data):
+            text_page(pdf, pyplot, data, text, 6)
+    os.replace(path + ".tmp", path)
+
+
+def front_text(data):
+    out = [machine_line(data.manifest), "",
+           summaries.state_text(data.manifest, data.summary), ""]
+    out += [f"{k}: {v}" for k, v in facts(data.manifest)]
+    return "\n".join(out)
+
+
+def table_pages(data, limit=88):
+    """The tables as text, a page at a time."""
+    page = []
+    for suite, cells in data.suites.items():
+        for cell in cells:
+            block = [f"{suite}, {summaries.cell_text(cell)}", ""]
+            block += summaries.cell_table(data.summary, suite,
+                                          cell).splitlines() + ["", ""]
+            if page and len(page) + len(block) > limit:
+                yield "\n".join(page)
+                page = []
+            page += block
+        slope = summaries.slope_table(data.summary, suite)
+        if slope:
+            page += ["memory for each connection", "",
+                     *slope.splitlines(), "", ""]
+    if page:
+        yield "\n".join(page)
+
+
+def text_page(pdf, pyplot, data, text, size):
+    import textwrap
+    fig = pyplot.figure(figsize=A4)
+    fig.text(0.07, 0.955, "ioladder: " + data.manifest["name"], fontsize=13,
+             fontweight="bold", va="top")
+    wide = int(900 / size)
+    lines = [w for line in text.splitlines()
+             for w in (textwrap.wrap(line, wide, subsequent_indent="  ",
+                                     drop_whitespace=False)
+                       if len(line) > wide else [line])]
+    fig.text(0.07, 0.92, "\n".join(lines), fontsize=size, va="top",
+             family="monospace", linespacing=1.35)
+    pdf.savefig(fig)
+    pyplot.close(fig)
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    p.add_argument("resultset", nargs="?",
+                   default=results.default_directory(ROOT))
+    p.add_argument("--out", default=os.path.join(ROOT, "build", "report"))
+    args = p.parse_args(argv)
+    try:
+        loaded = results.load(args.resultset)
+    except results.ResultError as err:
+        print(f"report.py: {err}", file=sys.stderr)
+        return 1
+    if not loaded[2]["cells"]:
+        print(f"report.py: {args.resultset}: no measured cell",
+              file=sys.stderr)
+        return 1
+    matplotlib = with_matplotlib()
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    global figures
+    import figures
+    # Text stays text in the page (small, and in the page's own font); in the
+    # PDF fonts are embedded as outlines that every reader shows.
+    matplotlib.rcParams.update({
+        "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 8,
+        "svg.hashsalt": "ioladder",
+        "font.family": ["DejaVu Sans", "sans-serif"]})
+    os.makedirs(args.out, exist_ok=True)
+    page = os.path.join(args.out, "index.html")
+    paper = os.path.join(args.out, "report.pdf")
+    write_html(page, figures.Data(*loaded,
+                                  figures.Theme(INK, FAINT, "none")), pyplot)
+    write_pdf(paper, figures.Data(*loaded), pyplot)
+    for path in (page, paper):
+        print("report:", os.path.relpath(path))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
