@@ -284,26 +284,46 @@ void conn_flush(struct load *l, struct conn *c)
 
 /* ---- receiving ---- */
 
-/* The reply belongs to another request than the oldest: which error is it? */
+/* Whose reply is it, when it is not the oldest request's?  False when that
+ * cannot be told. */
+static bool whose(struct load *l, struct conn *c, const struct expect *e,
+                  enum verdict v, struct tag *t)
+{
+    uint64_t back = (uint64_t)l->cf->depth, seq;
+    bool slow;
+
+    if (e->body == BODY_TAGGED && v == REPLY_BYTES && e->len >= TAG_SIZE)
+        return tag_read(c->reply.tag, TAG_SIZE, t) &&
+               (t->conn != c->id || t->seq != c->head);
+    if (l->plan->kind != PLAN_MIX || v != REPLY_LENGTH)
+        return false;
+    for (seq = c->head > back ? c->head - back : 0; seq < c->built; seq++) {
+        *t = (struct tag){.conn = c->id, .seq = seq};
+        if (request_arg(l->plan, NULL, c->id, seq, &slow) == c->reply.got)
+            return true;
+    }
+    return false;
+}
+
+/* Names what is wrong with a reply, and says whether the oldest request is done
+ * with.  It is not when another one's reply has come: that one is marked. */
 static enum error misplaced(struct load *l, struct conn *c,
-                            const struct expect *e, enum verdict v)
+                            const struct expect *e, enum verdict v, bool *done)
 {
     struct tag t;
 
-    if (e->body == BODY_TAGGED && v == REPLY_BYTES &&
-        tag_read(c->reply.tag, e->len < TAG_SIZE ? 0 : TAG_SIZE, &t)) {
-        if (t.conn == c->id && t.seq < c->head)
-            return ERROR_duplicate;
-        if (t.conn != c->id || t.seq != c->head)
-            return ERROR_order;
-    }
-    if (l->plan->kind == PLAN_MIX && v == REPLY_LENGTH)
-        for (uint64_t i = c->head + 1; i < c->built; i++)
-            if (slot(c, i)->arg == c->reply.got)
-                return ERROR_order;
+    *done = true;
     if (v == REPLY_STATUS)
         return ERROR_status;
-    return v == REPLY_LENGTH ? ERROR_length : ERROR_bytes;
+    if (!whose(l, c, e, v, &t))
+        return v == REPLY_LENGTH ? ERROR_length : ERROR_bytes;
+    if (t.conn != c->id || t.seq >= c->built)
+        return ERROR_order;
+    *done = false;
+    if (t.seq < c->head || slot(c, t.seq)->answered)
+        return ERROR_duplicate;
+    slot(c, t.seq)->answered = true;
+    return ERROR_order;
 }
 
 /* The oldest request is done with, and those behind it that were answered out
@@ -311,7 +331,7 @@ static enum error misplaced(struct load *l, struct conn *c,
 static void advance(struct load *l, struct conn *c)
 {
     if (conn_in_flight(c) == (uint64_t)l->cf->depth)
-        c->free_ns = l->attended_ns;
+        c->free_ns = l->attended_ns - slot(c, c->head)->lag_ns;
     do {
         c->head++;
         l->outstanding--;
@@ -322,7 +342,7 @@ static void advance(struct load *l, struct conn *c)
 static bool answered(struct load *l, struct conn *c, const struct expect *e,
                      enum verdict v)
 {
-    bool closing = c->reply.head.close;
+    bool closing = c->reply.head.close, done = true;
     uint64_t owed;
 
     l->t->header_bytes += c->reply.head_len;
@@ -330,9 +350,10 @@ static bool answered(struct load *l, struct conn *c, const struct expect *e,
     if (v == REPLY_OK)
         load_record(l, slot(c, c->head));
     else
-        load_error(l, misplaced(l, c, e, v), 1);
+        load_error(l, misplaced(l, c, e, v, &done), 1);
     reply_reset(&c->reply);
-    advance(l, c);
+    if (done)
+        advance(l, c);
     if (l->cf->close) {
         c->state = CONN_ENDING;
         c->connect_ns = l->now_ns; /* since when the end is awaited */

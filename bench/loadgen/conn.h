@@ -42,7 +42,8 @@ struct conn {
     size_t rest_off, rest_len, rest_cap;
     int64_t connect_ns; /* since when it connects */
     int64_t retry_ns;   /* not to be opened again before */
-    int64_t free_ns;    /* since when it has room for a request */
+    int64_t free_ns;    /* since when it has room for a request, or would
+                         * have, had the generator been in time */
     struct conn *next_free;
     struct queue queue; /* wishes that may go nowhere else */
 };

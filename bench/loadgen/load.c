@@ -326,6 +326,16 @@ static void count_unfinished(struct load *l)
 
 /* ---- the loop ---- */
 
+/* Nothing is owed any more, by us or by the server.  With --close it still owes
+ * the end of each connection. */
+static bool settled(const struct load *l)
+{
+    if (l->outstanding > 0 || l->queued > 0 || (l->cf->close && l->up > 0))
+        return false;
+    return l->cf->rate == 0 ||
+           schedule_next(&l->schedule) >= l->run->end_ns;
+}
+
 /* The borders of the window, and the end.  What is asked first is what the
  * last turn did, so replies up to here belong to the phase that ends. */
 static void pass_borders(struct load *l)
@@ -348,9 +358,7 @@ static void pass_borders(struct load *l)
         l->t = &l->warm;
     }
     if (l->phase == RUN_DRAIN &&
-        (l->now_ns >= r->drain_end_ns ||
-         (l->outstanding == 0 && l->queued == 0 &&
-          (l->cf->rate == 0 || schedule_next(&l->schedule) >= r->end_ns))))
+        (l->now_ns >= r->drain_end_ns || settled(l)))
         l->phase = RUN_DONE;
 }
 

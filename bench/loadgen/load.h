@@ -14,10 +14,12 @@
  * Who is to blame.  The generator is late when it could have sent and did not.
  * For each request of the open loop it knows the earliest moment at which it
  * could have: the intended time, or, when no connection was free, the time one
- * became free.  `lag` is what passed from there to the send.  A reply may lie
- * in the kernel while the generator is elsewhere: it can have arrived at any
- * moment since the last look, and the whole of that time is charged to the
- * generator (`attended`), so that a doubt never counts against the server.
+ * became free, or would have, had the request before on that connection been
+ * sent in time: a queue that a late generator has made is its own fault, to the
+ * last request in it.  `lag` is what passed from there to the send.  A reply
+ * may lie in the kernel while the generator is elsewhere: it can have arrived
+ * at any moment since the last look, and the whole of that time is charged to
+ * the generator (`attended`), so that a doubt never counts against the server.
  */
 #ifndef LOAD_H
 #define LOAD_H
