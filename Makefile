@@ -55,7 +55,7 @@ FLAGS_NOW := $(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL)
 
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1
 export UBSAN_OPTIONS ?= print_stacktrace=1
-export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
+export TSAN_OPTIONS ?= second_deadlock_stack=1:handle_segv=0:handle_abort=0
 export V
 
 # ---- what there is ----
@@ -150,8 +150,9 @@ $(B)/stages/6-stealing/%.o: INC = -Istages/5-percore
 needs_uring = $(if $(filter 1 2,$(1)),,$(URING))
 
 # The calls that the fault-injection builds can make fail.
-WRAPPED := recv send accept4 epoll_wait epoll_ctl pthread_create read pread \
-	write io_uring_submit_and_wait_timeout io_uring_get_sqe malloc
+WRAPPED := recv send accept4 epoll_wait epoll_ctl poll pthread_create read \
+	pread write syscall malloc calloc realloc aligned_alloc io_uring_submit \
+	io_uring_submit_and_wait io_uring_submit_and_wait_timeout
 WRAP_FLAGS := $(WRAPPED:%=-Wl,--wrap=%)
 
 define stage_rules
@@ -187,12 +188,19 @@ $(B)/micro/%: $(B)/bench/micro/%.o $(LIBCOMMON) $(LIBLOADGEN)
 	$(call link,$(URING) $(CK))
 
 # ---- tests ----
+# Under tsan the unit tests have a small runner of their own.
+ifeq ($(V),tsan)
+CRITERION :=
+TSAN_RUN := $(B)/common/tests/tsan/run.o
+$(B)/common/tests/%.o: INC = -Icommon/tests/tsan
+$(B)/bench/tests/%.o: INC = -Icommon/tests/tsan -Ibench/loadgen
+endif
 # libcriterion comes before the archives: its main() is the one to take.
-$(B)/test_common: $(TEST_COMMON_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
+$(B)/test_common: $(TEST_COMMON_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBCOMMON)
 	$(call link,$(CRITERION))
 $(B)/%_driver: $(B)/common/tests/%_driver.o $(LIBCOMMON)
 	$(call link)
-$(B)/test_bench: $(TEST_BENCH_SRC:%.c=$(B)/%.o) $(LIBLOADGEN) $(LIBCOMMON)
+$(B)/test_bench: $(TEST_BENCH_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBLOADGEN) $(LIBCOMMON)
 	$(call link,$(CRITERION))
 ifneq ($(V),tsan)
 $(B)/test_servers: $(TEST_SERVERS_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
