@@ -239,7 +239,7 @@ static bool target(struct cursor *c, struct http_req *r)
         return stop(c, 0);
     r->target = (struct http_str){c->p, (size_t)(q - c->p)};
     c->p = q + 1;
-    if (*q != ' ' || r->target.len == 0 || !target_path(&r->target, r->method))
+    if (*q != ' ' || !target_path(&r->target, r->method))
         return stop(c, -400);
     return true;
 }

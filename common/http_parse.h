@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 enum {
-    HTTP_MAX_HEAD = 16 * 1024, /* bytes of request line and fields: else 431 */
+    HTTP_MAX_HEAD = 16 * 1024,  /* bytes of request line and fields: else 431 */
     HTTP_MAX_TARGET = 8 * 1024, /* bytes: else 414 */
     HTTP_MAX_FIELDS = 128,      /* header fields: else 431 */
     HTTP_MAX_CHUNK_LINE = 4096, /* bytes of a chunk-size line: else 400 */

@@ -45,21 +45,21 @@ static inline const char *describe(int n, const struct http_req *r, char *dst,
     return dst;
 }
 
-#define CASE(raw, want)            \
-    {                              \
-        raw, sizeof(raw) - 1, want \
+#define CASE(raw, want)                                                        \
+    {                                                                          \
+        raw, sizeof(raw) - 1, want                                             \
     }
 /* A whole request around a target, a Host value, a field line. */
-#define LINE(line)       line "\r\nHost: a\r\n\r\n"
-#define TARGET_OF(t)     LINE("GET " t " HTTP/1.1")
-#define HOST_OF(value)   "GET / HTTP/1.1\r\nHost:" value "\r\n\r\n"
-#define WITH(lines)      "GET / HTTP/1.1\r\nHost: a\r\n" lines "\r\n\r\n"
-#define POST(lines)      "POST /echo HTTP/1.1\r\nHost: a\r\n" lines "\r\n\r\n"
-#define OLD(lines)       "GET / HTTP/1.0\r\n" lines "\r\n\r\n"
-#define LENGTH_OF(v)     POST("Content-Length:" v)
-#define CODING_OF(v)     POST("Transfer-Encoding:" v)
+#define LINE(line) line "\r\nHost: a\r\n\r\n"
+#define TARGET_OF(t) LINE("GET " t " HTTP/1.1")
+#define HOST_OF(value) "GET / HTTP/1.1\r\nHost:" value "\r\n\r\n"
+#define WITH(lines) "GET / HTTP/1.1\r\nHost: a\r\n" lines "\r\n\r\n"
+#define POST(lines) "POST /echo HTTP/1.1\r\nHost: a\r\n" lines "\r\n\r\n"
+#define OLD(lines) "GET / HTTP/1.0\r\n" lines "\r\n\r\n"
+#define LENGTH_OF(v) POST("Content-Length:" v)
+#define CODING_OF(v) POST("Transfer-Encoding:" v)
 #define CONNECTION_OF(v) WITH("Connection:" v)
-#define TEN(x)           x x x x x x x x x x
+#define TEN(x) x x x x x x x x x x
 
 #define PLAIN "GET / 1.1 keep"
 #define CLOSE "GET / 1.1 close"
@@ -309,6 +309,7 @@ static const struct http_case http_cases[] = {
     CASE(HOST_OF(" []"), "400"),
     CASE(HOST_OF(" []:80"), "400"),
     CASE(HOST_OF(" [::1"), "400"),
+    CASE(HOST_OF(" [::1/"), "400"),
     CASE(HOST_OF(" [::1]a"), "400"),
     CASE(HOST_OF(" [::1]]"), "400"),
     CASE(HOST_OF(" ::1"), "400"),
@@ -398,6 +399,7 @@ static const struct http_case http_cases[] = {
     CASE(CONNECTION_OF(" close, keep-alive"), CLOSE),
     CASE(CONNECTION_OF(" upgrade\t,\tclose"), CLOSE),
     CASE(CONNECTION_OF(" ,,close,,"), CLOSE),
+    CASE(CONNECTION_OF(" close \t, te"), CLOSE),
     CASE(CONNECTION_OF(" te\r\nConnection: close"), CLOSE),
     CASE(CONNECTION_OF(" close\r\nConnection: te"), CLOSE),
     CASE(CONNECTION_OF(" close-notify"), PLAIN),
@@ -410,6 +412,7 @@ static const struct http_case http_cases[] = {
     CASE(OLD("Connection: Keep-Alive"), "GET / 1.0 keep"),
     CASE(OLD("Connection: a, KEEP-ALIVE"), "GET / 1.0 keep"),
     CASE(OLD("Connection: a\r\nConnection: keep-alive"), "GET / 1.0 keep"),
+    CASE(OLD("Connection: keep-alive , a"), "GET / 1.0 keep"),
     CASE(OLD("Connection: close"), "GET / 1.0 close"),
     CASE(OLD("Connection: keep-alive, close"), "GET / 1.0 close"),
     CASE(OLD("Connection: close, keep-alive"), "GET / 1.0 close"),
