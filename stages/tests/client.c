@@ -338,7 +338,8 @@ const char *reply_field(const struct reply *r, const char *name)
     static char value[1024];
     size_t n = strlen(name);
 
-    for (const char *p = strchr(r->head, '\n'); p && p[1]; p = strchr(p, '\n')) {
+    for (const char *p = strchr(r->head, '\n'); p && p[1];
+         p = strchr(p, '\n')) {
         p++;
         if (strncasecmp(p, name, n) == 0 && p[n] == ':') {
             p += n + 1;
@@ -376,8 +377,8 @@ uint64_t client_pattern(struct client *c, uint64_t from, uint64_t n)
     char piece[32 * 1024];
 
     while (done < n) {
-        size_t want = n - done < sizeof(piece) ? (size_t)(n - done)
-                                               : sizeof(piece);
+        size_t want =
+            n - done < sizeof(piece) ? (size_t)(n - done) : sizeof(piece);
         size_t got = client_read(c, piece, want);
 
         if (got == 0 || !pattern_is(piece, got, from + done))

@@ -38,15 +38,15 @@ bool client_try(struct client *c, int port); /* false: errno in c->err */
 void client_open_small(struct client *c, const struct server *s);
 
 void client_close(struct client *c);
-void client_reset(struct client *c); /* RST */
-void client_fin(struct client *c);   /* half-close */
+void client_reset(struct client *c);                   /* RST */
+void client_fin(struct client *c);                     /* half-close */
 void client_timeout(struct client *c, double seconds); /* unscaled */
 
 /* False when the peer is gone: see c->err. */
 bool client_send(struct client *c, const void *p, size_t n);
 bool client_text(struct client *c, const char *text);
-__attribute__((format(printf, 2, 3))) bool
-client_printf(struct client *c, const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) bool client_printf(struct client *c,
+                                                         const char *fmt, ...);
 
 /* The same bytes in pieces of random sizes, at most max_piece. */
 bool client_send_pieces(struct client *c, const void *p, size_t n,

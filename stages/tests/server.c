@@ -32,6 +32,21 @@ const char *server_path(void)
     return path;
 }
 
+const char *fault_path(void)
+{
+    static char path[1024];
+    const char *given = getenv("FAULT"), *slash = strrchr(server_path(), '/');
+    int dir = slash ? (int)(slash - server_path()) : 1;
+
+    snprintf(path, sizeof(path), "%.*s/fault/%s", dir,
+             slash ? server_path() : ".", slash ? slash + 1 : server_path());
+    if (given && *given)
+        cr_assert(access(given, X_OK) == 0, "FAULT=%s is missing", given);
+    else if (access(path, X_OK) != 0)
+        cr_skip("%s was not built", path);
+    return given && *given ? given : path;
+}
+
 int server_stage(void)
 {
     const char *path = server_path();
@@ -358,7 +373,8 @@ bool server_alive(struct server *s)
     return server_wait(s, 0) < 0;
 }
 
-void server_stop(struct server *s)
+/* SIGTERM, exit status 0, and nothing more on stdout. */
+static void server_end(struct server *s)
 {
     int status;
 
@@ -370,8 +386,33 @@ void server_stop(struct server *s)
               status, server_stderr(s));
     cr_assert(*server_stdout(s) == '\0', "more on stdout: %s",
               server_stdout(s));
+}
+
+static void server_forget(struct server *s)
+{
     close(s->out);
     close(s->err);
+}
+
+void server_stop(struct server *s)
+{
+    server_end(s);
+    server_forget(s);
+}
+
+void server_stop_faulty(struct server *s, unsigned *hit, unsigned *seen)
+{
+    unsigned h, n;
+
+    server_end(s);
+    *hit = *seen = 0;
+    for (const char *p = server_stderr(s); (p = strstr(p, "fault: ")); p++) {
+        if (sscanf(p, "fault: %*s %*[^:]: %u of %u", &h, &n) == 2) {
+            *hit += h;
+            *seen += n;
+        }
+    }
+    server_forget(s);
 }
 
 const char *server_stderr(const struct server *s)

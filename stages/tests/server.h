@@ -18,11 +18,11 @@
 #include <sys/types.h>
 
 struct server {
-    pid_t pid;      /* 0: not running */
+    pid_t pid; /* 0: not running */
     int port;
-    int out;        /* its stdout: the reading end of a pipe */
-    int err;        /* its stderr: a file without a name */
-    int status;     /* once it has ended: exit code, or 128 + signal */
+    int out;         /* its stdout: the reading end of a pipe */
+    int err;         /* its stderr: a file without a name */
+    int status;      /* once it has ended: exit code, or 128 + signal */
     char ready[512]; /* the ready line, newline included */
 };
 
@@ -39,9 +39,9 @@ struct launch {
 /* Starts `SERVER --port 0 --app APP ARG...` (ARGs end with NULL) and waits for
  * the ready line.  Status 77 skips the calling test with the server's reason;
  * anything else that is not a ready line fails it. */
-#define server_start(s, ...) \
+#define server_start(s, ...)                                                   \
     server_launch((s), &(struct launch){0}, (const char *[]){__VA_ARGS__})
-#define server_start_as(s, how, ...) \
+#define server_start_as(s, how, ...)                                           \
     server_launch((s), (how), (const char *[]){__VA_ARGS__})
 void server_launch(struct server *s, const struct launch *how,
                    const char *const args[]);
@@ -49,6 +49,10 @@ void server_launch(struct server *s, const struct launch *how,
 /* SIGTERM, exit status 0, nothing but the ready line on stdout: or the test
  * fails and shows the server's stderr. */
 void server_stop(struct server *s);
+
+/* The same for a server with a fault schedule, which says at its end how many
+ * calls its rules have seen and how many they have hit. */
+void server_stop_faulty(struct server *s, unsigned *hit, unsigned *seen);
 
 void server_signal(const struct server *s, int sig);
 
@@ -65,7 +69,7 @@ const char *server_stdout(const struct server *s);
 /* Runs a command line that is expected to end by itself; the whole argument
  * list is given.  Returns its exit status, -1 when it had to be killed;
  * s->out and s->err stay readable. */
-#define server_run(s, how, ...) \
+#define server_run(s, how, ...)                                                \
     server_run_argv((s), (how), (const char *[]){__VA_ARGS__})
 int server_run_argv(struct server *s, const struct launch *how,
                     const char *const args[]);
@@ -81,6 +85,8 @@ _Noreturn void launch_main(int argc, char **argv);
 
 /* The world of this run. */
 const char *server_path(void); /* SERVER */
+const char *fault_path(void);  /* FAULT: linked with fault_wrap.c; skips the
+                                * test when there is no such build */
 int server_stage(void);        /* the number at the end of its name, or 0 */
 bool app_is_http(void);        /* APP */
 double now(void);              /* seconds, CLOCK_MONOTONIC */
@@ -89,13 +95,13 @@ void pause_s(double seconds);  /* unscaled */
 bool in_time(double since, double seconds); /* scaled */
 
 /* Waits until cond holds; its value when time (scaled) is up. */
-#define EVENTUALLY(cond, seconds)                                             \
-    __extension__({                                                           \
-        double since_ = now();                                                \
-        bool ok_;                                                             \
-        while (!(ok_ = (cond)) && in_time(since_, (seconds)))                 \
-            pause_s(0.01);                                                    \
-        ok_;                                                                  \
+#define EVENTUALLY(cond, seconds)                                              \
+    __extension__({                                                            \
+        double since_ = now();                                                 \
+        bool ok_;                                                              \
+        while (!(ok_ = (cond)) && in_time(since_, (seconds)))                  \
+            pause_s(0.01);                                                     \
+        ok_;                                                                   \
     })
 
 /* A small generator of its own (splitmix64), so that a seed means the same

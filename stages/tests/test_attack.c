@@ -50,7 +50,8 @@ static const struct {
      "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab", "ab", 0,
      0.02},
     {"in a chunk",
-     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\na",
+     "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n5\r\na",
      "ab", 0, 0.02},
     {"in a download", "GET /bytes/67108864 HTTP/1.1\r\nHost: a\r\n\r\n", "ab",
      1, 0.02},
@@ -216,8 +217,8 @@ Test(any_attack, nothing_is_left_of_two_thousand_connections)
     for (int i = 100; i < 2000; i++)
         cr_assert(server_answers(&s), "connection %d", i);
     must_return_to(&s, start);
-    cr_assert(server_rss_kib(&s) - rss < 16 * 1024,
-              "grew from %ld to %ld KiB", rss, server_rss_kib(&s));
+    cr_assert(server_rss_kib(&s) - rss < 16 * 1024, "grew from %ld to %ld KiB",
+              rss, server_rss_kib(&s));
     server_stop(&s);
 }
 

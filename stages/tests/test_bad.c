@@ -18,7 +18,10 @@ struct bad {
     size_t len;
 };
 
-#define BAD(status, name, bytes) {status, name, bytes, sizeof(bytes) - 1}
+#define BAD(status, name, bytes)                                               \
+    {                                                                          \
+        status, name, bytes, sizeof(bytes) - 1                                 \
+    }
 #define LINE "GET / HTTP/1.1\r\n"
 #define HOST LINE "Host: a\r\n"
 #define POST "POST /echo HTTP/1.1\r\nHost: a\r\n"
@@ -34,9 +37,11 @@ static const struct bad table[] = {
     BAD(400, "tab in Host", LINE "Host: a\tb\r\n\r\n"),
     /* Framing */
     BAD(400, "both framings",
-        POST "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
+        POST
+        "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
     BAD(400, "both framings, other order",
-        POST "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        POST
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     BAD(400, "length word", POST "Content-Length: abc\r\n\r\n"),
     BAD(400, "length minus", POST "Content-Length: -1\r\n\r\n"),
     BAD(400, "length plus", POST "Content-Length: +1\r\n\r\nx"),
@@ -94,7 +99,8 @@ static const struct bad table[] = {
     BAD(400, "bare CR in value", HOST "A: b\rc\r\n\r\n"),
     /* Line ends */
     BAD(400, "bare LF everywhere", "GET / HTTP/1.1\nHost: a\n\n"),
-    BAD(400, "bare LF after the request line", "GET / HTTP/1.1\nHost: a\r\n\r\n"),
+    BAD(400, "bare LF after the request line",
+        "GET / HTTP/1.1\nHost: a\r\n\r\n"),
     BAD(400, "bare LF after a field", LINE "Host: a\n\r\n"),
     BAD(400, "bare LF at the end", LINE "Host: a\r\n\n"),
     BAD(400, "bare CR in the request line", "GET / HTTP/1.1\rHost: a\r\n\r\n"),
@@ -103,7 +109,8 @@ static const struct bad table[] = {
     BAD(400, "no version", "GET /\r\nHost: a\r\n\r\n"),
     BAD(400, "no target", "GET HTTP/1.1\r\nHost: a\r\n\r\n"),
     BAD(400, "two blanks", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
-    BAD(400, "two blanks before the version", "GET /  HTTP/1.1\r\nHost: a\r\n\r\n"),
+    BAD(400, "two blanks before the version",
+        "GET /  HTTP/1.1\r\nHost: a\r\n\r\n"),
     BAD(400, "tab for blank", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     BAD(400, "blank first", " GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     BAD(400, "blank at the end", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n"),
@@ -187,8 +194,8 @@ Test(http_bad, behind_good_requests)
             reply_free(&a);
         }
         /* The bytes that follow may complete what was incomplete. */
-        cr_expect(client_reply(&c, &a) && a.status == table[i].status,
-                  "%s: %d", table[i].name, a.status);
+        cr_expect(client_reply(&c, &a) && a.status == table[i].status, "%s: %d",
+                  table[i].name, a.status);
         reply_free(&a);
         cr_expect(client_ends_silently(&c), "%s: not closed", table[i].name);
         client_close(&c);

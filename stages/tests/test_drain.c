@@ -117,8 +117,8 @@ static void must_finish(struct server *s, struct client *c, const char *body)
     cr_assert(client_reply(c, &a), "no answer: %s", strerror(c->err));
     cr_assert(a.status == 200, "%s", a.head);
     cr_assert(a.close, "no Connection: close in %s", a.head);
-    cr_assert(!body || (a.len == strlen(body) &&
-                        memcmp(a.body, body, a.len) == 0),
+    cr_assert(!body ||
+                  (a.len == strlen(body) && memcmp(a.body, body, a.len) == 0),
               "%s", a.body);
     cr_assert(client_ends_silently(c), "not closed");
     reply_free(&a);
@@ -231,8 +231,8 @@ Test(http_drain, many_in_flight)
     pause_s(0.1);
     for (int i = N - 1; i >= 0; i--) {
         cr_assert(client_text(&c[i], "cd"));
-        cr_assert(client_reply(&c[i], &a) && a.len == 4 && a.close,
-                  "upload %d", i);
+        cr_assert(client_reply(&c[i], &a) && a.len == 4 && a.close, "upload %d",
+                  i);
         reply_free(&a);
         cr_assert(client_ends_silently(&c[i]));
         client_close(&c[i]);

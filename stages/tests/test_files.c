@@ -87,10 +87,10 @@ static void tree_make(struct tree *t)
 static void tree_remove(const struct tree *t)
 {
     static const char *const names[] = {
-        "root/hello.txt", "root/empty",    "root/page.html", "root/a b.txt",
-        "root/100%.txt",  "root/big",      "root/link",      "root/abs",
-        "root/up",        "root/slash",    "root/loop",      "root/fifo",
-        "root/socket",    "root/sub/deep.txt", "secret.txt", "root/huge",
+        "root/hello.txt", "root/empty",        "root/page.html", "root/a b.txt",
+        "root/100%.txt",  "root/big",          "root/link",      "root/abs",
+        "root/up",        "root/slash",        "root/loop",      "root/fifo",
+        "root/socket",    "root/sub/deep.txt", "secret.txt",     "root/huge",
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -129,16 +129,15 @@ Test(http_files, served)
     for (size_t i = 0; i < sizeof(served) / sizeof(served[0]); i++) {
         const char *type;
 
-        cr_assert(client_get(&c, served[i].target, &a), "%s",
-                  served[i].target);
+        cr_assert(client_get(&c, served[i].target, &a), "%s", served[i].target);
         cr_expect(a.status == 200 && a.length == (int64_t)a.len &&
                       a.len == strlen(served[i].body) &&
                       memcmp(a.body, served[i].body, a.len) == 0,
                   "%s: %s%s", served[i].target, a.head, a.body);
         type = reply_field(&a, "Content-Type");
-        cr_expect(type && (!served[i].type ||
-                           strncmp(type, served[i].type,
-                                   strlen(served[i].type)) == 0),
+        cr_expect(type &&
+                      (!served[i].type || strncmp(type, served[i].type,
+                                                  strlen(served[i].type)) == 0),
                   "%s: %s", served[i].target, a.head);
         reply_free(&a);
     }
@@ -166,8 +165,8 @@ Test(http_files, last_modified_and_head)
     cr_assert(client_head(&c, &a) && a.status == 200 && a.length == BIG, "%s",
               a.head);
     text = reply_field(&a, "Last-Modified");
-    cr_assert(text && strcmp(text, "Sun, 09 Sep 2001 01:46:40 GMT") == 0,
-              "%s", a.head);
+    cr_assert(text && strcmp(text, "Sun, 09 Sep 2001 01:46:40 GMT") == 0, "%s",
+              a.head);
     cr_assert(client_ping(&c), "HEAD had a body");
     client_close(&c);
     server_stop(&s);
@@ -229,23 +228,49 @@ Test(http_files, many_readers_at_once)
 /* ==== what is not served ================================================== */
 
 static const char *const hidden[] = {
-    "/files/", "/files", "/files/.", "/files/..", "/files/sub", "/files/sub/",
-    "/files/nothing", "/files/hello.txt/", "/files/hello.txt/x",
-    "/files/../secret.txt", "/files/sub/../../secret.txt",
-    "/files/%2e%2e/secret.txt", "/files/%2E%2E%2Fsecret.txt",
-    "/files/..%2fsecret.txt", "/files/.%2e/secret.txt",
-    "/files/%252e%252e/secret.txt", "/files/sub/..%2f..%2fsecret.txt",
-    "/files//etc/passwd", "/files/%2fetc%2fpasswd", "/files/%2Fetc/passwd",
-    "/files/..\\secret.txt", "/files/%5c..%5csecret.txt",
-    "/files/link", "/files/abs", "/files/up/secret.txt", "/files/loop",
-    "/files/slash/etc/passwd", "/files/up/root/up/secret.txt",
-    "/files/fifo", "/files/socket",
-    "/files/hello.txt%00", "/files/%00", "/files/hello.txt%00.html",
+    "/files/",
+    "/files",
+    "/files/.",
+    "/files/..",
+    "/files/sub",
+    "/files/sub/",
+    "/files/nothing",
+    "/files/hello.txt/",
+    "/files/hello.txt/x",
+    "/files/../secret.txt",
+    "/files/sub/../../secret.txt",
+    "/files/%2e%2e/secret.txt",
+    "/files/%2E%2E%2Fsecret.txt",
+    "/files/..%2fsecret.txt",
+    "/files/.%2e/secret.txt",
+    "/files/%252e%252e/secret.txt",
+    "/files/sub/..%2f..%2fsecret.txt",
+    "/files//etc/passwd",
+    "/files/%2fetc%2fpasswd",
+    "/files/%2Fetc/passwd",
+    "/files/..\\secret.txt",
+    "/files/%5c..%5csecret.txt",
+    "/files/link",
+    "/files/abs",
+    "/files/up/secret.txt",
+    "/files/loop",
+    "/files/slash/etc/passwd",
+    "/files/up/root/up/secret.txt",
+    "/files/fifo",
+    "/files/socket",
+    "/files/hello.txt%00",
+    "/files/%00",
+    "/files/hello.txt%00.html",
     "/files/../../../../../../../../etc/passwd",
-    "/files/%c0%ae%c0%ae/secret.txt", "/files/....//secret.txt",
-    "/files/./../secret.txt", "/filesx/hello.txt", "/../secret.txt",
-    "/files/sub/%2e%2e/%2e%2e/secret.txt", "//files/../secret.txt",
-    "http://test/files/../secret.txt", "/files/proc/self/root/etc/passwd",
+    "/files/%c0%ae%c0%ae/secret.txt",
+    "/files/....//secret.txt",
+    "/files/./../secret.txt",
+    "/filesx/hello.txt",
+    "/../secret.txt",
+    "/files/sub/%2e%2e/%2e%2e/secret.txt",
+    "//files/../secret.txt",
+    "http://test/files/../secret.txt",
+    "/files/proc/self/root/etc/passwd",
 };
 
 /* 404, or 400 where the target itself is bad; never a byte of what lies
@@ -260,9 +285,8 @@ static void must_be_hidden(const struct tree *t, const struct launch *how)
     server_start_as(&s, how, "--root", t->root, NULL);
     fds = server_fds(&s);
     for (size_t i = 0; i <= sizeof(hidden) / sizeof(hidden[0]); i++) {
-        const char *target = i < sizeof(hidden) / sizeof(hidden[0])
-                                 ? hidden[i]
-                                 : absolute;
+        const char *target =
+            i < sizeof(hidden) / sizeof(hidden[0]) ? hidden[i] : absolute;
         struct client c;
         struct reply a;
 
@@ -287,6 +311,43 @@ Test(http_files, nothing_outside_the_root)
     tree_make(&t);
     must_be_hidden(&t, &(struct launch){0});
     tree_remove(&t);
+}
+
+/* Where openat2 is missing or forbidden, a walk by components takes its place;
+ * it has to know all the same tricks. */
+static void without_openat2(const char *plan)
+{
+    struct launch how = {.binary = fault_path(), .fault = plan};
+    struct tree t;
+    struct client c;
+    struct server s;
+    struct reply a;
+    unsigned hit, seen;
+
+    tree_make(&t);
+    must_be_hidden(&t, &how);
+    server_start_as(&s, &how, "--root", t.root, NULL);
+    client_open(&c, &s);
+    for (size_t i = 0; i < sizeof(served) / sizeof(served[0]); i++) {
+        cr_assert(client_get(&c, served[i].target, &a));
+        cr_expect(a.status == 200 && strcmp(a.body, served[i].body) == 0,
+                  "%s: %s%s", served[i].target, a.head, a.body);
+        reply_free(&a);
+    }
+    client_close(&c);
+    server_stop_faulty(&s, &hit, &seen);
+    cr_assert(hit > 0 && hit == seen, "%u of %u were refused", hit, seen);
+    tree_remove(&t);
+}
+
+Test(http_files, the_same_where_openat2_is_unknown)
+{
+    without_openat2("openat2:ENOSYS");
+}
+
+Test(http_files, the_same_where_openat2_is_forbidden)
+{
+    without_openat2("openat2:EPERM");
 }
 
 /* A file that the server's user may not read is not there. */

@@ -120,9 +120,9 @@ Test(http_routes, table)
 Test(http_routes, wrong_method_names_the_right_ones)
 {
     static const char *const table[][3] = {
-        {"POST", "/", "GET"},         {"DELETE", "/healthz", "GET"},
-        {"PUT", "/bytes/5", "GET"},   {"GET", "/echo", "POST"},
-        {"HEAD", "/echo", "POST"},    {"POST", "/metrics", "GET"},
+        {"POST", "/", "GET"},          {"DELETE", "/healthz", "GET"},
+        {"PUT", "/bytes/5", "GET"},    {"GET", "/echo", "POST"},
+        {"HEAD", "/echo", "POST"},     {"POST", "/metrics", "GET"},
         {"OPTIONS", "/work/1", "GET"}, {"PATCH", "/sleep/1", "GET"},
     };
     struct server s;
@@ -152,8 +152,8 @@ Test(http_routes, wrong_method_names_the_right_ones)
 /* The header is that of GET, and what follows it is the next reply. */
 Test(http_routes, head_has_no_body)
 {
-    static const char *const targets[] = {"/", "/bytes/100000", "/healthz",
-                                          "/nothing", "/work/1", "/sleep/1"};
+    static const char *const targets[] = {
+        "/", "/bytes/100000", "/healthz", "/nothing", "/work/1", "/sleep/1"};
     struct server s;
 
     server_start(&s, NULL);
@@ -279,8 +279,7 @@ Test(http_routes, connection_close_and_http_1_0)
             cr_expect(client_ping(&c), "%s", table[i].request);
         else
             cr_expect(client_ends_silently(&c), "%s", table[i].request);
-        cr_expect(table[i].stays || a.close ||
-                      strstr(table[i].request, "1.0"),
+        cr_expect(table[i].stays || a.close || strstr(table[i].request, "1.0"),
                   "no Connection: close in %s", a.head);
         reply_free(&a);
         client_close(&c);
@@ -307,8 +306,7 @@ Test(http_routes, request_followed_by_fin_is_answered)
         client_text(&c, requests[i]);
         client_fin(&c);
         cr_assert(client_reply(&c, &a) && a.status == 200, "%s", requests[i]);
-        cr_assert(client_ends_silently(&c), "stays open after %s",
-                  requests[i]);
+        cr_assert(client_ends_silently(&c), "stays open after %s", requests[i]);
         reply_free(&a);
         client_close(&c);
     }
@@ -319,9 +317,12 @@ Test(http_routes, request_followed_by_fin_is_answered)
 Test(http_routes, half_a_request_followed_by_fin)
 {
     static const char *const requests[] = {
-        "", "G", "GET / HTTP/1.1\r\nHost: a\r\n",
+        "",
+        "G",
+        "GET / HTTP/1.1\r\nHost: a\r\n",
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nxyz",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n5\r",
     };
     struct server s;
 
@@ -412,9 +413,9 @@ Test(http_routes, two_hundred_requests_in_one_write)
         struct client c;
 
         client_open(&c, &s);
-        cr_assert(piece[turn] > n ? client_send(&c, all, n)
-                                  : client_send_pieces(&c, all, n, &r,
-                                                       piece[turn]));
+        cr_assert(piece[turn] > n
+                      ? client_send(&c, all, n)
+                      : client_send_pieces(&c, all, n, &r, piece[turn]));
         if (turn == 3)
             client_fin(&c);
         for (int i = 0; i < PIPELINED; i++)
@@ -491,7 +492,7 @@ static void echo_post(struct client *c, size_t n, bool chunked, size_t piece,
 
 Test(http_upload, random_segments)
 {
-    static const size_t sizes[] = {0,     1,     16,    4000,    16384,
+    static const size_t sizes[] = {0,     1,     16,     4000,    16384,
                                    16385, 65536, 300000, 1 << 20, 8 << 20};
     struct rng r = rng_start(12);
     struct client c;
@@ -741,9 +742,9 @@ static void metrics_must_be_well_formed(char *text)
         }
         if (strncmp(line, "# HELP ", 7) == 0)
             continue;
-        cr_assert(sscanf(line, "%100[a-z_]{worker=\"%*d\"} %100s", name,
-                         rest) == 2,
-                  "line: %s", line);
+        cr_assert(
+            sscanf(line, "%100[a-z_]{worker=\"%*d\"} %100s", name, rest) == 2,
+            "line: %s", line);
         cr_expect(strcmp(name, typed) == 0, "no TYPE before %s", line);
         strtod(rest, &end);
         cr_expect(*end == '\0', "value in %s", line);

@@ -99,9 +99,9 @@ Test(any_start, wrong_usage_is_64)
                   wrong[i][1] ? wrong[i][1] : "", status);
         cr_expect(strlen(server_stderr(&s)) > 10, "%s: no reason given",
                   wrong[i][0]);
-        cr_expect(strstr(server_stderr(&s), wrong[i][2] ? wrong[i][2]
-                                                        : wrong[i][0]),
-                  "%s is not named: %s", wrong[i][0], server_stderr(&s));
+        cr_expect(
+            strstr(server_stderr(&s), wrong[i][2] ? wrong[i][2] : wrong[i][0]),
+            "%s is not named: %s", wrong[i][0], server_stderr(&s));
         close(s.out);
         close(s.err);
     }
@@ -110,8 +110,8 @@ Test(any_start, wrong_usage_is_64)
 Test(any_start, help_names_every_switch)
 {
     static const char *const names[] = {
-        "--app",       "--host",      "--port",         "--workers",
-        "--root",      "--max-body",  "--max-conns",    "--idle-timeout",
+        "--app",           "--host",     "--port",      "--workers",
+        "--root",          "--max-body", "--max-conns", "--idle-timeout",
         "--drain-timeout", "--stats",
     };
     struct server s;
@@ -191,8 +191,8 @@ Test(any_start, port_held_by_the_same_server)
 Test(any_start, address_of_another_machine)
 {
     struct server s;
-    int status = server_run(&s, &usual, "--port", "0", "--host", "192.0.2.1",
-                            NULL);
+    int status =
+        server_run(&s, &usual, "--port", "0", "--host", "192.0.2.1", NULL);
 
     if (status == 77)
         cr_skip("%s", server_stderr(&s));

@@ -1,0 +1,399 @@
+/* test_faults.c - the kernel says no, or not all of it, or not yet.
+ *
+ * The server is the one that was linked with fault_wrap.c.  Where nothing may
+ * be lost, every byte is still right; where a connection may be lost, nothing
+ * else is; and in both cases nothing spins, leaks or ends.
+ */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client.h"
+
+TestSuite(any_fault, .timeout = 300);
+TestSuite(http_fault, .timeout = 300);
+
+enum {
+    LARGE = 100000, /* bytes of a body */
+    PEERS = 6,
+};
+
+/* ==== traffic that proves its own bytes =================================== */
+
+static bool echo_round(struct client *c, struct rng *r)
+{
+    char said[4096], heard[4096];
+
+    for (int i = 0; i < LARGE / 4096; i++) {
+        size_t n = rng_between(r, 1, sizeof(said));
+
+        rng_fill(r, said, n);
+        if (!client_send_pieces(c, said, n, r, n) ||
+            !client_read_all(c, heard, n))
+            return false;
+        cr_assert(memcmp(said, heard, n) == 0, "wrong bytes");
+    }
+    return true;
+}
+
+/* What comes is what was asked for, in order; false when the connection ends
+ * before that.  An answer of 500 and above is a loss too, but a said one. */
+static bool http_round(struct client *c, struct rng *r)
+{
+    static char body[LARGE];
+    struct reply a;
+    bool ok = true;
+
+    rng_fill(r, body, sizeof(body));
+    if (!client_text(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+                        "GET /bytes/100000 HTTP/1.1\r\nHost: a\r\n\r\n"
+                        "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+                        "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                        "Content-Length: 100000\r\n\r\n") ||
+        !client_send_pieces(c, body, sizeof(body), r, 20000))
+        return false;
+    for (int i = 0; i < 4; i++) {
+        if (!client_reply(c, &a)) {
+            reply_free(&a);
+            return false;
+        }
+        cr_assert(a.status == 200 || a.status >= 500, "answer %d: %s", i,
+                  a.head);
+        if (a.status >= 500)
+            ok = false;
+        else if (i == 0)
+            cr_assert(a.len == 14 &&
+                      memcmp(a.body, "Hello, World!\n", 14) == 0);
+        else if (i == 1)
+            cr_assert(a.len == LARGE && pattern_is(a.body, a.len, 0));
+        else if (i == 3)
+            cr_assert(a.len == LARGE && memcmp(a.body, body, LARGE) == 0);
+        reply_free(&a);
+    }
+    return ok;
+}
+
+/* Some connections, two rounds each; returns how many came through whole. */
+static int traffic(const struct server *s)
+{
+    struct rng r = rng_start(30);
+    int whole = 0;
+
+    for (int i = 0; i < PEERS; i++) {
+        struct client c;
+
+        client_open(&c, s);
+        whole += app_is_http() ? http_round(&c, &r) && http_round(&c, &r)
+                               : echo_round(&c, &r) && echo_round(&c, &r);
+        client_close(&c);
+    }
+    return whole;
+}
+
+/* ==== afterwards ========================================================== */
+
+static void must_rest(struct server *s, int fds, int threads, const char *plan)
+{
+    double cpu, since;
+
+    cr_assert(server_alive(s), "%s ended it: %s", plan, server_stderr(s));
+    cr_assert(EVENTUALLY(server_fds(s) <= fds, 10),
+              "%s: %d descriptors, not %d", plan, server_fds(s), fds);
+    cr_assert(EVENTUALLY(server_threads(s) <= threads, 10), "%s: %d threads",
+              plan, server_threads(s));
+    cpu = server_cpu(s);
+    since = now();
+    pause_s(0.1);
+    cr_assert(server_cpu(s) - cpu < 0.5 * (now() - since), "%s: spins", plan);
+}
+
+/* A rule that hit nothing tests nothing.  Calls that a stage need not make, or
+ * makes at its start only, may go without. */
+static void must_have_hit(struct server *s, const char *plan)
+{
+    static const char *const always[] = {"recv", "send", "accept4", "ring_"};
+    bool needed = false;
+    unsigned hit, seen;
+
+    for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
+        needed |= strncmp(plan, always[i], strlen(always[i])) == 0;
+    server_stop_faulty(s, &hit, &seen);
+    cr_assert(hit > 0 || (!needed && seen < 30), "%s: hit %u of %u calls", plan,
+              hit, seen);
+}
+
+/* Does the stage make this call at all?  Stages from 3 on have a ring. */
+static bool applies(const char *plan)
+{
+    bool ring = strncmp(plan, "ring_", 5) == 0;
+
+    return ring == (server_stage() >= 3);
+}
+
+/* ==== nothing may be lost ================================================= */
+
+static const char *const in_pieces[] = {
+    "recv:short:first=3000",
+    "recv:short:most=1:every=2:first=3000",
+    "send:short:first=3000",
+    "recv:short:most=100,send:short:most=100",
+    "epoll_wait:short:most=1",
+    "ring_recv:short:first=3000",
+    "ring_send:short:first=3000",
+    "ring_recv:short:most=100,ring_send:short:most=100",
+};
+
+static const char *const again[] = {
+    "recv:EINTR:every=2",
+    "send:EINTR:every=2",
+    "recv:EAGAIN:every=2",
+    "send:EAGAIN:every=2",
+    "recv:EINTR:every=3,recv:EAGAIN:every=4,recv:short:most=500,"
+    "send:EINTR:every=3,send:EAGAIN:every=4,send:short:most=500",
+    "epoll_wait:EINTR:every=2",
+    "poll:EINTR:every=2",
+    "ring_recv:EINTR:every=2",
+    "ring_send:EINTR:every=2",
+    "ring_recv:EAGAIN:every=3",
+    "ring_send:EAGAIN:every=3",
+    "ring_recv:EINTR:every=3,ring_send:EINTR:every=3,"
+    "ring_recv:short:most=500,ring_send:short:most=500,ring_enter:EINTR:every="
+    "5",
+    "ring_enter:EINTR:every=2",
+    "ring_enter:EAGAIN:every=3",
+    "ring_enter:EBUSY:every=3",
+};
+
+static const char *const at_the_door[] = {
+    "accept4:EINTR:every=2",
+    "accept4:EAGAIN:every=2",
+    "accept4:ECONNABORTED:every=2",
+    "accept4:EPROTO:every=3",
+    "accept4:EMFILE:first=2",
+    "accept4:ENFILE:first=2",
+    "accept4:ENOBUFS:first=2",
+    "accept4:ENOMEM:first=2",
+    "accept4:EMFILE:every=5",
+    "ring_accept:EINTR:every=2",
+    "ring_accept:ECONNABORTED:every=2",
+    "ring_accept:EMFILE:first=10",
+    "ring_accept:ENFILE:first=2",
+    "ring_accept:ENOMEM:first=2",
+    "ring_accept:EMFILE:every=5",
+};
+
+static void must_lose_nothing(const char *plan)
+{
+    struct launch how = {.binary = fault_path(), .fault = plan};
+    struct server s;
+    int fds, threads, whole;
+
+    if (!applies(plan))
+        return;
+    server_start_as(&s, &how, NULL);
+    fds = server_fds(&s);
+    threads = server_threads(&s);
+    whole = traffic(&s);
+    cr_assert(whole == PEERS, "%s: %d of %d came through: %s", plan, whole,
+              PEERS, server_stderr(&s));
+    must_rest(&s, fds, threads, plan);
+    must_have_hit(&s, plan);
+}
+
+#define EACH(plans, check)                                                     \
+    for (size_t i = 0; i < sizeof(plans) / sizeof((plans)[0]); i++)            \
+    check((plans)[i])
+
+Test(any_fault, a_few_bytes_at_a_time)
+{
+    EACH(in_pieces, must_lose_nothing);
+}
+
+Test(any_fault, interrupted_and_not_yet)
+{
+    EACH(again, must_lose_nothing);
+}
+
+Test(any_fault, accept_fails_for_a_while)
+{
+    EACH(at_the_door, must_lose_nothing);
+}
+
+/* ==== connections may be lost, and nothing else =========================== */
+
+static const char *const harmful[] = {
+    "recv:ENOMEM:every=7",
+    "recv:ECONNRESET:every=7",
+    "send:ENOBUFS:every=7",
+    "send:ENOMEM:every=7",
+    "send:EPIPE:every=7",
+    "epoll_ctl:ENOMEM:every=4:after=3",
+    "epoll_ctl:ENOSPC:every=4:after=3",
+    "pthread_create:EAGAIN:every=3",
+    "malloc:ENOMEM:every=3:after=10",
+    "aligned_alloc:ENOMEM:every=3",
+    "realloc:ENOMEM:every=3",
+    "ring_recv:ENOMEM:every=7",
+    "ring_recv:ECONNRESET:every=7",
+    "ring_send:ENOBUFS:every=7",
+    "ring_send:ENOMEM:every=7",
+    "ring_send:EPIPE:every=7",
+};
+
+/* A ping and, for HTTP, a body that needs memory; true: both were answered. */
+static bool small_talk(const struct server *s)
+{
+    static const char post[] = "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                               "Content-Length: 2000\r\n\r\n";
+    static const char body[2000] = "body";
+    struct client c;
+    struct reply a;
+    bool ok;
+
+    client_open(&c, s);
+    ok = client_ping(&c);
+    if (ok && app_is_http()) {
+        ok = client_text(&c, post) && client_send(&c, body, sizeof(body)) &&
+             client_reply(&c, &a);
+        if (ok && a.status == 200)
+            cr_assert(a.len == sizeof(body) &&
+                      memcmp(a.body, body, sizeof(body)) == 0);
+        else if (ok)
+            cr_assert(a.status >= 500, "%s", a.head);
+        ok = ok && a.status == 200;
+        reply_free(&a);
+    }
+    client_close(&c);
+    return ok;
+}
+
+static void must_survive(const char *plan)
+{
+    struct launch how = {.binary = fault_path(), .fault = plan};
+    struct server s;
+    int fds, threads, whole = 0;
+
+    if (!applies(plan) && !strstr(plan, "alloc"))
+        return;
+    server_start_as(&s, &how, NULL);
+    fds = server_fds(&s);
+    threads = server_threads(&s);
+    for (int i = 0; i < 40; i++)
+        whole += small_talk(&s);
+    cr_assert(whole > 0, "%s: nothing came through: %s", plan,
+              server_stderr(&s));
+    must_rest(&s, fds, threads, plan);
+    must_have_hit(&s, plan);
+}
+
+Test(any_fault, only_connections_are_lost)
+{
+    EACH(harmful, must_survive);
+}
+
+/* ==== it never works again ================================================ */
+
+static const char *const forever[] = {
+    "accept4:EMFILE:after=1",        "accept4:ENFILE:after=1",
+    "accept4:ENOMEM:after=1",        "accept4:EPERM:after=1",
+    "pthread_create:EAGAIN:after=1", "epoll_ctl:ENOMEM:after=3",
+    "ring_accept:EMFILE:after=1",    "ring_accept:ENFILE:after=1",
+    "ring_accept:ENOMEM:after=1",
+};
+
+/* Peers knock and are not let in: the server waits instead of spinning, says
+ * nothing, and still goes when it is told to. */
+static void must_wait(const char *plan)
+{
+    struct launch how = {.binary = fault_path(), .fault = plan};
+    struct client c[20];
+    struct server s;
+    double cpu, since;
+
+    if (!applies(plan))
+        return;
+    server_start_as(&s, &how, NULL);
+    for (int i = 0; i < 20; i++)
+        client_open(&c[i], &s);
+    pause_s(0.1);
+    cpu = server_cpu(&s);
+    since = now();
+    pause_s(0.5);
+    cr_assert(server_alive(&s), "%s ended it: %s", plan, server_stderr(&s));
+    cr_assert(server_cpu(&s) - cpu < 0.5 * (now() - since), "%s: spins", plan);
+    for (int i = 0; i < 20; i++)
+        client_close(&c[i]);
+    must_have_hit(&s, plan);
+}
+
+Test(any_fault, nobody_can_be_let_in)
+{
+    EACH(forever, must_wait);
+}
+
+/* ==== files =============================================================== */
+
+static const char *const file_plans[] = {
+    "pread:short:most=5000",     "pread:EIO:every=3",
+    "ring_read:short:most=5000", "ring_read:EIO:every=3",
+    "openat2:EMFILE:every=2",    "openat2:ENOMEM:every=2",
+    "openat2:EIO:every=2",       "openat2:EINTR:every=2",
+};
+
+/* A file comes whole, or it is refused by a status, or the connection ends in
+ * the middle; what comes is right. */
+static void files_under(const char *plan, const char *dir)
+{
+    struct launch how = {.binary = fault_path(), .fault = plan};
+    struct server s;
+    int fds, threads, whole = 0;
+
+    server_start_as(&s, &how, "--root", dir, NULL);
+    fds = server_fds(&s);
+    threads = server_threads(&s);
+    for (int i = 0; i < 20; i++) {
+        struct client c;
+        struct reply a;
+
+        client_open(&c, &s);
+        if (client_get(&c, "/files/file", &a)) {
+            cr_assert(a.status != 200 ||
+                          (a.len == LARGE && pattern_is(a.body, a.len, 0)),
+                      "%s: wrong bytes", plan);
+            cr_assert(a.status == 200 || a.status == 404 || a.status >= 500,
+                      "%s: %s", plan, a.head);
+            whole += a.status == 200;
+        }
+        reply_free(&a);
+        client_close(&c);
+    }
+    cr_assert(whole > 0 || strstr(plan, "EIO"), "%s: nothing came", plan);
+    cr_assert(whole == 20 || !strstr(plan, "short"), "%s: %d of 20", plan,
+              whole);
+    must_rest(&s, fds, threads, plan);
+    must_have_hit(&s, plan);
+}
+
+Test(http_fault, files)
+{
+    char dir[] = "/tmp/ioladder-fault-XXXXXX", path[64];
+    FILE *f;
+
+    fault_path();
+    cr_assert(mkdtemp(dir) && chmod(dir, 0755) == 0);
+    snprintf(path, sizeof(path), "%s/file", dir);
+    f = fopen(path, "w");
+    cr_assert(f);
+    for (int i = 0; i < LARGE; i++)
+        fputc('a' + i % 26, f);
+    fclose(f);
+    for (size_t i = 0; i < sizeof(file_plans) / sizeof(file_plans[0]); i++)
+        if (applies(file_plans[i]) || strncmp(file_plans[i], "open", 4) == 0)
+            files_under(file_plans[i], dir);
+    unlink(path);
+    rmdir(dir);
+}
