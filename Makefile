@@ -104,6 +104,7 @@ help:
 ## make snippets        brings quotations in the docs up to date
 ## make lint            formatting, static analysis, stage diffs, docs checks
 ## make fuzz            libFuzzer, FUZZ_SECONDS=60 in all
+## make differential    the HTTP parser beside the one of Node.js
 ## make verify          explores the interleavings of the lock-free parts
 ## make deps            the packages; make deps-all adds linters and peers
 ## make diff-2-3        what stage 3 changes in stage 2
@@ -225,7 +226,8 @@ suite = $(if $(2),echo == $(1)$(if $(V),' [$(V)]'); $(2),true)
 
 # The suites run one after the other, so that none disturbs another's timing;
 # a failing suite does not hide the next.
-CHECKS := test-common test-bench test-servers test-python
+CHECKS := test-common test-bench test-servers test-python \
+	$(if $(filter tsan,$(V)),,differential)
 check: test-build
 	@failed=; for t in $(CHECKS); do \
 		$(MAKE) --no-print-directory $$t || failed="$$failed $$t"; \
@@ -279,6 +281,15 @@ fuzz: $(FUZZERS)
 			-artifact_prefix=build/fuzz/$$name- \
 			build/fuzz/corpus/$$name $$(ls -d common/tests/corpus/$$name); \
 	done
+
+# Needs node, and says so when it is not there.
+MUTATIONS ?= 20000
+.PHONY: differential
+differential: $(B)/parse_driver
+	@echo '== differential, beside Node.js$(if $(V), [$(V)])'; \
+	if command -v node >/dev/null; then \
+		node common/tests/differential.mjs $< $(MUTATIONS); \
+	else echo 'skipped: node is not installed'; fi
 
 $(B)/verify: $(VERIFY_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
 	$(call link)
