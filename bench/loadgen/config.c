@@ -16,13 +16,43 @@ enum {
 };
 
 enum key {
-    KEY_HOST = 256, KEY_PORT, KEY_SOURCES, KEY_APP, KEY_METHOD, KEY_PATH,
-    KEY_SIZE, KEY_EXPECT_BODY, KEY_EXPECT_FILE, KEY_EXPECT_ANY,
-    KEY_EXPECT_STATUS, KEY_SERVICE, KEY_SERVICE_KIND, KEY_MIX, KEY_CONNECTIONS,
-    KEY_THREADS, KEY_PIPELINE, KEY_CLOSE, KEY_RATE, KEY_ARRIVALS, KEY_PATTERN,
-    KEY_SPIN, KEY_DURATION, KEY_WARMUP, KEY_TIMEOUT, KEY_CONNECT_TIMEOUT,
-    KEY_SEED, KEY_IDLE, KEY_PROCESSES, KEY_HEARTBEAT, KEY_CPU, KEY_SERVER_PID,
-    KEY_SERVER_CPUS, KEY_JSON, KEY_HGRM, KEY_QUIET, KEY_TEST_PAUSE,
+    KEY_HOST = 256,
+    KEY_PORT,
+    KEY_SOURCES,
+    KEY_APP,
+    KEY_METHOD,
+    KEY_PATH,
+    KEY_SIZE,
+    KEY_EXPECT_BODY,
+    KEY_EXPECT_FILE,
+    KEY_EXPECT_ANY,
+    KEY_EXPECT_STATUS,
+    KEY_SERVICE,
+    KEY_SERVICE_KIND,
+    KEY_MIX,
+    KEY_CONNECTIONS,
+    KEY_THREADS,
+    KEY_PIPELINE,
+    KEY_CLOSE,
+    KEY_RATE,
+    KEY_ARRIVALS,
+    KEY_PATTERN,
+    KEY_SPIN,
+    KEY_DURATION,
+    KEY_WARMUP,
+    KEY_TIMEOUT,
+    KEY_CONNECT_TIMEOUT,
+    KEY_SEED,
+    KEY_IDLE,
+    KEY_PROCESSES,
+    KEY_HEARTBEAT,
+    KEY_CPU,
+    KEY_SERVER_PID,
+    KEY_SERVER_CPUS,
+    KEY_JSON,
+    KEY_HGRM,
+    KEY_QUIET,
+    KEY_TEST_PAUSE,
 };
 
 static const struct argp_option options[] = {
@@ -39,13 +69,15 @@ static const struct argp_option options[] = {
     {"size", KEY_SIZE, "BYTES", 0, "of an echo message or POST body (64)", 0},
     {"service", KEY_SERVICE, "DIST", 0,
      "const:US, exp:MEAN_US or bimodal:SHARE_SLOW:FAST_US:SLOW_US: ask for "
-     "/work/US", 0},
+     "/work/US",
+     0},
     {"service-kind", KEY_SERVICE_KIND, "work|sleep", 0, "/sleep instead", 0},
     {"pipeline-mix", KEY_MIX, 0, 0,
      "ask for /bytes/k with another k each time, so that order shows", 0},
     {"expect-body", KEY_EXPECT_BODY, "TEXT", 0,
      "the body that must come (known for /, /bytes/N and /echo; any for "
-     "others); \\n and \\\\ are understood", 0},
+     "others); \\n and \\\\ are understood",
+     0},
     {"expect-file", KEY_EXPECT_FILE, "FILE", 0, "the same, from a file", 0},
     {"expect-any", KEY_EXPECT_ANY, 0, 0, "do not compare bodies", 0},
     {"expect-status", KEY_EXPECT_STATUS, "CODE", 0, "(200)", 0},
@@ -56,13 +88,15 @@ static const struct argp_option options[] = {
     {"close", KEY_CLOSE, 0, 0, "a connection per request", 0},
     {"rate", KEY_RATE, "R", 0,
      "open loop: R requests a second at intended times, and latency from "
-     "these (closed loop)", 0},
+     "these (closed loop)",
+     0},
     {"arrivals", KEY_ARRIVALS, "fixed|poisson", 0, "open loop (fixed)", 0},
     {"pattern", KEY_PATTERN, "PATTERN", 0,
      "uneven connections: any, uniform, hot:SHARE, zipf:S (any)", 0},
     {"spin", KEY_SPIN, "auto|on|off", 0,
      "open loop: poll instead of sleeping before a send time, in its last "
-     "100 us or always (auto)", 0},
+     "100 us or always (auto)",
+     0},
     {"duration", KEY_DURATION, "S", 0, "measured (10)", 0},
     {"warmup", KEY_WARMUP, "S", 0, "before, not measured (1)", 0},
     {"timeout", KEY_TIMEOUT, "S", 0, "for a reply (5)", 0},
@@ -227,17 +261,26 @@ static error_t parse_what(int key, char *arg, struct argp_state *state)
         break;
     case KEY_SERVICE:
         if (!service_parse(arg, &cf->service))
-            argp_error(state, "--service: '%s' is not const:US, exp:US or "
-                       "bimodal:SHARE:US:US, all up to %d", arg,
-                       SERVICE_MAX_US);
+            argp_error(state,
+                       "--service: '%s' is not const:US, exp:US or "
+                       "bimodal:SHARE:US:US, all up to %d",
+                       arg, SERVICE_MAX_US);
         break;
     case KEY_SERVICE_KIND:
         cf->service_sleep = word(state, "service-kind", arg, kinds) == 1;
         break;
-    case KEY_MIX: cf->mix = true; break;
-    case KEY_EXPECT_BODY: expect_text(cf, arg); break;
-    case KEY_EXPECT_FILE: expect_file(state, cf, arg); break;
-    case KEY_EXPECT_ANY: cf->expect_any = true; break;
+    case KEY_MIX:
+        cf->mix = true;
+        break;
+    case KEY_EXPECT_BODY:
+        expect_text(cf, arg);
+        break;
+    case KEY_EXPECT_FILE:
+        expect_file(state, cf, arg);
+        break;
+    case KEY_EXPECT_ANY:
+        cf->expect_any = true;
+        break;
     case KEY_EXPECT_STATUS:
         cf->expect_status = (int)whole(state, "expect-status", arg, 200, 599);
         break;
@@ -264,7 +307,9 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
     case KEY_PIPELINE:
         cf->depth = (int)whole(state, "pipeline", arg, 1, CONFIG_MAX_DEPTH);
         break;
-    case KEY_CLOSE: cf->close = true; break;
+    case KEY_CLOSE:
+        cf->close = true;
+        break;
     case KEY_RATE:
         cf->rate = number(state, "rate", arg, 0.01, 1e8);
         break;
@@ -273,8 +318,10 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
         break;
     case KEY_PATTERN:
         if (!pattern_parse(arg, &cf->pattern))
-            argp_error(state, "--pattern: '%s' is not any, uniform, "
-                       "hot:SHARE (to 1) or zipf:S (to 10)", arg);
+            argp_error(state,
+                       "--pattern: '%s' is not any, uniform, "
+                       "hot:SHARE (to 1) or zipf:S (to 10)",
+                       arg);
         break;
     case KEY_SPIN:
         cf->spin = (enum spin)word(state, "spin", arg, spins);
@@ -305,7 +352,9 @@ static error_t parse_rest(int key, char *arg, struct argp_state *state)
     struct config *cf = state->input;
 
     switch (key) {
-    case KEY_HOST: cf->host = arg; break;
+    case KEY_HOST:
+        cf->host = arg;
+        break;
     case KEY_PORT:
         cf->port = (int)whole(state, "port", arg, 1, 65535);
         break;
@@ -325,16 +374,24 @@ static error_t parse_rest(int key, char *arg, struct argp_state *state)
         cf->cpu_count = list(state, "cpu", arg, cf->cpus, CONFIG_MAX_CPUS);
         break;
     case KEY_SERVER_PID:
-        cf->pid_count = list(state, "server-pid", arg, cf->pids,
-                             CONFIG_MAX_PIDS);
+        cf->pid_count =
+            list(state, "server-pid", arg, cf->pids, CONFIG_MAX_PIDS);
         break;
     case KEY_SERVER_CPUS:
         cf->server_cpus = number(state, "server-cpus", arg, 0.01, 4096);
         break;
-    case KEY_JSON: cf->json = arg; break;
-    case KEY_HGRM: cf->hgrm = arg; break;
-    case KEY_QUIET: cf->quiet = true; break;
-    case KEY_TEST_PAUSE: test_pause(state, cf, arg); break;
+    case KEY_JSON:
+        cf->json = arg;
+        break;
+    case KEY_HGRM:
+        cf->hgrm = arg;
+        break;
+    case KEY_QUIET:
+        cf->quiet = true;
+        break;
+    case KEY_TEST_PAUSE:
+        test_pause(state, cf, arg);
+        break;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -410,11 +467,15 @@ static void resolve(struct config *cf)
 void config_parse(struct config *cf, int argc, char **argv)
 {
     static const struct argp argp = {
-        options, parse, "",
+        options,
+        parse,
+        "",
         "A load generator that checks every byte: closed or open loop.\v"
         "Exit status: 0 measured without an error, 1 measured and errors "
         "counted, 2 could not measure, 64 wrong usage.",
-        NULL, NULL, NULL};
+        NULL,
+        NULL,
+        NULL};
 
     *cf = (struct config){
         .host = "127.0.0.1",

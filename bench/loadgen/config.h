@@ -26,10 +26,10 @@ struct config {
     bool echo; /* raw echo instead of HTTP */
     enum method method;
     const char *path;
-    int64_t size;        /* bytes of an echo message or POST body; -1: default */
-    const char *expect;  /* the body that must come; NULL: by the path */
-    int64_t expect_len;  /* bytes of it */
-    bool expect_any;     /* the body may be anything that its framing says */
+    int64_t size;       /* bytes of an echo message or POST body; -1: default */
+    const char *expect; /* the body that must come; NULL: by the path */
+    int64_t expect_len; /* bytes of it */
+    bool expect_any;    /* the body may be anything that its framing says */
     int expect_status;
     struct service service;
     bool service_sleep; /* /sleep/US instead of /work/US */
@@ -37,7 +37,7 @@ struct config {
 
     /* how */
     int connections, threads, depth;
-    bool close; /* a connection per request */
+    bool close;  /* a connection per request */
     double rate; /* requests a second, 0: closed loop */
     bool poisson;
     struct pattern pattern;

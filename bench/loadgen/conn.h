@@ -33,7 +33,7 @@ struct conn {
     int fd;
     uint32_t id, generation; /* generation: moves with every socket */
     enum conn_state state;
-    bool listed;             /* in the list of free ones */
+    bool listed; /* in the list of free ones */
     uint64_t head, built, tail;
     struct pending *ring;
     uint32_t mask;

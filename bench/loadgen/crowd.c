@@ -39,7 +39,8 @@ struct crowd {
 };
 
 /* What the crowd asks for: the plain request, or an echo message. */
-static void crowd_config(struct config *to, const struct config *cf, int members)
+static void crowd_config(struct config *to, const struct config *cf,
+                         int members)
 {
     *to = *cf;
     to->connections = members;
@@ -90,7 +91,7 @@ __attribute__((noreturn)) static void crowd_main(struct part *part,
     part->run.crowd = true;
     load_init(&l, &part->run, 0);
     free(l.marks);
-    l.marks = &part->marks; /* the parent has reset it */
+    l.marks = &part->marks;           /* the parent has reset it */
     for (int i = 0; i < members; i++) /* so that sources are used evenly */
         l.conns[i].id += first;
     load_connect(&l);

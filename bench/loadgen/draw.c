@@ -17,7 +17,10 @@ void rng_seed(struct rng *r, uint64_t seed)
     }
 }
 
-static uint64_t rotl(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
+static uint64_t rotl(uint64_t x, int k)
+{
+    return (x << k) | (x >> (64 - k));
+}
 
 /* xoshiro256** of Blackman and Vigna: a few cycles, no visible pattern. */
 uint64_t rng_next(struct rng *r)
@@ -35,7 +38,10 @@ uint64_t rng_next(struct rng *r)
     return result;
 }
 
-double rng_unit(struct rng *r) { return (double)(rng_next(r) >> 11) * 0x1p-53; }
+double rng_unit(struct rng *r)
+{
+    return (double)(rng_next(r) >> 11) * 0x1p-53;
+}
 
 double rng_exp(struct rng *r, double mean)
 {

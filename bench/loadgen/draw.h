@@ -1,4 +1,4 @@
-/* draw.h - everything that chance decides: arrivals, service times, connections.
+/* draw.h - what chance decides: arrivals, service times, connections.
  *
  * A seed fixes all draws: two runs with the same seed, threads and options ask
  * for the same things at the same intended times, whatever the server does.

@@ -125,7 +125,7 @@ int hist_write_hgrm(const struct hist *h, FILE *f)
             hist_mean(h) / 1000, hist_stddev(h) / 1000);
     fprintf(f, "#[Max     = %12.3f, Total count    = %12llu]\n",
             (double)h->max / 1000, (unsigned long long)h->count);
-    fprintf(f, "#[Buckets = %12d, SubBuckets     = %12d]\n",
-            HIST_MAX_SHIFT + 1, 2 * HIST_HALF);
+    fprintf(f, "#[Buckets = %12d, SubBuckets     = %12d]\n", HIST_MAX_SHIFT + 1,
+            2 * HIST_HALF);
     return ferror(f) ? -1 : 0;
 }

@@ -7,8 +7,8 @@
  * count are exact.
  *
  * Flat, no pointers: it may lie in shared memory, and two histograms are merged
- * by adding their cells, which loses nothing.  Not thread safe: a thread has its
- * own and they are merged at the end.
+ * by adding their cells, which loses nothing.  Not thread safe: each thread has
+ * its own and they are merged at the end.
  */
 #ifndef HIST_H
 #define HIST_H

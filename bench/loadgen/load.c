@@ -14,15 +14,15 @@
 
 enum {
     MAX_EVENTS = 512,
-    MAX_CONNECTING = 128,    /* at a time, so that no backlog overflows */
-    MAX_QUEUED = 1 << 20,    /* wishes; the schedule waits beyond */
-    SCRATCH = 64 * 1024,     /* bytes of requests built at a time, at least */
+    MAX_CONNECTING = 128, /* at a time, so that no backlog overflows */
+    MAX_QUEUED = 1 << 20, /* wishes; the schedule waits beyond */
+    SCRATCH = 64 * 1024,  /* bytes of requests built at a time, at least */
     SWEEP_NS = 100000000,
     SWEEP_CROWD_NS = 1000000000,
-    IDLE_TURN_NS = 5000,     /* a longer one was not all spent polling */
-    SPIN_NS = 100000,        /* before a send time, --spin auto */
-    STARVED_NS = 1000000,    /* a pause is noticed within this while starved */
-    BLOCKED_NS = 2000,       /* a wait that took longer did block */
+    IDLE_TURN_NS = 5000,  /* a longer one was not all spent polling */
+    SPIN_NS = 100000,     /* before a send time, --spin auto */
+    STARVED_NS = 1000000, /* a pause is noticed within this while starved */
+    BLOCKED_NS = 2000,    /* a wait that took longer did block */
 };
 
 /* ---- wishes ---- */
@@ -139,8 +139,8 @@ static bool has_room(const struct load *l, const struct conn *c)
     return c->state == CONN_UP && conn_in_flight(c) < (uint64_t)l->cf->depth;
 }
 
-/* Sends what was pushed.  With --close this is where a connection begins: the
- * request is tried at once, because on loopback the handshake is over by then. */
+/* Sends what was pushed.  With --close a connection begins here: the request is
+ * tried at once, because on loopback the handshake is over by then. */
 static void launch(struct load *l, struct conn *c)
 {
     if (l->cf->close && c->state == CONN_DOWN && !conn_open(l, c))
@@ -319,8 +319,8 @@ static void count_unfinished(struct load *l)
     while (l->again.len > 0 || schedule_next(&l->schedule) < l->run->end_ns) {
         struct wish w = take_wish(l);
 
-        load_unfinished(l, &(struct pending){.intended_ns = w.intended_ns,
-                                             .slow = w.slow});
+        load_unfinished(
+            l, &(struct pending){.intended_ns = w.intended_ns, .slow = w.slow});
     }
 }
 
@@ -332,8 +332,7 @@ static bool settled(const struct load *l)
 {
     if (l->outstanding > 0 || l->queued > 0 || (l->cf->close && l->up > 0))
         return false;
-    return l->cf->rate == 0 ||
-           schedule_next(&l->schedule) >= l->run->end_ns;
+    return l->cf->rate == 0 || schedule_next(&l->schedule) >= l->run->end_ns;
 }
 
 /* The borders of the window, and the end.  What is asked first is what the
@@ -357,8 +356,7 @@ static void pass_borders(struct load *l)
         l->phase = RUN_DRAIN;
         l->t = &l->warm;
     }
-    if (l->phase == RUN_DRAIN &&
-        (l->now_ns >= r->drain_end_ns || settled(l)))
+    if (l->phase == RUN_DRAIN && (l->now_ns >= r->drain_end_ns || settled(l)))
         l->phase = RUN_DONE;
 }
 

@@ -129,13 +129,13 @@ struct load {
 
     /* open loop */
     struct schedule schedule;
-    struct queue again;           /* wishes to be repeated */
+    struct queue again;                 /* wishes to be repeated */
     struct conn *free_head, *free_tail; /* have room, longest free first */
-    bool starved;                 /* a wish is due and nobody is free */
-    int64_t looked_ns;            /* the last look at the sockets */
-    int64_t attended_ns;          /* replies now read came no earlier */
+    bool starved;                       /* a wish is due and nobody is free */
+    int64_t looked_ns;                  /* the last look at the sockets */
+    int64_t attended_ns;                /* replies now read came no earlier */
     int64_t idle_ns;
-    bool idle_turn;               /* the last turn found nothing to do */
+    bool idle_turn; /* the last turn found nothing to do */
 
     int64_t now_ns; /* the clock when it was last read */
     int64_t next_sweep_ns, pause_at_ns;
@@ -154,7 +154,10 @@ static inline int64_t clock_ns(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-static inline void load_clock(struct load *l) { l->now_ns = clock_ns(); }
+static inline void load_clock(struct load *l)
+{
+    l->now_ns = clock_ns();
+}
 
 /* Allocates; connection i of all belongs to thread i % threads. */
 void load_init(struct load *l, struct run *run, int index);

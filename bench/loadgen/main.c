@@ -104,7 +104,8 @@ static void watch(struct run *run, struct result *r, struct crowd *crowd)
     server_status_read(cf, &r->base);
     host_clock_read(&h0);
     sleep_until(run->end_ns);
-    r->have_server = cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;
+    r->have_server =
+        cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;
     host_clock_read(&h1);
     crowd_read(crowd, &r->idle);
     if (h1.total > h0.total)
@@ -163,7 +164,7 @@ static void add_load(struct result *r, const struct load *l)
     hist_merge(&r->marks->uncorrected, &l->marks->uncorrected);
     hist_merge(&r->marks->lateness, &l->marks->lateness);
     for (int i = 0; i < CLASSES; i++)
-        hist_merge(&r->marks->class[i], &l->marks->class[i]);
+        hist_merge(&r->marks->class[i], &l -> marks -> class[i]);
     for (unsigned i = 0; i < HIST_CELLS; i++)
         r->marks->blame[i] += l->marks->blame[i];
 }
@@ -182,8 +183,7 @@ static void collect(struct result *r, const struct run *run,
     for (int i = 0; i < run->cf->threads; i++)
         add_load(r, &loads[i]);
     r->achieved_rate = r->qps;
-    r->server_s =
-        (double)(run->server[1].cpu_ns - run->server[0].cpu_ns) / 1e9;
+    r->server_s = (double)(run->server[1].cpu_ns - run->server[0].cpu_ns) / 1e9;
     if (run->server[0].at_ns == 0 || run->server[1].at_ns == 0)
         r->have_server = false;
     report_judge(r);

@@ -14,15 +14,15 @@ enum {
 
 enum phase {
     HEAD,
-    BODY,      /* `left` bytes by Content-Length */
-    TO_EOF,    /* until the connection ends */
-    SIZE,      /* chunk-size digits */
-    SIZE_EXT,  /* a chunk extension */
+    BODY,     /* `left` bytes by Content-Length */
+    TO_EOF,   /* until the connection ends */
+    SIZE,     /* chunk-size digits */
+    SIZE_EXT, /* a chunk extension */
     SIZE_LF,
-    CHUNK,     /* `left` bytes of a chunk */
-    CHUNK_CR,  /* CRLF behind it */
+    CHUNK,    /* `left` bytes of a chunk */
+    CHUNK_CR, /* CRLF behind it */
     CHUNK_LF,
-    TRAILER,   /* at the start of a trailer line */
+    TRAILER, /* at the start of a trailer line */
     TRAILER_IN,
     TRAILER_EOL, /* LF that ends a trailer line */
     TRAILER_LF,  /* LF that ends everything */
@@ -134,8 +134,8 @@ static bool field(const char *line, size_t n, struct head *h)
 
 static bool status_line(const char *p, size_t n, struct head *h)
 {
-    if (n < 12 || memcmp(p, "HTTP/1.", 7) != 0 || (p[7] != '0' && p[7] != '1') ||
-        p[8] != ' ' || (n > 12 && p[12] != ' '))
+    if (n < 12 || memcmp(p, "HTTP/1.", 7) != 0 ||
+        (p[7] != '0' && p[7] != '1') || p[8] != ' ' || (n > 12 && p[12] != ' '))
         return false;
     for (int i = 9; i < 12; i++)
         if (p[i] < '0' || p[i] > '9')

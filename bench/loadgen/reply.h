@@ -43,9 +43,9 @@ struct reply {
     uint64_t left;    /* of the body or of the chunk */
     uint64_t got;     /* bytes of body so far */
     uint32_t head_len;
-    uint32_t held;       /* bytes in hold */
-    char *hold;          /* HOLD_SIZE bytes once a section was split */
-    char tag[TAG_SIZE];  /* the first bytes of a tagged body, as they came */
+    uint32_t held;      /* bytes in hold */
+    char *hold;         /* HOLD_SIZE bytes once a section was split */
+    char tag[TAG_SIZE]; /* the first bytes of a tagged body, as they came */
 };
 
 /* Ready for the next reply.  A zeroed struct is ready too. */

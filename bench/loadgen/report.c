@@ -30,7 +30,10 @@ double report_blame(const struct marks *m, double p)
     return all > 0 ? own / all : 0;
 }
 
-static double per(double a, double b) { return b > 0 ? a / b : 0; }
+static double per(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
 
 static bool generator_late(const struct result *r)
 {
@@ -80,7 +83,7 @@ static void json_hist(FILE *f, const struct hist *h)
     static const struct {
         const char *name;
         double p;
-    } points[] = {{"p50", 50}, {"p75", 75}, {"p90", 90}, {"p95", 95},
+    } points[] = {{"p50", 50}, {"p75", 75},     {"p90", 90},      {"p95", 95},
                   {"p99", 99}, {"p99.9", 99.9}, {"p99.99", 99.99}};
 
     fprintf(f, "{\"count\": %llu, \"mean\": %.3f, \"min\": %.3f",
@@ -98,8 +101,9 @@ static void json_errors(const struct result *r, FILE *f)
     for (int i = 0; i < ERROR_KINDS; i++)
         fprintf(f, ", \"%s\": %llu", error_names[i],
                 (unsigned long long)r->sum.errors[i]);
-    fprintf(f, "},\n  \"warmup_errors\": %llu, \"abandoned\": %llu, "
-               "\"retried\": %llu, \"unfinished\": %llu,\n",
+    fprintf(f,
+            "},\n  \"warmup_errors\": %llu, \"abandoned\": %llu, "
+            "\"retried\": %llu, \"unfinished\": %llu,\n",
             (unsigned long long)r->warm_errors,
             (unsigned long long)r->sum.abandoned,
             (unsigned long long)r->sum.retried,
@@ -230,8 +234,9 @@ void report_json(const struct result *r, FILE *f)
     json_classes(r, f);
     if (open)
         json_open(r, f);
-    fprintf(f, "  \"achieved_rate\": %.2f, \"intended_rate\": %.2f, "
-               "\"arrivals\": %llu,\n",
+    fprintf(f,
+            "  \"achieved_rate\": %.2f, \"intended_rate\": %.2f, "
+            "\"arrivals\": %llu,\n",
             r->achieved_rate, r->cf->rate, (unsigned long long)r->arrivals);
     json_cpu(r, f);
     json_idle(r, f);
@@ -244,8 +249,9 @@ void report_json(const struct result *r, FILE *f)
 static void text_hist(FILE *f, const char *name, const struct hist *h)
 {
     fprintf(f, "%-11s", name);
-    fprintf(f, " mean %.0f  p50 %.0f  p90 %.0f  p99 %.0f  p99.9 %.0f  max %.0f"
-               " us\n",
+    fprintf(f,
+            " mean %.0f  p50 %.0f  p90 %.0f  p99 %.0f  p99.9 %.0f  max %.0f"
+            " us\n",
             hist_mean(h) / 1e3, (double)hist_percentile(h, 50) / 1e3,
             (double)hist_percentile(h, 90) / 1e3,
             (double)hist_percentile(h, 99) / 1e3,

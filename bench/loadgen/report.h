@@ -8,13 +8,13 @@
  *             at p99), or the generator's own delays make up more than half of
  *             the time of the slowest 1 %.
  *  server     its cpus were over 90 % busy, or, in the open loop, fewer than
- *             99 % of the intended requests were answered in the window and the
- *             generator was not to blame.
+ *             99 % of the intended requests were answered in the window, and
+ *             the generator was not to blame.
  *  none       neither: latency is what limits a closed loop then.
  *
- * tail tells, for the slowest 1 % and 0.1 % and the slowest of all, the share of
- * their time that the generator itself may have cost, and who has the larger
- * part.  A rare pause of either side is named there, when it is too rare to
+ * tail tells, for the slowest 1 % and 0.1 % and the slowest of all, the share
+ * of their time that the generator may have cost, and who has the larger part.
+ * A rare pause of either side is named there, when it is too rare to
  * spoil the run.
  */
 #ifndef REPORT_H
@@ -26,16 +26,17 @@
 struct result {
     const struct config *cf;
     double duration_s, qps, achieved_rate;
-    struct tally sum;      /* of all threads, in the window */
-    uint64_t warm_errors;  /* of all kinds, before it */
-    uint64_t errors;       /* of all kinds, in it */
+    struct tally sum;     /* of all threads, in the window */
+    uint64_t warm_errors; /* of all kinds, before it */
+    uint64_t errors;      /* of all kinds, in it */
     uint64_t unfinished, arrivals;
-    struct marks *marks;   /* merged */
+    struct marks *marks;          /* merged */
     double user_s, sys_s, spin_s; /* spin: polling with nothing to do */
-    double busy_max;       /* of the busiest thread, without spin: 0 to 1 */
+    double busy_max; /* of the busiest thread, without spin: 0 to 1 */
     bool have_server;
     double server_s, server_cpus;
-    struct server_status before, base, after; /* no load yet; window's borders */
+    struct server_status before, base,
+        after; /* no load yet; window's borders */
     double steal_pct;
     struct crowd_counts idle;
     const char *limited_by;

@@ -301,17 +301,20 @@ void request_expect(const struct plan *p, struct expect *e, uint32_t conn,
     e->seq = seq;
 }
 
-bool expect_match(const struct expect *e, uint64_t off, const char *p,
-                  size_t n)
+bool expect_match(const struct expect *e, uint64_t off, const char *p, size_t n)
 {
     if (e->body == BODY_ANY)
         return true;
     if (off + n > e->len || e->body == BODY_NONE)
         return n == 0;
     switch (e->body) {
-    case BODY_TEXT: return memcmp(e->text + off, p, n) == 0;
-    case BODY_LETTERS: return letters_match(off, p, n);
-    case BODY_TAGGED: return tagged_match(e, off, p, n);
-    default: return true;
+    case BODY_TEXT:
+        return memcmp(e->text + off, p, n) == 0;
+    case BODY_LETTERS:
+        return letters_match(off, p, n);
+    case BODY_TAGGED:
+        return tagged_match(e, off, p, n);
+    default:
+        return true;
     }
 }

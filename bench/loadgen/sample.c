@@ -132,8 +132,8 @@ void host_clock_read(struct host_clock *h)
 
     *h = (struct host_clock){0};
     if (read_file("/proc/stat", text, sizeof(text)) < 0 ||
-        sscanf(text, "cpu %lld %lld %lld %lld %lld %lld %lld %lld", &v[0], &v[1],
-               &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]) != 8)
+        sscanf(text, "cpu %lld %lld %lld %lld %lld %lld %lld %lld", &v[0],
+               &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]) != 8)
         return;
     for (int i = 0; i < 8; i++)
         h->total += v[i];

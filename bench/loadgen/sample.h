@@ -19,7 +19,7 @@ struct server_clock {
 };
 
 struct server_status {
-    int64_t rss_kib, anon_kib; /* resident, and of that anonymous */
+    int64_t rss_kib, anon_kib;  /* resident, and of that anonymous */
     int64_t vol_ctx, invol_ctx; /* switches of threads that are alive */
     int64_t minor_faults;
     int threads;

@@ -60,9 +60,9 @@ Test(draw, a_seed_fixes_all)
 Test(draw, service_parses_strictly)
 {
     static const char *const bad[] = {
-        "",          "const",         "const:",       "const:-1",
-        "const:1x",  "const:1000001", "exp:",         "exp:1.5",
-        "bimodal:1", "bimodal:2:1:1", "bimodal:.5:1", "bimodal:-.1:1:1",
+        "",          "const",           "const:",       "const:-1",
+        "const:1x",  "const:1000001",   "exp:",         "exp:1.5",
+        "bimodal:1", "bimodal:2:1:1",   "bimodal:.5:1", "bimodal:-.1:1:1",
         "fixed:10",  "bimodal:.1:1:2:3"};
     struct service s;
 

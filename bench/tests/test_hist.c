@@ -10,8 +10,8 @@
 
 enum { SAMPLES = 200000 };
 
-static const double points[] = {0,    1,    25,    50,   75,
-                                90,   99,   99.9,  99.99, 99.999, 100};
+static const double points[] = {0,  1,    25,    50,     75, 90,
+                                99, 99.9, 99.99, 99.999, 100};
 
 static int by_value(const void *a, const void *b)
 {
@@ -33,12 +33,16 @@ static struct hist *new_hist(void)
 static uint64_t sample(struct rng *r, int shape)
 {
     switch (shape) {
-    case 0: return rng_next(r) % 3000; /* cells of one value, and the first
+    case 0:
+        return rng_next(r) % 3000; /* cells of one value, and the first
                                         * wider ones */
-    case 1: return (uint64_t)rng_exp(r, 50000);
-    case 2: return rng_unit(r) < 0.99 ? 20000 + rng_next(r) % 1000
-                                      : 200000000 + rng_next(r) % 1000;
-    default: return (uint64_t)exp2(rng_unit(r) * 42);
+    case 1:
+        return (uint64_t)rng_exp(r, 50000);
+    case 2:
+        return rng_unit(r) < 0.99 ? 20000 + rng_next(r) % 1000
+                                  : 200000000 + rng_next(r) % 1000;
+    default:
+        return (uint64_t)exp2(rng_unit(r) * 42);
     }
 }
 

@@ -392,7 +392,7 @@ class WrongEchoes(Case):
                              result["errors"]["total"])
 
     def test_dropped(self):
-        """One message is left out: those behind it are early, it never comes."""
+        """One message is left out: those behind it come too early."""
         def change(server, messages):
             for m in messages:
                 if server.add("turn") == 100:
@@ -477,7 +477,7 @@ class OneThread:
 
 
 class Pauses(Case):
-    """A pause of 200 ms shows in the open loop, and it is known whose it was."""
+    """A pause of 200 ms shows in the open loop, and whose it was."""
 
     SWITCHES = ["--connections", 8, "--rate", 1000]
 

@@ -110,8 +110,8 @@ static const struct reply_case cases[] = {
      REPLY_BYTES},
 
     {"body cut off", OK_HEAD "Content-Length: 14\r\n\r\nHello", REPLY_MORE},
-    {"chunk cut off",
-     OK_HEAD "Transfer-Encoding: chunked\r\n\r\ne\r\nHello", REPLY_MORE},
+    {"chunk cut off", OK_HEAD "Transfer-Encoding: chunked\r\n\r\ne\r\nHello",
+     REPLY_MORE},
     {"last chunk missing",
      OK_HEAD "Transfer-Encoding: chunked\r\n\r\ne\r\nHello, World!\n\r\n",
      REPLY_MORE},
@@ -135,8 +135,7 @@ static const struct reply_case cases[] = {
     {"signed", OK_HEAD "Content-Length: +14\r\n\r\n", REPLY_MALFORMED},
     {"too large", OK_HEAD "Content-Length: 99999999999999999999\r\n\r\n",
      REPLY_MALFORMED},
-    {"two lengths",
-     OK_HEAD "Content-Length: 14\r\nContent-Length: 15\r\n\r\n",
+    {"two lengths", OK_HEAD "Content-Length: 14\r\nContent-Length: 15\r\n\r\n",
      REPLY_MALFORMED},
     {"both framings",
      OK_HEAD "Content-Length: 14\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -145,10 +144,10 @@ static const struct reply_case cases[] = {
      REPLY_MALFORMED},
     {"control character", OK_HEAD "A: \001\r\nContent-Length: 0\r\n\r\n",
      REPLY_MALFORMED},
-    {"no chunk size",
-     OK_HEAD "Transfer-Encoding: chunked\r\n\r\n\r\nHello", REPLY_MALFORMED},
-    {"bad chunk size",
-     OK_HEAD "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", REPLY_MALFORMED},
+    {"no chunk size", OK_HEAD "Transfer-Encoding: chunked\r\n\r\n\r\nHello",
+     REPLY_MALFORMED},
+    {"bad chunk size", OK_HEAD "Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+     REPLY_MALFORMED},
     {"chunk size with bare LF",
      OK_HEAD "Transfer-Encoding: chunked\r\n\r\n5\nHello", REPLY_MALFORMED},
     {"chunk size with stray CR",
@@ -235,7 +234,8 @@ Test(reply, close_is_noticed)
         {OK_HEAD "Connection: closed\r\nContent-Length: 0\r\n\r\n", false},
         {"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", true},
         {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n"
-         "\r\n", false},
+         "\r\n",
+         false},
     };
     struct expect e = {.body = BODY_ANY, .status = 200};
 
