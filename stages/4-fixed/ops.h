@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 
 #include "arena.h"
+#include "probe.h"
 #include "session.h"
 
 enum recv_by { RECV_RING, RECV_FIXED, RECV_PLAIN };
@@ -42,6 +43,7 @@ static const struct argp_option own_switches[] = {
     {"recv", 'R', "HOW", 0, "ring (default), fixed or plain", 0},
     {"send", 'S', "HOW", 0, "plain (default), fixed or zc", 0},
     {"files", 'F', "HOW", 0, "descriptors: normal (default) or direct", 0},
+    {"probe", 'B', "text|json", 0, "print what this io_uring can do, leave", 0},
     URING_SWITCHES,
     {0}};
 
@@ -56,6 +58,7 @@ static inline unsigned option_buffers(struct argp_state *state, const char *arg)
 
 static inline error_t own_switch(int key, char *arg, struct argp_state *state)
 {
+    static const char *const formats[] = {"text", "json", NULL};
     struct own_options *own = state->input;
 
     if (key == 'b') {
@@ -66,6 +69,8 @@ static inline error_t own_switch(int key, char *arg, struct argp_state *state)
         own->send = option_choice(state, "--send", arg, send_names);
     } else if (key == 'F') {
         own->direct = option_choice(state, "--files", arg, file_names);
+    } else if (key == 'B') {
+        probe_print(option_choice(state, "--probe", arg, formats));
     } else {
         return uring_switch(key, arg, state, &own->uring);
     }
