@@ -88,5 +88,6 @@ bool server_answers(const struct server *s);
 /* Starts something large and reads nothing: GET /bytes/64 MiB, or for echo
  * sends until the server no longer takes. */
 void client_stall(struct client *c);
+void clients_stall(struct client c[], int n); /* all at the same time */
 
 #endif

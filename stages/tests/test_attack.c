@@ -94,20 +94,20 @@ Test(any_attack, reset_in_every_state)
 
 Test(any_attack, reset_while_blocked_on_send)
 {
+    enum { N = 20 };
+    struct client c[N];
     struct server s;
     struct trace start;
 
     server_start(&s, NULL);
     start = trace_of(&s);
     cr_assert(server_answers(&s));
-    for (int i = 0; i < 20; i++) {
-        struct client c;
-
-        client_open_small(&c, &s);
-        client_stall(&c);
-        pause_s(0.01);
-        client_reset(&c);
-    }
+    for (int i = 0; i < N; i++)
+        client_open_small(&c[i], &s);
+    clients_stall(c, N);
+    pause_s(0.05);
+    for (int i = 0; i < N; i++)
+        client_reset(&c[i]);
     cr_assert(server_answers(&s), "%s", server_stderr(&s));
     must_return_to(&s, start);
     server_stop(&s);
@@ -125,10 +125,9 @@ Test(any_attack, stalled_readers_starve_nobody)
     server_start(&s, NULL);
     cr_assert(server_answers(&s));
     before = server_rss_kib(&s);
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < N; i++)
         client_open_small(&stalled[i], &s);
-        client_stall(&stalled[i]);
-    }
+    clients_stall(stalled, N);
     client_open(&c, &s);
     for (int i = 0; i < 100; i++)
         cr_assert(client_ping(&c), "request %d of the one who reads", i);

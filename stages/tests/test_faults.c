@@ -121,6 +121,8 @@ static void must_have_hit(struct server *s, const char *plan)
 
     for (size_t i = 0; i < sizeof(always) / sizeof(always[0]); i++)
         needed |= strncmp(plan, always[i], strlen(always[i])) == 0;
+    if (server_stage() == 1 && strstr(plan, "EAGAIN"))
+        needed = false; /* its calls block: EAGAIN would be a lie */
     server_stop_faulty(s, &hit, &seen);
     cr_assert(hit > 0 || (!needed && seen < 30), "%s: hit %u of %u calls", plan,
               hit, seen);
