@@ -103,6 +103,7 @@ help:
 ## make format          clang-format on all C files
 ## make snippets        brings quotations in the docs up to date
 ## make lint            formatting, static analysis, stage diffs, docs checks
+## make valgrind        every stage answers and exits clean under valgrind
 ## make fuzz            libFuzzer, FUZZ_SECONDS=60 in all
 ## make differential    the HTTP parser beside the one of Node.js
 ## make verify          explores the interleavings of the lock-free parts
@@ -253,6 +254,10 @@ test-python: $(STAGE_BINS) $(LOADGEN) $(DRIVERS)
 		$(PYTHON) -m unittest discover -s $$d -p 'test_*.py' || failed=1; \
 	done; exit $$failed
 
+.PHONY: valgrind
+valgrind: $(STAGE_BINS)
+	$(Q)$(PYTHON) .ci/valgrind_exit.py $(STAGE_BINS)
+
 # ---- fuzzing and verification ----
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS := -std=gnu17 -O1 -g -fno-omit-frame-pointer \
@@ -269,7 +274,9 @@ build/fuzz/%: build/fuzz/obj/common/tests/fuzz_%.o $(FUZZ_OBJ)
 	$(Q)$(CLANG) -o $@ $^ $(FUZZ_FLAGS) -fsanitize=fuzzer $(LIBS)
 
 # New inputs go to build/; the corpus in the repository is only read.
-.PHONY: fuzz verify
+.PHONY: fuzz verify list-verify
+list-verify:
+	@echo $(VERIFY_SRC)
 fuzz: $(FUZZERS)
 	@set -e; n=$(words $(FUZZERS)); \
 	if [ $$n = 0 ]; then echo 'no fuzz targets'; exit 0; fi; \
@@ -303,7 +310,9 @@ BENCH_ARGS ?=
 bench: deps
 	$(Q)$(MAKE) --no-print-directory bench-run
 bench-run: all
-	$(Q)$(PYTHON) bench/run.py $(SUITE) $(BENCH_ARGS)
+	$(Q)$(PYTHON) bench/run.py --suite $(SUITE) $(BENCH_ARGS)
+	$(Q)$(PYTHON) plots/draw.py >/dev/null
+	$(Q)$(PYTHON) plots/report.py
 
 # ---- machine ----
 .PHONY: deps deps-lint deps-peers deps-all doctor
