@@ -46,8 +46,7 @@ static const char *content_type(const char *path)
         {"webp", "image/webp"},      {"xml", "application/xml"},
     };
     /* clang-format on */
-    const char *slash = strrchr(path, '/');
-    const char *dot = strrchr(slash ? slash : path, '.');
+    const char *dot = strrchr(path, '.');
 
     for (size_t i = 0; dot && i < sizeof types / sizeof types[0]; i++)
         if (strcasecmp(dot + 1, types[i][0]) == 0)

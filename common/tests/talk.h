@@ -8,6 +8,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,12 +22,12 @@ struct talk {
     struct session s;
     uint8_t in[BUF_SIZE], out[BUF_SIZE];
     size_t in_piece, out_piece; /* bytes a receive or send moves; 0: all */
-    bool borrow;                /* windows only while there are bytes for them */
-    bool drip_file;             /* files are read in pieces of out_piece too */
-    const char *src;            /* what the peer still sends */
+    bool borrow;     /* windows only while there are bytes for them */
+    bool drip_file;  /* files are read in pieces of out_piece too */
+    const char *src; /* what the peer still sends */
     size_t left;
-    bool open;     /* the peer does not end after that */
-    char *said;    /* what the session sent */
+    bool open;  /* the peer does not end after that */
+    char *said; /* what the session sent */
     size_t len, cap;
     unsigned recvs, sends, works, reads;
 };
@@ -39,10 +40,8 @@ static inline struct talk *talk_new(const struct proto *proto)
 
     cr_assert(t != NULL);
     cancel_init(&t->stop, NULL);
-    t->app = (struct app){.proto = proto,
-                          .cancel = &t->stop,
-                          .root_fd = -1,
-                          .max_body = 1 << 20};
+    t->app = (struct app){
+        .proto = proto, .cancel = &t->stop, .root_fd = -1, .max_body = 1 << 20};
     session_init(&t->s, &t->app);
     t->next = talks;
     talks = t;
@@ -210,6 +209,15 @@ static inline enum want talk_say(struct talk *t, const char *text)
 static inline enum want talk_all(struct talk *t, const char *text)
 {
     return talk_bytes(t, text, strlen(text), false);
+}
+
+/* A descriptor to lose or to find again: the lowest that is free. */
+static inline int some_fd(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    cr_assert_geq(fd, 0);
+    return fd;
 }
 
 /* What was said since the last call, with every Date made "*", checked for its

@@ -71,7 +71,8 @@ Test(echo, every_receive_starts_the_deadline_anew)
         turn = t->s.turn;
         talk_lend(t);
         session_step(&t->s, &t->st);
-        cr_assert_eq(t->s.turn, turn, "a step without bytes is no sign of life");
+        cr_assert_eq(t->s.turn, turn,
+                     "a step without bytes is no sign of life");
     }
 }
 

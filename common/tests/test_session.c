@@ -262,7 +262,7 @@ Test(session, reads_no_more_of_a_file_than_is_owed_and_fits)
     struct talk *t = talk_new(&spy);
 
     talk_lend(t);
-    t->s.file.fd = dup(0);
+    t->s.file.fd = some_fd();
     t->s.file.left = 10;
     cr_assert_eq(session_file_want(&t->s), 10);
     session_file(&t->s, 10);
@@ -280,7 +280,7 @@ Test(session, reads_no_more_of_a_file_than_is_owed_and_fits)
 Test(session, end_frees_all_and_empties_the_windows)
 {
     struct talk *t = talk_new(&spy);
-    int fd = dup(0);
+    int fd = some_fd();
     long live_before;
 
     talk_lend(t);
