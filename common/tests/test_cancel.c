@@ -93,6 +93,20 @@ Test(cancel, the_earlier_deadline_stays)
     cr_assert_eq(cancel_level(&child), CANCEL_NOW);
 }
 
+Test(cancel, the_nearer_deadline_counts_wherever_it_is)
+{
+    struct cancel c[3];
+    int64_t far = now_ns() + INT64_C(3600) * 1000 * MS;
+
+    for (int near = 0; near < 3; near++) {
+        for (int i = 0; i < 3; i++) {
+            cancel_init(&c[i], i ? &c[i - 1] : NULL);
+            cancel_deadline(&c[i], i == near ? now_ns() - 1 : far);
+        }
+        cr_assert_eq(cancel_level(&c[2]), CANCEL_NOW);
+    }
+}
+
 Test(cancel, an_instant_of_zero_or_less_is_past_not_absent)
 {
     struct cancel c;

@@ -336,6 +336,40 @@ Test(stats, readers_registrations_and_writers_at_once)
     cr_assert_str_eq(text, "closed 37 requests 180000 bytes_in 540000");
 }
 
+/* None of the entries that threads register at once is lost. */
+
+enum { REGISTRARS = 2, EACH = 4000 };
+
+static struct stats many[REGISTRARS][EACH];
+static pthread_barrier_t gate;
+
+static void *register_all(void *arg)
+{
+    struct stats *mine = arg;
+
+    pthread_barrier_wait(&gate);
+    for (int i = 0; i < EACH; i++) {
+        stats_register(&mine[i], 1);
+        STAT_ADD(&mine[i], accepted, 1);
+    }
+    return NULL;
+}
+
+Test(stats, no_registration_is_lost_in_a_race)
+{
+    pthread_t t[REGISTRARS];
+    char line[64], expect[64];
+
+    pthread_barrier_init(&gate, NULL, REGISTRARS);
+    for (int i = 0; i < REGISTRARS; i++)
+        cr_assert_eq(pthread_create(&t[i], NULL, register_all, many[i]), 0);
+    for (int i = 0; i < REGISTRARS; i++)
+        pthread_join(t[i], NULL);
+    stats_line(line, sizeof line);
+    snprintf(expect, sizeof expect, "accepted %d", REGISTRARS * EACH);
+    cr_assert_str_eq(line, expect);
+}
+
 /* A bigger struct, or one whose neighbour shares a line, would be a bug. */
 Test(stats, writers_share_no_line)
 {
