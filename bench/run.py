@@ -116,13 +116,13 @@ def make_parts(name, args):
     if name in SUITES:
         return [Part(SUITES[name], {**override, "params": params})], None
     run = RUNS[name]
-    base = {"seconds": run["seconds"], "warmup": run["warmup"]}
+    base = {key: run[key] for key in ("seconds", "warmup") if key in run}
     parts = [Part(SUITES[suite],
                   {**base, **settings, **override,
                    "params": {**cells, **params}})
              for suite, cells, settings in run["parts"]]
     shaped = {"blocks", "seconds", "warmup"} & set(override)
-    return parts, None if shaped else run
+    return parts, run if "budget_s" in run and not shaped else None
 
 
 def find_capacities(parts):

@@ -16,6 +16,7 @@ LOADGEN = "ioladder-loadgen/1"
 TICK_S = 0.1
 GRACE_S = 40        # beyond warm-up and window: connecting a crowd
 STEAL_LIMIT = 5.0   # percent; a slice with more is redone
+FOREIGN_LIMIT = 10.0   # percent; a slice with more carries a note
 TAIL = 10           # samples that must lie beyond a percentile to quote it
 
 
@@ -232,7 +233,17 @@ def notes_of(report):
     return notes
 
 
-def figures(outcome, seconds, moved):
+def foreign_percent(busy_cpus, server, client, window, cpus):
+    """What ran on these cpus besides server and generator, in percent.
+
+    Clock ticks against exact clocks: a few percent either way mean nothing.
+    """
+    ours = (server.get("total_s") or 0) / window
+    ours += ((client.get("user_s") or 0) + (client.get("sys_s") or 0)) / window
+    return max(0.0, 100 * (busy_cpus - ours) / cpus)
+
+
+def figures(outcome, seconds, moved, cpus):
     """The flat figures of a slice that the summary works on."""
     report = outcome.report
     requests = report.get("requests") or 0
@@ -264,6 +275,12 @@ def figures(outcome, seconds, moved):
         hz = os.sysconf("SC_CLK_TCK")
         found["system_cpu_us"] = ((ends[1][1] - ends[0][1]) / hz / span
                                   / per_s * 1e6)
+        found["foreign_pct"] = foreign_percent(
+            (ends[1][1] - ends[0][1]) / hz / span, server, client, window,
+            cpus)
+        if found["foreign_pct"] > FOREIGN_LIMIT:
+            found["notes"].append("other programs took over "
+                                  f"{FOREIGN_LIMIT:.0f} % of the cpus")
         if found["cpu_us"] is None and None not in (ends[0][4], ends[1][4]):
             found["cpu_us"] = (ends[1][4] - ends[0][4]) / span / per_s * 1e6
     switches = [status.get("vol_ctx"), status.get("invol_ctx")]
@@ -290,8 +307,11 @@ def complaints(outcome, moved, server_status, seconds):
             found.append("errors: " + (", ".join(kinds)
                                        or str(errors["total"])))
         idle = report.get("idle") or {}
-        if idle.get("lost"):
-            found.append(f"{idle['lost']} idle connections lost")
+        for kind, word in (("lost", "idle connections lost"),
+                           ("failed", "idle connections not opened"),
+                           ("heartbeat_errors", "heartbeats failed")):
+            if idle.get(kind):
+                found.append(f"{idle[kind]} {word}")
         if not report.get("requests"):
             found.append("no request was answered")
     if moved and moved.get("cq_overflow"):
@@ -342,7 +362,8 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
            "args": args, "metrics": {}, "counters": moved,
            "report": outcome.report}
     if outcome.report:
-        row["metrics"] = figures(outcome, seconds, moved)
+        row["metrics"] = figures(outcome, seconds, moved,
+                                 len(rig.both))
     if beside_report:
         row["probe"] = beside_report
         row["metrics"]["probe_p50_us"] = percentile(beside_report, "p50", 0.5)

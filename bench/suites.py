@@ -76,7 +76,7 @@ def _suites():
     yield Suite(
         "heartbeat", "Many connections, a small request each period",
         {"idle": [2000], "period": [5]},
-        ["--connections", "1", "--rate", "20", "--idle", "{idle}",
+        ["--connections", "8", "--rate", "400", "--idle", "{idle}",
          "--heartbeat", "{period}",
          "--processes", "{processes}", "--sources", "{sources}"],
         memory=True, trace=False, seconds=5.0, blocks=5)
@@ -97,5 +97,9 @@ RUNS = {
             ("idle", {"idle": [500, 2000]}, {"blocks": 1}),
         ],
         "seconds": 1.0, "warmup": 0.2, "budget_s": 160, "floor_s": 0.3,
+    },
+    "full": {
+        "title": "Every suite as it stands; half an hour for each server",
+        "parts": [(name, {}, {}) for name in SUITES],
     },
 }

@@ -26,6 +26,7 @@ METRICS = {
     "events_per_wait": "events per wait",
     "header_bytes": "header bytes of an answer",
     "steal_pct": "steal %",
+    "foreign_pct": "other programs, % of the cpus",
 }
 
 # Compared in pairs.  CPU per request first: it holds still where the others
@@ -248,7 +249,8 @@ def find(comparisons, **wanted):
 # suite -> (head, metric) columns after the server's name
 COLUMNS = {
     "idle": [("resident KiB", "rss_kib"), ("private KiB", "private_kib"),
-             ("server busy", "server_busy"), ("p99 us", "p99_us")],
+             ("server busy", "server_busy"), ("p50 us", "p50_us"),
+             ("max us", "max_us")],
     "heartbeat": [("p50 us", "p50_us"), ("p99 us", "p99_us"),
                   ("private KiB", "private_kib"),
                   ("server busy", "server_busy")],

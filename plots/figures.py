@@ -367,16 +367,24 @@ def draw_sweep(fig, data, suite, cells, param, word):
 
 def draw_idle(fig, data):
     slopes = {s["server"]: s for s in data.summary["slopes"]
-              if s["suite"] == "idle" and s["bytes"] > 0}
-    servers = [n for n in data.order if n in slopes]
+              if s["suite"] == "idle"}
+    entries = []
+    for server in (n for n in data.order if n in slopes):
+        s = slopes[server]
+        certain = (s["low"] or 0) > 0
+        bar = [s["bytes"], s["low"] if certain else None,
+               s["high"] if certain else None]
+        entries.append({"server": server, "metrics":
+                        {"bytes": bar} if s["bytes"] > 0 else {}})
     ax = fig.subplots()
-    entries = [{"server": n, "metrics": {"bytes": [
-        slopes[n]["bytes"],
-        slopes[n]["low"] if (slopes[n]["low"] or 0) > 0 else None,
-        slopes[n]["high"] if (slopes[n]["low"] or 0) > 0 else None]}}
-        for n in servers]
     dots(ax, data, entries, "bytes",
          "bytes of server memory for one more connection", log=True)
+    for place, e in enumerate(entries):
+        if not e["metrics"]:
+            ax.annotate("too small to see between these crowds",
+                        (0.02, place), va="center", fontsize=8,
+                        xycoords=("axes fraction", "data"),
+                        color=data.theme.ink)
     titled(fig, data, "Memory of an idle connection")
 
 

@@ -6,7 +6,7 @@ set xlabel "load, % of the lowest capacity"
 set ylabel "p99, us"
 set logscale y
 set key outside right top
-set xrange [*:*]
+set offsets graph 0.06, graph 0.06, 0, 0
 plot for [i = 0:rows - 1] data index i \
          using 1:5:6:7 with yerrorlines linewidth 1.5 pointtype i + 1 \
          linecolor rgb word(palette, i % words(palette) + 1) \

@@ -82,10 +82,9 @@ h1 {{ font-size: 1.5rem; line-height: 1.2; margin: 0.5rem 0; }}
 h2 {{ font-size: 1.1rem; margin: 1.5rem 0 0.3rem; }}
 p {{ margin: 0.4rem 0; }}
 .soft, figcaption {{ color: var(--soft); font-size: 0.9rem; }}
-.figures {{ display: grid; gap: 1.2rem; margin: 1.2rem 0;
-  align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }}
-figure {{ margin: 0; padding: 0.9rem; background: var(--raised);
+.figures {{ columns: 2 26rem; column-gap: 1.2rem; margin: 1.2rem 0; }}
+figure {{ margin: 0 0 1.2rem; padding: 0.9rem;
+  break-inside: avoid; background: var(--raised);
   border-radius: 6px; min-width: 0; }}
 figure svg {{ display: block; width: 100%; height: auto; }}
 figcaption {{ margin-top: 0.6rem; }}

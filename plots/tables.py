@@ -1,0 +1,301 @@
+#!/usr/bin/python3
+"""Figures for the docs, taken from committed result sets and from nowhere else.
+
+  tables.py RESULTSET --what NAME ...    prints Markdown
+  tables.py --write [FILE ...]           fills the docs' markers
+  tables.py --check [FILE ...]           fails where a doc says anything else
+
+In a document, between
+
+  <!-- figure:NAME RESULTSET -->
+  <!-- /figure -->
+
+stands what RESULTSET (from the repository's root) gives for NAME:
+
+  keepalive                    the tables of a suite, one for each cell
+  keepalive,connections=64     the table of one cell
+  ratios:keepalive,connections=64    every paired comparison of that cell
+  slope:idle                   memory for each connection
+  machine                      what it was measured on
+  image:ladder                 a picture, as docs/img/SET-ladder.svg: ladder,
+                               cpu, syscalls, connections, latency, idle, ...
+"""
+
+import argparse
+import glob
+import hashlib
+import json
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+sys.path.insert(0, os.path.join(ROOT, "plots"))
+
+import results                     # noqa: E402
+import summary as summaries        # noqa: E402
+import figures                     # noqa: E402
+
+OPEN = re.compile(r"^<!-- figure:(\S+) (\S+) -->$")
+CLOSE = "<!-- /figure -->"
+IMAGES = os.path.join("docs", "img")
+
+
+class DocError(Exception):
+    """A marker that cannot be filled, and why."""
+
+
+def parse_value(text):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def select(data, what):
+    """'keepalive,connections=64' -> (suite, [cells])"""
+    suite, *filters = what.split(",")
+    if suite not in data.suites:
+        raise DocError(f"the result set has no suite {suite!r}")
+    cells = data.suites[suite]
+    for text in filters:
+        name, _, value = text.partition("=")
+        cells = [c for c in cells if c.get(name) == parse_value(value)]
+    if not cells:
+        raise DocError(f"no cell of {suite} is {','.join(filters)}")
+    return suite, cells
+
+
+def worth_a_row(data, server, base):
+    """Each pair once: stages over peers, later stages over earlier ones."""
+    peers = [data.manifest["servers"][n]["kind"] == "peer"
+             for n in (server, base)]
+    if peers[0] != peers[1]:
+        return peers[1]
+    return data.order.index(server) > data.order.index(base)
+
+
+def ratio_table(data, suite, cell):
+    words = {"cpu_us": "CPU", "qps": "requests/s", "p50_us": "p50",
+             "p99_us": "p99", "probe_p99_us": "p99 of /",
+             "system_cpu_us": "whole system CPU"}
+    body, pairs = [], []
+    for c in data.summary["comparisons"]:
+        if c["suite"] == suite and c["cell"] == cell:
+            pair = c["server"], c["base"]
+            if pair not in pairs and worth_a_row(data, *pair):
+                pairs.append(pair)
+    shown = ["cpu_us", "qps", "p99_us"]
+    if suite == "files":
+        shown.append("probe_p99_us")
+    for server, base in pairs:
+        body.append([f"{data.name(server)} / {data.name(base)}"] + [
+            summaries.ratio_text(summaries.find(
+                data.summary["comparisons"], suite=suite, cell=cell,
+                metric=m, server=server, base=base)) for m in shown])
+    if not body:
+        raise DocError(f"{suite}: nothing was compared")
+    return summaries.table(["paired ratio"] + [words[m] for m in shown],
+                           body)
+
+
+def machine_text(data):
+    m = data.manifest["machine"]
+    dirty = ", with changes" if m["git"]["dirty"] else ""
+    return (f"{m['cpu']}, {m['cpus']} cpus"
+            + (f" ({m['hypervisor']} guest)" if m["hypervisor"] else "")
+            + f", Linux {m['kernel']}, congestion control "
+            f"{m['limits']['congestion_control']}, "
+            f"liburing {m['liburing']}, {m['when'][:10]}, revision "
+            f"{(m['git']['revision'] or 'unknown')[:12]}{dirty}. "
+            + summaries.state_text(data.manifest, data.summary))
+
+
+def find_figure(data, name):
+    drawable = {f.name: f for f in figures.figures_of(data)}
+    if name not in drawable:
+        raise DocError(f"the result set gives no picture {name!r}; it gives "
+                       f"{', '.join(drawable)}")
+    return drawable[name]
+
+
+def image_path(directory, name):
+    base = os.path.basename(os.path.normpath(directory))
+    return os.path.join(IMAGES, f"{base}-{name}.svg")
+
+
+def digest(data, name):
+    """Of the result set's summary: the picture shows nothing else."""
+    text = name + json.dumps(data.summary, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stamp(data, name):
+    return f"<!-- figure {name}, data sha256 {digest(data, name)} -->"
+
+
+def draw_image(data, name, path):
+    from report import with_matplotlib
+    matplotlib = with_matplotlib()
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    matplotlib.rcParams.update({"svg.fonttype": "path", "font.size": 8,
+                                "svg.hashsalt": "ioladder"})
+    figure = find_figure(data, name)
+    fig = pyplot.figure(figsize=(figures.WIDTH * 1.25, figure.height * 1.1),
+                        layout="constrained", facecolor="white")
+    figure.draw(fig)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fig.savefig(path, format="svg", metadata={"Date": None})
+    pyplot.close(fig)
+    with open(path, "a", encoding="utf-8") as f:
+        f.write(stamp(data, name) + "\n")
+
+
+def check_image(data, name, path):
+    try:
+        with open(path, encoding="utf-8") as f:
+            lines = f.read().splitlines()
+    except OSError:
+        raise DocError(f"{os.path.relpath(path, ROOT)} is missing") from None
+    if not lines or lines[-1] != stamp(data, name):
+        raise DocError(f"{os.path.relpath(path, ROOT)} was drawn from other "
+                       f"data")
+
+
+def render(data, what, link=""):
+    """The Markdown for one NAME."""
+    if what == "machine":
+        return machine_text(data)
+    kind, _, rest = what.partition(":")
+    if kind == "image":
+        return f"![{find_figure(data, rest).title}]({link})"
+    if kind == "slope":
+        table = summaries.slope_table(data.summary, rest)
+        if not table:
+            raise DocError(f"no slope in {rest!r}")
+        return table
+    suite, cells = select(data, rest if kind == "ratios" else what)
+    parts = []
+    for cell in cells:
+        if len(cells) > 1:
+            parts.append(summaries.cell_text(cell) + ":")
+        parts.append(ratio_table(data, suite, cell) if kind == "ratios"
+                     else summaries.cell_table(data.summary, suite, cell))
+    return "\n\n".join(parts)
+
+
+def load(directory, cache):
+    if directory not in cache:
+        cache[directory] = figures.Data(*results.load(directory))
+    return cache[directory]
+
+
+def filled(path, root, write, cache):
+    """The text of a document with every block as its result set has it."""
+    with open(path, encoding="utf-8") as f:
+        lines = f.read().split("\n")
+    out, number = [], 0
+    while number < len(lines):
+        line = lines[number]
+        out.append(line)
+        number += 1
+        match = OPEN.match(line)
+        if not match:
+            if line.startswith("<!-- figure:"):
+                raise DocError(f"line {number}: not '<!-- figure:NAME "
+                               f"RESULTSET -->'")
+            continue
+        start = number
+        while number < len(lines) and lines[number] != CLOSE:
+            number += 1
+        if number == len(lines):
+            raise DocError(f"line {start}: no {CLOSE} follows")
+        what, directory = match.groups()
+        try:
+            out.append(block(path, root, what, directory, write, cache))
+        except DocError as err:
+            raise DocError(f"line {start}: {err}") from None
+    return "\n".join(out)
+
+
+def block(path, root, what, directory, write, cache):
+    data = load(os.path.join(root, directory), cache)
+    link = ""
+    if what.startswith("image:"):
+        name = what.partition(":")[2]
+        image = os.path.join(root, image_path(directory, name))
+        find_figure(data, name)
+        if write:
+            draw_image(data, name, image)
+        else:
+            check_image(data, name, image)
+        link = os.path.relpath(image, os.path.dirname(path) or ".")
+    return render(data, what, link)
+
+
+def default_files(root):
+    found = [os.path.join(root, "README.md")]
+    for pattern in ("docs/*.md", "stages/*/README.md", "bench/*.md"):
+        found += sorted(glob.glob(os.path.join(root, pattern)))
+    return [path for path in found if os.path.exists(path)]
+
+
+def over_documents(files, root, write):
+    bad, cache = 0, {}
+    for path in files:
+        name = os.path.relpath(path, root)
+        try:
+            text = filled(path, root, write, cache)
+        except (DocError, results.ResultError, OSError) as err:
+            print(f"tables.py: {name}: {err}", file=sys.stderr)
+            bad += 1
+            continue
+        with open(path, encoding="utf-8") as f:
+            old = f.read()
+        if text == old:
+            continue
+        if write:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            print(f"tables.py: {name}: filled")
+        else:
+            print(f"tables.py: {name}: differs from its result set; run "
+                  f"plots/tables.py --write", file=sys.stderr)
+            bad += 1
+    return 1 if bad else 0
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0],
+                                usage="tables.py RESULTSET --what NAME ... | "
+                                      "--write | --check [FILE ...]")
+    p.add_argument("names", nargs="*", metavar="RESULTSET or FILE")
+    p.add_argument("--what", nargs="+", metavar="NAME")
+    p.add_argument("--write", action="store_true")
+    p.add_argument("--check", action="store_true")
+    p.add_argument("--root", default=ROOT, help="the repository's root")
+    args = p.parse_args(argv)
+    if args.write or args.check:
+        if args.what or args.write == args.check:
+            p.error("--write, --check and --what exclude each other")
+        files = args.names or default_files(args.root)
+        return over_documents(files, args.root, args.write)
+    if len(args.names) != 1 or not args.what:
+        p.error("a result set and --what, or --write, or --check")
+    try:
+        data = load(args.names[0], {})
+        for what in args.what:
+            link = image_path(args.names[0], what.partition(":")[2])
+            print(render(data, what, link) + "\n")
+    except (DocError, results.ResultError) as err:
+        print(f"tables.py: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
