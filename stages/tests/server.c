@@ -71,12 +71,24 @@ double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-double scaled(double seconds)
+bool server_is_sanitized(void)
+{
+    return strstr(server_path(), "asan/") || strstr(server_path(), "tsan/");
+}
+
+static double time_scale(void)
 {
     const char *scale = getenv("TIME_SCALE");
-    double factor = scale ? strtod(scale, NULL) : 1;
+    double factor = scale ? strtod(scale, NULL) : 0;
 
-    return seconds * (factor > 0 ? factor : 1);
+    if (factor > 0)
+        return factor;
+    return server_is_sanitized() ? 5 : 1;
+}
+
+double scaled(double seconds)
+{
+    return seconds * time_scale();
 }
 
 void pause_s(double seconds)

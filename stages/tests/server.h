@@ -1,8 +1,8 @@
 /* server.h - the server under test: start it, watch it, stop it.
  *
  * The environment names it: SERVER (path of a stage's binary) and APP (http or
- * echo).  TIME_SCALE multiplies every waiting time, for builds that are slow on
- * purpose; SEED replaces the fixed seed of the random tests.
+ * echo).  TIME_SCALE multiplies every waiting time (1, or 5 for the slow builds
+ * with sanitizers); SEED replaces the fixed seed of the random tests.
  *
  * A server is started through this very runner ("@launch"), which becomes the
  * server by exec after setting limits, closing what it inherited above 2 and
@@ -84,14 +84,15 @@ double server_cpu(const struct server *s); /* seconds, user and system */
 _Noreturn void launch_main(int argc, char **argv);
 
 /* The world of this run. */
-const char *server_path(void); /* SERVER */
-const char *fault_path(void);  /* FAULT: linked with fault_wrap.c; skips the
+const char *server_path(void);  /* SERVER */
+const char *fault_path(void);   /* FAULT: linked with fault_wrap.c; skips the
                                 * test when there is no such build */
-int server_stage(void);        /* the number at the end of its name, or 0 */
-bool app_is_http(void);        /* APP */
-double now(void);              /* seconds, CLOCK_MONOTONIC */
-double scaled(double seconds); /* times TIME_SCALE */
-void pause_s(double seconds);  /* unscaled */
+int server_stage(void);         /* the number at the end of its name, or 0 */
+bool server_is_sanitized(void); /* its path says so: build/asan, build/tsan */
+bool app_is_http(void);         /* APP */
+double now(void);               /* seconds, CLOCK_MONOTONIC */
+double scaled(double seconds);  /* times TIME_SCALE */
+void pause_s(double seconds);   /* unscaled */
 bool in_time(double since, double seconds); /* scaled */
 
 /* Waits until cond holds; its value when time (scaled) is up. */
