@@ -274,7 +274,9 @@ static int send_file(struct session *s)
         session_drop(s);
         return answered(s);
     }
-    return buf_room(&s->out) < FILE_ROOM && buf_room(&s->out) < s->file.left
+    /* An empty window that is small is still all the room there will be. */
+    return buf_len(&s->out) > 0 && buf_room(&s->out) < FILE_ROOM &&
+                   buf_room(&s->out) < s->file.left
                ? WANT_SEND
                : WANT_FILE;
 }
@@ -575,7 +577,7 @@ static int read_body(struct session *s, struct stats *st)
 }
 
 /* What stands between the bytes of a chunked body: a line with the size before
- * each chunk, CRLF after it, and the trailers, which are checked and dropped. */
+ * each chunk, CRLF after it, and trailers, which are checked and dropped. */
 static int read_framing(struct session *s, struct stats *st)
 {
     const char *p = (char *)buf_data(&s->in);
