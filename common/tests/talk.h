@@ -14,6 +14,15 @@
 
 #include "session.h"
 
+/* Sanitizers own malloc, and make system calls of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
 struct talk {
     struct talk *next;
     struct cancel stop;

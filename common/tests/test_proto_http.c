@@ -1316,6 +1316,7 @@ Test(http, metrics)
 
 /* ======== what a request may not cost ==================================== */
 
+#ifndef SANITIZED
 /* In a process that dies of any system call but its exit. */
 Test(http, home_makes_no_system_call)
 {
@@ -1354,6 +1355,7 @@ Test(http, home_makes_no_system_call)
     cr_assert(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
     cr_assert_eq(WEXITSTATUS(status), 0);
 }
+#endif
 
 Test(http, a_request_without_a_body_never_allocates)
 {

@@ -39,15 +39,8 @@ const char *talk_heard(struct talk *t)
 
 /* ======== counting allocations =========================================== */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-/* Volatile: a compiler knows malloc() as a function that changes nothing else. */
+/* Volatile: a compiler takes malloc() for a function that changes nothing
+ * else. */
 static _Thread_local volatile long allocations, live, fail_in;
 
 #ifdef SANITIZED
