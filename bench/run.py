@@ -265,8 +265,11 @@ class Run:
                     self.trace(part, cell, name)
 
     def fitting(self, part):
-        only = part.suite.only
-        return [n for n in self.servers if not only or n in only]
+        """The servers of a part: its own variants, and no other part's."""
+        suite = part.suite
+        other = {name for p in self.parts for name in p.suite.variants}
+        return [n for n in self.servers if n in suite.variants or (
+            n not in other and (not suite.only or n in suite.only))]
 
     def feasible(self, part, cell):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -325,8 +328,9 @@ class Run:
             start["extra"] = self.arguments(part, cell, part.suite.server)
         if self.fixtures:
             start["root"] = self.fixtures.root
-        if server.name in ("stage5", "stage6"):
-            start["workers"] = len(self.rig.server_cpus)
+        if slices.stage_number(server) >= 5:
+            start["workers"] = cell.get("workers",
+                                        len(self.rig.server_cpus))
         return start
 
     def common(self, part, cell, name, block, kind):
@@ -400,9 +404,14 @@ class Run:
 
 # --- servers that can run -------------------------------------------------
 
-def choose_servers(args, known):
+def choose_servers(args, known, parts=()):
     """The names to run, in the order they are compared in."""
     own = {}
+    for part in parts:
+        for name, (stage, words) in part.suite.variants.items():
+            base = known.get(stage) or Stage(stage, os.path.join(args.build,
+                                                                 stage))
+            own[name] = Stage(name, base.binary, words)
     for spec in args.add:
         server = own_server(spec, known)
         own[server.name] = server
@@ -669,7 +678,7 @@ def benchmark(args):
         raise ValueError(f"{args.loadgen} is not built (make)")
     raise_descriptor_limit()
     parts, budget = make_parts(args.suite, args)
-    servers = choose_servers(args, catalogue(ROOT, args.build))
+    servers = choose_servers(args, catalogue(ROOT, args.build), parts)
     server_cpus, client_cpus = pick_cpus(args)
     skipped = preflight(servers, server_cpus, args.app or parts[0].suite.app)
     for name, reason in skipped.items():
@@ -704,6 +713,8 @@ def main(argv=None):
     if args.list:
         list_suites()
         return 0
+    # SIGINT too: a shell starts its background jobs with it ignored.
+    signal.signal(signal.SIGINT, stop_on_signal)
     signal.signal(signal.SIGTERM, stop_on_signal)
     signal.signal(signal.SIGHUP, stop_on_signal)
     try:

@@ -379,11 +379,16 @@ OWN_CALLS = {"recvs": "recv", "sends": "send", "reads": "read",
 RING_CALLS = {"waits": "wait", "closed": "close"}
 
 
+def stage_number(server):
+    """3 for stage 3 and its variants; 0 for what is no stage."""
+    name = os.path.basename(getattr(server, "binary", None) or "")
+    return int(name[5:]) if name[:5] == "stage" and name[5:].isdigit() else 0
+
+
 def own_counters(server, moved):
     if not moved:
         return None
-    ring = any(server.name.startswith(f"stage{n}") for n in (3, 4, 5, 6))
-    names = RING_CALLS if ring else OWN_CALLS
+    names = RING_CALLS if stage_number(server) >= 3 else OWN_CALLS
     return {call: moved[name] for name, call in names.items()
             if moved.get(name)}
 

@@ -4,7 +4,10 @@ A suite is a grid: every combination of `params` is a cell, every cell runs on
 every server once a block.  Words in braces are filled in from the cell, and
 from what the runner knows: {root} (directory of the files), {rate} (requests
 a second, from `load` and the measured capacity), {processes} and {sources}
-(how an idle crowd of {idle} connections is spread).
+(how an idle crowd of {idle} connections is spread).  A parameter `workers`
+becomes --workers of stages 5 and 6; `variants` are stages with arguments of
+their own that run in this suite only, {"steal-off": ("stage6", ["--steal",
+"off"])}.
 
 To add a suite, add an entry; nothing else needs to know its name.
 """

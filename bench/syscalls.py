@@ -57,7 +57,7 @@ class _Tool:
     """A tracer that is started, left alone, and ended with SIGINT."""
 
     name = ""
-    settle_s = 0.3   # until it has attached
+    attach_s = 5.0   # at most, until it has attached
 
     def command(self, pids, out):
         raise NotImplementedError
@@ -75,12 +75,21 @@ class _Tool:
         except OSError:
             self.out.close()
             return False
-        try:
-            self.proc.wait(self.settle_s)
-        except subprocess.TimeoutExpired:
-            return True
-        self.out.close()   # it ended at once: not allowed, or no such event
+        end = time.monotonic() + self.attach_s
+        while self.proc.poll() is None and time.monotonic() < end:
+            if self.attached(pids):
+                return True
+            time.sleep(0.05)
+        # It ended at once (not allowed, or no such event), or never began.
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        self.out.close()
         return False
+
+    def attached(self, pids):
+        """True once it counts: a call before that would be missed."""
+        raise NotImplementedError
 
     def stop(self):
         """{name: calls}, or None."""
@@ -100,6 +109,20 @@ class Perf(_Tool):
 
     def __init__(self):
         self.names = tracepoints()
+        self.opened = 0
+
+    def attached(self, pids):
+        # It opens an event a thread and enables them when all are open: so
+        # when their number has stopped growing.
+        before, self.opened = self.opened, 0
+        fds = f"/proc/{self.proc.pid}/fd"
+        try:
+            for fd in os.listdir(fds):
+                target = os.readlink(os.path.join(fds, fd))
+                self.opened += "perf_event" in target
+        except OSError:
+            return False
+        return self.opened > len(self.names) and self.opened == before
 
     def command(self, pids, out):
         events = ["raw_syscalls:sys_enter"]
@@ -128,7 +151,14 @@ class Perf(_Tool):
 
 class Bpftrace(_Tool):
     name = "bpftrace"
-    settle_s = 2.5   # it compiles its program first
+
+    def start(self, pids):
+        self.began = time.monotonic()
+        return super().start(pids)
+
+    def attached(self, pids):
+        # It does not say when; it compiles its program first.
+        return time.monotonic() > self.began + 2.5
 
     def command(self, pids, out):
         return ["bpftrace", "-q", "-f", "json", "-o", out,
@@ -149,6 +179,13 @@ class Bpftrace(_Tool):
 
 class Strace(_Tool):
     name = "strace"
+
+    def attached(self, pids):
+        for pid in pids:
+            with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                if re.search(r"^TracerPid:\s*0$", f.read(), re.M):
+                    return False
+        return True
 
     def command(self, pids, out):
         argv = ["strace", "-c", "-f", "-q", "-o", out]

@@ -167,6 +167,22 @@ class Whole(Bench):
         self.assertEqual({r["server"] for r in self.rows()},
                          {"stage2", "two"})
 
+    def test_a_suite_may_bring_variants(self):
+        import run
+        own = suites.Suite("own", "", {"connections": [64]}, [],
+                           variants={"two": ("stage2", ["--x", "{y}"])})
+        part = run.Part(own, {})
+        other = run.Part(suites.SUITES["short"], {})
+        args = run.parse_arguments(["--build", self.build, "--servers",
+                                    "stage1"])
+        known = run.catalogue(run.ROOT, self.build)
+        chosen = run.choose_servers(args, known, [part, other])
+        self.assertEqual(list(chosen), ["stage1", "two"])
+        self.assertEqual(chosen["two"].args, ["--x", "{y}"])
+        whole = run.Run(args, [part, other], chosen, None, None, None)
+        self.assertEqual(whole.fitting(part), ["stage1", "two"])
+        self.assertEqual(whole.fitting(other), ["stage1"])
+
     def test_open_loop_uses_the_lowest_capacity(self):
         self.plan = {"servers": {"stage1": {"qps": 5000.0},
                                  "stage2": {"qps": 20000.0}}}
@@ -571,10 +587,10 @@ class Small(unittest.TestCase):
 
     def test_own_counters_of_a_ring_are_waits(self):
         class Ring:
-            name = "stage4"
+            binary = "build/stage4"
 
         class Loop:
-            name = "stage2"
+            binary = "build/asan/stage2"
         moved = {"recvs": 10, "sends": 10, "waits": 3, "closed": 0}
         self.assertEqual(slices.own_counters(Ring, moved), {"wait": 3})
         self.assertEqual(slices.own_counters(Loop, moved),
