@@ -23,16 +23,18 @@ enum {
     SMALL_BODY = 2,
     DRAIN = 4,
     NO_ROOT = 8,
-    LEAVE = 16, /* the peer goes away in the middle of the output */
+    LEAVE = 16,  /* the peer goes away in the middle of the output */
+    REPEAT = 32, /* the bytes come 40 times: more than a window holds */
 };
 
 /* ======== the engine ===================================================== */
 
 struct engine {
     const struct app *app;
-    const uint8_t *in, *pieces; /* no pieces: as large as they can be */
-    size_t in_len, pieces_len, next_piece, enough; /* bytes of output */
-    uint8_t *out;                                  /* KEPT bytes */
+    const uint8_t *in, *pieces;      /* no pieces: as large as they can be */
+    size_t in_len, in_next, in_left; /* in_left bytes are still to come */
+    size_t pieces_len, next_piece, enough; /* bytes of output */
+    uint8_t *out;                          /* KEPT bytes */
     size_t out_len;
     struct session s;
 };
@@ -87,16 +89,16 @@ static void receive(struct engine *e)
 
     CHECK(buf_len(&e->s.out) == 0);
     CHECK(!e->s.eof);
-    if (e->in_len == 0) {
+    if (e->in_left == 0) {
         e->s.eof = true;
         return;
     }
     CHECK(buf_room(in) > 0); /* making room is not the engine's business */
-    n = piece(e, e->in_len < buf_room(in) ? e->in_len : buf_room(in));
-    memcpy(buf_tail(in), e->in, n);
+    n = piece(e, e->in_left < buf_room(in) ? e->in_left : buf_room(in));
+    for (size_t i = 0; i < n; i++)
+        buf_tail(in)[i] = e->in[e->in_next++ % e->in_len];
     buf_commit(in, n);
-    e->in += n;
-    e->in_len -= n;
+    e->in_left -= n;
 }
 
 /* A file system may return less than it was asked for. */
@@ -133,7 +135,7 @@ static void run(struct engine *e)
 {
     struct session *s = &e->s;
     /* A step moves a byte at least, or ends a request that took bytes. */
-    size_t steps = 0, limit = 8 * (e->in_len + KEPT) + 100;
+    size_t steps = 0, limit = 8 * (e->in_left + KEPT) + 100;
 
     session_init(s, e->app);
     reclaim(e);
@@ -267,6 +269,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     a.app = b.app = &app;
     a.in = b.in = data + 2 + n;
     a.in_len = b.in_len = size - 2 - n;
+    a.in_left = b.in_left = a.in_len * (data[0] & REPEAT ? 40 : 1);
     b.pieces = data + 2;
     b.pieces_len = n;
     a.enough = b.enough = data[0] & LEAVE ? 256 * (size_t)data[2] + 1 : KEPT;
