@@ -12,7 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <stdbool.h>
 
 #include "check.h"
 

@@ -17,8 +17,9 @@
  *  - session_step() and session_work() need both windows lent (BUF_SIZE each;
  *    `in` may stay unlent while it holds nothing).  When both are empty the
  *    engine may reclaim them: nothing about the connection is lost.
- *  - Memory: a request body lives in one heap block of at most --max-body bytes,
- *    grown as the body arrives.  A request without a body never allocates.
+ *  - Memory: a request body lives in one heap block, grown as it arrives, of at
+ *    most --max-body bytes and what the answer needs of the header section.  A
+ *    request without a body never allocates.
  */
 #ifndef SESSION_H
 #define SESSION_H
@@ -91,7 +92,7 @@ enum { SESSION_OUT_MIN = 2048 };
 void session_init(struct session *s, const struct app *app);
 
 /* Does what can be done without I/O and says what to do next.  Never blocks,
- * never takes long.  Counts requests, errors and body bytes in *st. */
+ * never takes long.  Counts answered requests and errors in *st. */
 enum want session_step(struct session *s, struct stats *st);
 
 /* Runs the handler that WANT_WORK announced: it may burn CPU or block for up to

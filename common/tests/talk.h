@@ -234,8 +234,8 @@ static inline int some_fd(void)
 const char *talk_heard(struct talk *t);
 
 /* Allocations of this thread so far, and how many of them are not free yet.
- * After alloc_fail(n) the n-th next one fails (1: the very next; 0: none); false
- * where that cannot be arranged. */
+ * After alloc_fail(n) the n-th next one fails (1: the very next; 0: none);
+ * false where that cannot be arranged. */
 long alloc_count(void);
 long alloc_live(void);
 bool alloc_fail(long n);
