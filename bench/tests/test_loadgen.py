@@ -257,6 +257,27 @@ class WrongReplies(Case):
             outcome = load(server.port, "--connections", 4, "--timeout", 0.3)
             self.counted(outcome, timeout=server.count["bad"])
 
+    def test_silence_does_not_hold_a_connection(self):
+        """Each connection goes silent several times, and is given up."""
+        def serve(server, conn, _number):
+            for n, _ in enumerate(bad.Requests(conn)):
+                if n == 3:
+                    server.add("bad")
+                    continue
+                conn.sendall(bad.reply())
+        with bad.Server(serve) as server:
+            outcome = load(server.port, "--connections", 2, "--timeout", 0.1,
+                           duration=1)
+            self.assertGreater(server.count["bad"], 4)
+            self.counted(outcome, timeout=server.count["bad"])
+
+    def test_connecting_without_end(self):
+        """One slot in the backlog, taken by the first try: the others hang."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as s:
+            outcome = load(s.getsockname()[1], "--close", "--connections", 3,
+                           "--timeout", 0.2)
+            self.counted(outcome, timeout=3)
+
     def test_lost_behind_others(self):
         """Of a batch of eight the server answers three and ends."""
         def serve(server, conn, number):
@@ -528,6 +549,20 @@ class Pauses(Case):
             out, err = child.communicate(timeout=LIMIT_S)
             self.shown((child.returncode, json.loads(out), err), "generator")
 
+    def test_replies_that_nobody_read(self):
+        """The generator pauses after a send and before the next: no send is
+        late, but a reply that took 100 ms is seen after 200."""
+        def answer(*_):
+            time.sleep(0.1)
+            return bad.reply()
+        with bad.Server(bad.http(answer)) as server:
+            result = self.clean(load(
+                server.port, "--connections", 4, "--rate", 4, "--test-pause",
+                "0.51:200", duration=1))
+        self.assertGreater(result["latency_us"]["max"], 180000)
+        self.assertLess(result["lateness_us"]["max"], 50000)
+        self.assertEqual(result["tail"]["max"]["blame"], "generator")
+
     def test_closed_loop_hides_it(self):
         """Why the open loop is there: the same pause, and the p99 of a closed
         loop does not move."""
@@ -687,7 +722,6 @@ class Crowd(Case):
             path = f"/proc/{child.pid}/task/{child.pid}/children"
             with open(path, encoding="ascii") as f:
                 crowd = f.read().split()
-            self.assertEqual(len(crowd), 2)
             child.kill()
             child.wait()
             for _ in range(500):
@@ -695,7 +729,9 @@ class Crowd(Case):
                 if not left:
                     break
                 time.sleep(0.01)
-            self.assertEqual(left, [])
+            for pid in left:
+                os.kill(int(pid), signal.SIGKILL)
+            self.assertEqual((len(crowd), left), (2, []))
 
 
 def alive(pid):
