@@ -12,7 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-
 #include "check.h"
 
 /* O_NONBLOCK: opening a FIFO must not wait for its other end. */

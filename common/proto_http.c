@@ -105,7 +105,7 @@ static time_t now_s(void)
 
 enum { DATE_LEN = 29 }; /* "Mon, 23 Nov 2026 20:40:43 GMT" */
 
-/* The C library reads the time zone at the first call in a process, for once. */
+/* The C library reads the time zone once per process, at the first call. */
 static void format_time(char text[DATE_LEN + 1], time_t t)
 {
     struct tm tm;
