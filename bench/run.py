@@ -437,15 +437,19 @@ def choose_servers(args, known, parts=()):
 
 
 def preflight(servers, cpus, app):
-    """{name: reason} of those that cannot run; starts each one once."""
-    skipped = {}
+    """Starts each one once: ({name: reason} of those that cannot run here,
+    the names of those that should run and do not)."""
+    skipped, broken = {}, []
     for name, server in servers.items():
         try:
             server.available()
             server.start(cpus, app=app).stop()
-        except (Skipped, Failed) as err:
+        except Skipped as err:
             skipped[name] = str(err)
-    return skipped
+        except Failed as err:
+            skipped[name] = f"failed: {err}"
+            broken.append(name)
+    return skipped, broken
 
 
 def describe_servers(servers, skipped, build):
@@ -680,13 +684,14 @@ def benchmark(args):
     parts, budget = make_parts(args.suite, args)
     servers = choose_servers(args, catalogue(ROOT, args.build), parts)
     server_cpus, client_cpus = pick_cpus(args)
-    skipped = preflight(servers, server_cpus, args.app or parts[0].suite.app)
+    skipped, broken = preflight(servers, server_cpus,
+                                args.app or parts[0].suite.app)
     for name, reason in skipped.items():
         print(f"skipped: {name}: {reason}", file=sys.stderr)
     able = {n: s for n, s in servers.items() if n not in skipped}
     if not able:
         print("run.py: no server can run here", file=sys.stderr)
-        return SKIP
+        return 1 if broken else SKIP
     find_capacities(parts)
     fit_budget(parts, budget, len(able))
     total = sum(p.estimate(len(able), OVERHEAD_S) for p in parts)
@@ -701,7 +706,13 @@ def benchmark(args):
     results.write_json(os.path.join(args.out, "manifest.json"), manifest)
     # Off the server's cpu; its children are pinned one by one.
     os.sched_setaffinity(0, client_cpus)
-    return run_plan(args, parts, able, rig, writer, manifest)
+    status = run_plan(args, parts, able, rig, writer, manifest)
+    if broken and status == 0:
+        # Not able is a reason to go without; broken is not.
+        print(f"run.py: failed to start: {', '.join(broken)}",
+              file=sys.stderr)
+        return 1
+    return status
 
 
 def stop_on_signal(_number, _frame):
