@@ -45,12 +45,11 @@ static const char *const statuses[] = {
 /* clang-format on */
 
 enum flags {
-    STARTED = 1, /* the first byte of a request is here */
-    OLD = 2,     /* HTTP/1.0 */
-    KEEP = 4,    /* the connection stays open after this answer */
-    QUIET = 8,   /* HEAD: the header only */
-    CHUNKED = 16,
-    OURS = 32, /* closing is our wish: the peer may still be sending */
+    OLD = 1,   /* HTTP/1.0 */
+    KEEP = 2,  /* the connection stays open after this answer */
+    QUIET = 4, /* HEAD: the header only */
+    CHUNKED = 8,
+    OURS = 16, /* closing is our wish: the peer may still be sending */
 };
 
 enum {
@@ -525,10 +524,8 @@ static int read_head(struct session *s, struct stats *st)
 
     if (buf_room(&s->out) < ANSWER_ROOM)
         return WANT_SEND;
-    if (!(s->flags & STARTED) && buf_len(&s->in) > 0) {
-        s->flags |= STARTED;
-        s->turn++;
-    }
+    if (s->scanned == 0 && buf_len(&s->in) > 0)
+        s->turn++; /* the first bytes of a request */
     if (!worth_parsing(s))
         return receive(s);
     /* What r points to stays in place until the engine receives again. */
