@@ -38,6 +38,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OVERHEAD_S = 0.45     # of a slice, until measured: start, connect, stop
 TRACE_S = 0.6
 CAPACITY_BLOCKS = 3
+CONNECTS_PER_S = 4000
 CROWD_PER_PROCESS = 15000
 CROWD_PER_SOURCE = 20000
 USAGE, SKIP, INTERRUPTED = 64, 77, 130
@@ -67,15 +68,21 @@ class Part:
             found = [{**c, name: v} for c in found for v in self.params[name]]
         return found
 
-    def describe(self):
-        return {"suite": self.suite.name, "title": self.suite.title,
+    def describe(self, app):
+        title = self.suite.title
+        if app == "echo":
+            title = title.replace("GET /", "echo")
+        return {"suite": self.suite.name, "title": title,
                 "params": self.params, "blocks": self.blocks,
                 "seconds": self.seconds, "warmup": self.warmup,
                 "loadgen": self.suite.loadgen, "server": self.suite.server,
                 "slope": self.suite.slope, "load": self.suite.load}
 
     def slice_s(self, overhead):
-        return self.seconds + self.warmup + overhead
+        """A slice of average cost: a crowd takes time to connect."""
+        crowds = self.params.get("idle", [0])
+        return (self.seconds + self.warmup + overhead
+                + sum(crowds) / len(crowds) / CONNECTS_PER_S)
 
     def count(self, servers):
         """(measured slices, traced slices, capacity slices)"""
@@ -615,7 +622,7 @@ def make_manifest(args, parts, servers, skipped, rig):
         "loadgen_args": args.loadgen_arg,
         "loadgen": {"sha256": machine.sha256(args.loadgen),
                     "compiled_with": machine.compiled_with(args.loadgen)},
-        "plan": [p.describe() for p in parts],
+        "plan": [p.describe(args.app) for p in parts],
         "servers": describe_servers(servers, skipped, args.build),
         "machine": machine.describe(ROOT, args.build, rig.server_cpus,
                                     rig.client_cpus),

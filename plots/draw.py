@@ -79,7 +79,7 @@ def pictures(data):
     found, head = [], data.headline()
     if head:
         lines = list(ladder_lines(data, head))
-        where = f"GET /, {figures.cell_words(head)}, closed loop"
+        where = f"{data.asked}, {figures.cell_words(head)}, closed loop"
         for script in ("ladder", "p99", "cpu"):
             found.append((script, where, "\n".join(lines), len(lines), {}))
         calls = list(syscall_lines(data, head))

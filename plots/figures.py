@@ -53,6 +53,7 @@ class Data:
         spare = [n for n in self.order if n not in COLOURS]
         self.colours = {**COLOURS, **{n: SPARE[i % len(SPARE)]
                                       for i, n in enumerate(spare)}}
+        self.asked = "echo" if manifest.get("app") == "echo" else "GET /"
         self.suites = dict(summaries.suites_of(summary))
 
     def name(self, server):
@@ -171,7 +172,7 @@ def draw_ladder(fig, data, cell):
     dots(left, data, entries, "qps", "requests/s (more is better)")
     dots(right, data, entries, "p99_us", "p99, us (less is better)",
          labels=False)
-    titled(fig, data, f"GET / on {cell_words(cell)}, closed loop")
+    titled(fig, data, f"{data.asked} on {cell_words(cell)}, closed loop")
 
 
 def draw_cpu(fig, data, suite, cell):
@@ -362,7 +363,7 @@ def draw_sweep(fig, data, suite, cells, param, word):
         ax.set_ylabel(label)
         name_ends(ax, data, ends)
     bottom.set_xlabel(word)
-    titled(fig, data, f"{suite}: over {word}")
+    titled(fig, data, f"{suite.capitalize()} over {word}")
 
 
 def draw_idle(fig, data):
@@ -389,12 +390,17 @@ def draw_idle(fig, data):
 
 
 def draw_plain(fig, data, suite, cell):
-    """Any other cell: throughput and CPU."""
+    """Any other cell: throughput and CPU, or latency and memory."""
     entries = data.entries(suite, cell)
     left, right = fig.subplots(1, 2, gridspec_kw=APART)
-    dots(left, data, entries, "qps", "requests/s (more is better)")
-    dots(right, data, entries, "cpu_us", "server CPU, us a request",
-         labels=False)
+    if "idle" in cell:   # a crowd: the rate is given, memory is the question
+        dots(left, data, entries, "p99_us", "p99, us (less is better)")
+        dots(right, data, entries, "private_kib", "server memory, KiB",
+             labels=False)
+    else:
+        dots(left, data, entries, "qps", "requests/s (more is better)")
+        dots(right, data, entries, "cpu_us", "server CPU, us a request",
+             labels=False)
     titled(fig, data, f"{suite}, {cell_words(cell)}")
 
 
@@ -466,7 +472,8 @@ def figures_of(data):
     if len(sweep) > 1:
         add("connections", "Over the number of connections", "keepalive",
             4.3, lambda fig: draw_sweep(fig, data, "keepalive", sweep,
-                                        "connections", "connections"), sweep)
+                                        "connections",
+                                        "the number of connections"), sweep)
     load = data.suites.get("latency", ())
     if load:
         add("latency", "Latency against load", "latency", 4.3,
