@@ -32,7 +32,50 @@ void vx_fence(struct vx_where w);
 uint64_t vx_slot_load(const void *p, size_t size, struct vx_where w);
 void vx_slot_store(void *p, size_t size, uint64_t v, struct vx_where w);
 
-#define VX_HERE ((struct vx_where){__FILE__, __LINE__})
+/* What a thread's code holds in registers when it calls us, and its stack
+ * pointer: with the stack itself, that is all it knows. */
+#if defined(__x86_64__)
+#define VX_REGS 7
+extern uint64_t vx_regs[VX_REGS];
+__attribute__((always_inline)) static inline void vx_capture(void)
+{
+    __asm__ volatile("movq %%rbx, 0(%0)\n\tmovq %%rbp, 8(%0)\n\t"
+                     "movq %%r12, 16(%0)\n\tmovq %%r13, 24(%0)\n\t"
+                     "movq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)\n\t"
+                     "movq %%rsp, 48(%0)"
+                     : : "r"(vx_regs) : "memory");
+}
+#define vx_forget()                                                            \
+    __asm__ volatile("xor %%ebx, %%ebx\n\txor %%r12d, %%r12d\n\t"             \
+                     "xor %%r13d, %%r13d\n\txor %%r14d, %%r14d\n\t"           \
+                     "xor %%r15d, %%r15d"                                      \
+                     ::: "rbx", "r12", "r13", "r14", "r15", "cc")
+#elif defined(__aarch64__)
+#define VX_REGS 12
+extern uint64_t vx_regs[VX_REGS];
+__attribute__((always_inline)) static inline void vx_capture(void)
+{
+    uint64_t sp;
+
+    __asm__ volatile("stp x19, x20, [%1]\n\tstp x21, x22, [%1, 16]\n\t"
+                     "stp x23, x24, [%1, 32]\n\tstp x25, x26, [%1, 48]\n\t"
+                     "stp x27, x28, [%1, 64]\n\tmov %0, sp"
+                     : "=&r"(sp) : "r"(vx_regs) : "memory");
+    vx_regs[VX_REGS - 1] = sp;
+}
+/* Wipes what an earlier turn of a loop has left in registers: states that
+ * differ in nothing else are the same.  Call at the head of a loop. */
+#define vx_forget()                                                            \
+    __asm__ volatile("mov x19, 0\n\tmov x20, 0\n\tmov x21, 0\n\t"             \
+                     "mov x22, 0\n\tmov x23, 0\n\tmov x24, 0\n\t"             \
+                     "mov x25, 0\n\tmov x26, 0\n\tmov x27, 0\n\t"             \
+                     "mov x28, 0" ::: "x19", "x20", "x21", "x22", "x23",       \
+                     "x24", "x25", "x26", "x27", "x28")
+#else
+#error "explore.h needs to know the registers that a call preserves"
+#endif
+
+#define VX_HERE (vx_capture(), (struct vx_where){__FILE__, __LINE__})
 #define VX_TYPE(p) __typeof__(*(p))
 #define VX_BITS(p, v) ((uint64_t)(VX_TYPE(p))(v))
 
@@ -42,9 +85,17 @@ void vx_slot_store(void *p, size_t size, uint64_t v, struct vx_where w);
 #define a_store(p, v, o)                                                       \
     vx_store(p, sizeof *(p), VX_BITS(p, v), vx_##o, VX_HERE)
 #define a_xchg(p, v, o)                                                        \
-    ((VX_TYPE(p))vx_xchg(p, sizeof *(p), VX_BITS(p, v), vx_##o, VX_HERE))
+    ({                                                                         \
+        uint64_t was_ =                                                        \
+            vx_xchg(p, sizeof *(p), VX_BITS(p, v), vx_##o, VX_HERE);           \
+        (VX_TYPE(p))was_;                                                      \
+    })
 #define a_add(p, v, o)                                                         \
-    ((VX_TYPE(p))vx_add(p, sizeof *(p), VX_BITS(p, v), vx_##o, VX_HERE))
+    ({                                                                         \
+        uint64_t was_ =                                                        \
+            vx_add(p, sizeof *(p), VX_BITS(p, v), vx_##o, VX_HERE);            \
+        (VX_TYPE(p))was_;                                                      \
+    })
 #define a_cas(p, old, v, o, f)                                                 \
     ({                                                                         \
         uint64_t old_ = (uint64_t)*(old);                                      \
@@ -60,20 +111,27 @@ void vx_slot_store(void *p, size_t size, uint64_t v, struct vx_where w);
 
 /* ---- for scenarios ---- */
 
+enum { VX_SC = 1, VX_TSO = 2, VX_C11 = 4 };
+
 struct vx_scenario {
     const char *name;
     void (*init)(void);                /* before every execution */
     void (*thread[VX_THREADS])(void);  /* NULL: not used */
     const char *who[VX_THREADS];
     void (*check)(void);               /* when nobody can run any more */
+    unsigned models;                   /* VX_SC ...; 0: all */
 };
 
-extern const struct vx_scenario vx_scenarios[];
+extern const struct vx_scenario *const vx_scenarios[];
 extern const int vx_nscenarios;
 
 /* This execution is wrong: stops it, and the schedule is shown. */
 __attribute__((noreturn, format(printf, 1, 2))) void vx_fail(const char *fmt,
                                                              ...);
+
+/* Every variable of a scenario is declared with this, so that the explorer
+ * finds it; init() sets all of them. */
+#define SCENE_VAR static __attribute__((section("scene_vars")))
 
 /* A name for an address in printed schedules (call from init). */
 __attribute__((format(printf, 2, 3))) void vx_name(const void *p,
@@ -100,5 +158,6 @@ void vx_futex_wake(uint32_t *p, struct vx_where w);
 
 /* In check(): did thread i end, or does it sleep for good? */
 bool vx_asleep(int i);
+bool vx_anyone_asleep(void);
 
 #endif

@@ -1,0 +1,182 @@
+/* deque.h - a worker's queue of ready connections, oldest first, stealable.
+ *
+ * The owner adds at the tail.  Everybody, the owner included, takes at the
+ * head, so connections are served in the order in which they became ready:
+ * the last-in-first-out end of a work-stealing deque would starve the oldest
+ * request (chase_lev.h is that, for comparison).
+ *
+ * Invariants, at every instant:
+ *   - head <= tail <= head + DEQUE_SIZE; items head .. tail-1 are in it, item
+ *     i in slot[i % DEQUE_SIZE];
+ *   - only the owner writes tail and the slots;
+ *   - head moves only by a compare-and-swap: the owner's by one, a thief's by
+ *     half of what is there.  It succeeds for one of them, so each item has
+ *     exactly one taker.
+ *
+ *      victim   head          tail        head      tail
+ *                |             |            |         |
+ *           | .. | a | b | c | d |   ->  .. | c | d |
+ *                  \   \                  one swap moved head by two
+ *                   \   copied behind the thief's tail, then published
+ *                    returned to the thief, to be run at once
+ *
+ * A thief copies first and swaps afterwards.  When the swap fails the copies
+ * are behind its own tail, where nobody looks.  64-bit indices never come
+ * round, so a swap that succeeds means that nothing was taken in between.
+ *
+ * Source of the algorithm: the run queues of the Go scheduler
+ * (runtime/proc.go, runqput, runqget, runqsteal).
+ */
+#ifndef DEQUE_H
+#define DEQUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../5-percore/atom.h"
+#include "../5-percore/pad.h"
+
+#ifndef DEQUE_SIZE
+#define DEQUE_SIZE 4096 /* items; a power of two */
+#endif
+
+struct deque_slot {
+    ATOMIC(void *) item;
+    ATOMIC(int64_t) when; /* ready since; a hint for thieves */
+};
+
+struct deque {
+    PADDED ATOMIC(uint64_t) head;  /* owner and thieves: the next to take */
+    PADDED ATOMIC(uint64_t) tail;  /* owner: the next to add */
+    PADDED struct deque_slot slot[DEQUE_SIZE];
+};
+
+_Static_assert((DEQUE_SIZE & (DEQUE_SIZE - 1)) == 0, "a power of two");
+_Static_assert(PAD_APART(struct deque, head, tail), "head apart from tail");
+_Static_assert(PAD_APART(struct deque, tail, slot), "tail apart from slots");
+
+static inline void deque_init(struct deque *q)
+{
+    a_init(&q->head, 0);
+    a_init(&q->tail, 0);
+    for (size_t i = 0; i < DEQUE_SIZE; i++) {
+        a_init(&q->slot[i].item, NULL);
+        a_init(&q->slot[i].when, 0);
+    }
+}
+
+/* Owner only: how many more fit.  Never fewer than it says, until a push. */
+static inline uint64_t deque_room(struct deque *q)
+{
+    /* acquire: pairs with the release of the swap that freed the slots. */
+    uint64_t head = a_load(&q->head, acquire);
+
+    /* relaxed: our own last store. */
+    return DEQUE_SIZE - (a_load(&q->tail, relaxed) - head);
+}
+
+/* Owner only.  False: full, nothing was added.  now: any clock, see
+ * deque_ripe(). */
+static inline bool deque_push(struct deque *q, void *item, int64_t now)
+{
+    uint64_t tail = a_load(&q->tail, relaxed);
+    struct deque_slot *slot = &q->slot[tail % DEQUE_SIZE];
+
+    if (deque_room(q) == 0)
+        return false;
+    /* relaxed, both: published by the store to tail. */
+    a_slot_store(&slot->item, item);
+    a_store(&slot->when, now, relaxed);
+    /* release: the slot, and the connection behind it, are visible to anybody
+     * who sees the new tail. */
+    a_store(&q->tail, tail + 1, release);
+    return true;
+}
+
+/* Owner only.  The oldest item, or NULL: the queue is empty. */
+static inline void *deque_pop(struct deque *q)
+{
+    /* relaxed: our own last store. */
+    uint64_t tail = a_load(&q->tail, relaxed);
+    /* relaxed: an old head is found out by the swap, and what is in the slots
+     * we have written ourselves. */
+    uint64_t head = a_load(&q->head, relaxed);
+    void *item;
+
+    do {
+        if (head == tail)
+            return NULL;
+        item = a_slot_load(&q->slot[head % DEQUE_SIZE].item);
+        /* relaxed: whoever has to know that the slot is free is ourselves.
+         * The thieves' releases pass through a read-modify-write. */
+    } while (!a_cas(&q->head, &head, head + 1, relaxed, relaxed));
+    return item;
+}
+
+/* Thief, who owns `into`: takes the older half of `from`.  Returns the oldest
+ * of it and queues the rest on `into`, as far as there is room; NULL: there
+ * was nothing. */
+static inline void *deque_steal(struct deque *from, struct deque *into)
+{
+    uint64_t base = a_load(&into->tail, relaxed);
+    uint64_t room = deque_room(into);
+    /* acquire: whoever moved head here had seen a tail beyond it, and so must
+     * we, or n would be negative.  The same when the swap fails. */
+    uint64_t head = a_load(&from->head, acquire);
+
+    for (;;) {
+        /* acquire: pairs with the release in deque_push(). */
+        uint64_t tail = a_load(&from->tail, acquire), n;
+        void *first;
+
+        if (head >= tail)
+            return NULL;
+        /* When head is old news, n is too large; then the swap fails. */
+        n = (tail - head) - (tail - head) / 2;
+        if (n > room + 1)
+            n = room + 1;
+        first = a_slot_load(&from->slot[head % DEQUE_SIZE].item);
+        for (uint64_t i = 1; i < n; i++) {
+            struct deque_slot *src = &from->slot[(head + i) % DEQUE_SIZE];
+            struct deque_slot *dst = &into->slot[(base + i - 1) % DEQUE_SIZE];
+
+            a_slot_store(&dst->item, a_slot_load(&src->item));
+            a_store(&dst->when, a_load(&src->when, relaxed), relaxed);
+        }
+        /* release: the slots were read before the owner learns that they are
+         * free.  Nothing to acquire: tail has given us the items. */
+        if (a_cas(&from->head, &head, head + n, release, acquire)) {
+            /* release: as in deque_push(), for those who steal from us. */
+            if (n > 1)
+                a_store(&into->tail, base + n - 1, release);
+            return first;
+        }
+    }
+}
+
+/* Items in the queue at some instant during the call. */
+static inline uint64_t deque_len(struct deque *q)
+{
+    uint64_t head = a_load(&q->head, acquire);
+    uint64_t tail = a_load(&q->tail, acquire);
+
+    return tail > head ? tail - head : 0;
+}
+
+/* Is it worth stealing from?  A victim that will take the item itself in a
+ * moment is better left alone: both would only fetch the line from each other.
+ * So: at least min_len items, and the oldest ready for min_age.  A hint: the
+ * answer may be wrong, the theft never is. */
+static inline bool deque_ripe(struct deque *q, int64_t now, uint64_t min_len,
+                              int64_t min_age)
+{
+    uint64_t head = a_load(&q->head, acquire);
+    uint64_t tail = a_load(&q->tail, acquire);
+
+    if (head >= tail || tail - head < min_len)
+        return false;
+    return now - a_load(&q->slot[head % DEQUE_SIZE].when, relaxed) >= min_age;
+}
+
+#endif

@@ -1,0 +1,179 @@
+/* park.h - idle workers sleep, and no wake-up is lost.
+ *
+ * A worker that finds nothing to do searches its siblings' queues, and parks
+ * when there is nothing either.  Whoever queues work that it will not run at
+ * once wakes one parked worker, unless somebody is searching already.
+ *
+ *   worker                                 whoever pushes
+ *   ------                                 --------------
+ *   park_search()      may I search?       push to the own queue
+ *     steal ... nothing                    target = park_wake()
+ *   park_enter()       bit set, fence        fence
+ *   look at every queue once more            somebody searching? nobody parked?
+ *     something there: park_cancel()           then leave it at that
+ *   sleep (epoll_wait, eventfd)              clear one bit, count a searcher
+ *   park_leave()       woken, or an event  post target's eventfd
+ *
+ * One word holds it all, so that every step is one atomic operation:
+ *
+ *      | searchers (8 bits) | a bit per parked worker (56) |
+ *
+ * Why no wake-up is lost: the worker writes its bit, then (full fence) reads
+ * the queues; the pusher writes its queue, then (full fence) reads the word.
+ * At least one of them sees the other's write.  A searcher that the pusher
+ * relied on either finds work, and then the last one to stop searching wakes
+ * another, or goes through park_enter() and looks once more.
+ * The sleep itself loses nothing: an eventfd stays readable until it is read,
+ * also when it was posted before the worker slept.
+ *
+ * Why at most half of the workers search: each searcher reads every other
+ * queue's lines.  With a searcher awake, more of them find nothing sooner.
+ * (A worker that was woken, or has seen work while parking, is never refused.)
+ *
+ * The sentinel thread sleeps in the same way while all workers are parked.
+ *
+ * Source: the handshake is Dekker's; searchers and the rule for the last one
+ * are those of the Go and tokio schedulers.
+ */
+#ifndef PARK_H
+#define PARK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../5-percore/atom.h"
+#include "../5-percore/pad.h"
+
+enum { PARK_WORKERS = 56 }; /* at most */
+
+#define PARK_SEARCHER (UINT64_C(1) << PARK_WORKERS)
+#define PARK_BIT(w) (UINT64_C(1) << (w))
+
+struct park {
+    PADDED ATOMIC(uint64_t) word;    /* searchers, parked workers */
+    PADDED ATOMIC(uint32_t) watched; /* 0: the sentinel sleeps */
+    int workers;
+};
+
+_Static_assert(PAD_APART(struct park, word, watched), "word apart");
+
+static inline void park_init(struct park *p, int workers)
+{
+    a_init(&p->word, 0);
+    a_init(&p->watched, 1);
+    p->workers = workers;
+}
+
+static inline uint64_t park_searchers(uint64_t word)
+{
+    return word >> PARK_WORKERS;
+}
+
+static inline uint64_t park_parked(uint64_t word)
+{
+    return word & (PARK_SEARCHER - 1);
+}
+
+/* A worker without work: true: it may search, and must then call either
+ * park_found() or park_enter(searching). */
+static inline bool park_search(struct park *p)
+{
+    /* relaxed: the limit is a matter of cost.  What is searched is ordered by
+     * the queues. */
+    uint64_t old = a_load(&p->word, relaxed);
+
+    do {
+        if (2 * park_searchers(old) >= (uint64_t)p->workers)
+            return false;
+    } while (!a_cas(&p->word, &old, old + PARK_SEARCHER, seq_cst, relaxed));
+    return true;
+}
+
+/* A searcher has found something and will run it.  True: it was the last
+ * searcher; those who pushed meanwhile relied on it, so it must wake another:
+ * call park_wake(). */
+static inline bool park_found(struct park *p)
+{
+    /* seq_cst: a pusher's look at word comes before or after this in the one
+     * order of all seq_cst operations. */
+    return park_searchers(a_add(&p->word, -PARK_SEARCHER, seq_cst)) == 1;
+}
+
+/* Worker w is going to sleep.  It must look at all queues after this, and call
+ * park_cancel() when there is something in one. */
+static inline void park_enter(struct park *p, int w, bool searching)
+{
+    a_add(&p->word, PARK_BIT(w) - (searching ? PARK_SEARCHER : 0), seq_cst);
+    a_fence(&p->word); /* the bit before the look: see the top */
+}
+
+/* There was something: worker w is awake, and a searcher. */
+static inline void park_cancel(struct park *p, int w)
+{
+    uint64_t old = a_load(&p->word, relaxed);
+
+    do {
+        /* A waker was faster: it has counted us as a searcher.  Its post is
+         * found at the next sleep, which then ends at once; no harm. */
+        if (!(old & PARK_BIT(w)))
+            return;
+    } while (!a_cas(&p->word, &old, old - PARK_BIT(w) + PARK_SEARCHER, seq_cst,
+                    relaxed));
+}
+
+/* Worker w is awake.  True: a waker chose it, and it is a searcher; false: it
+ * woke by itself (its own readiness, a deadline). */
+static inline bool park_leave(struct park *p, int w)
+{
+    uint64_t old = a_load(&p->word, relaxed);
+
+    do {
+        if (!(old & PARK_BIT(w)))
+            return true;
+    } while (!a_cas(&p->word, &old, old - PARK_BIT(w), seq_cst, relaxed));
+    return false;
+}
+
+/* After a push (or several): the worker to wake, whose eventfd the caller must
+ * post, or -1: nobody, they are searching or all awake. */
+static inline int park_wake(struct park *p)
+{
+    uint64_t old, bit;
+
+    a_fence(&p->word); /* the push before the look: see the top */
+    old = a_load(&p->word, relaxed);
+    do {
+        if (park_searchers(old) > 0 || park_parked(old) == 0)
+            return -1;
+        bit = old & -old; /* the lowest: the others can sleep deeper */
+    } while (!a_cas(&p->word, &old, old - bit + PARK_SEARCHER, seq_cst,
+                    relaxed));
+    return __builtin_ctzll(bit);
+}
+
+/* ---- the sentinel: sleeps while all workers do ---- */
+
+/* True: all are parked and the sentinel must sleep until it is posted. */
+static inline bool park_watch_enter(struct park *p)
+{
+    uint64_t all = PARK_BIT(p->workers) - 1;
+
+    a_store(&p->watched, 0, seq_cst);
+    a_fence(&p->watched); /* the same handshake, with the leaving worker */
+    if (park_parked(a_load(&p->word, relaxed)) == all)
+        return true;
+    a_store(&p->watched, 1, relaxed);
+    return false;
+}
+
+/* A worker that has left the parked state (park_leave, park_cancel) calls
+ * this.  True: the sentinel sleeps, and the caller must post it. */
+static inline bool park_watch_wake(struct park *p)
+{
+    a_fence(&p->word); /* our bit is cleared before we look */
+    return a_load(&p->watched, relaxed) == 0 &&
+           a_xchg(&p->watched, 1, acq_rel) == 0;
+}
+
+#endif

@@ -1,0 +1,150 @@
+/* scene_park.c - park.h: a worker queues two items and is stuck after that, the
+ * others are stuck after their first item.  Nothing may stay queued while one
+ * of them sleeps.  Under c11 that would take too long: one worker, one item.
+ * And the sentinel must not sleep while a worker is awake.
+ */
+#include "scene.h"
+
+#include "../../6-stealing/park.h"
+
+SCENE_VAR struct park park;
+SCENE_VAR uint64_t queue; /* how many items are in it; that is all there is */
+SCENE_VAR uint64_t event[VX_THREADS];
+SCENE_VAR int taken[VX_THREADS];
+
+static void init(void)
+{
+    park_init(&park, VX_THREADS);
+    queue = 0;
+    vx_name(&park.word, "word");
+    vx_name(&park.watched, "watched");
+    vx_name(&queue, "queue");
+    for (int i = 0; i < VX_THREADS; i++) {
+        event[i] = 0;
+        taken[i] = 0;
+        vx_name(&event[i], "eventfd %d", i);
+    }
+}
+
+static void wake_one(void)
+{
+    int w = park_wake(&park);
+
+    if (w >= 0)
+        event_post(&event[w]);
+}
+
+static void push(int n)
+{
+    for (int i = 0; i < n; i++) {
+        vx_forget();
+        a_add(&queue, 1, release);
+        wake_one();
+    }
+}
+
+static void pusher(void) { push(2); }
+static void pusher1(void) { push(1); }
+
+static bool pop(void)
+{
+    uint64_t n = a_load(&queue, acquire);
+
+    while (n > 0)
+        if (a_cas(&queue, &n, n - 1, acquire, acquire))
+            return true;
+    return false;
+}
+
+/* The idle part of a worker's loop, as stage 6 has it. */
+static void work(int w)
+{
+    bool searching = false;
+
+    while (taken[w] == 0) {
+        vx_forget();
+        if (!searching)
+            searching = park_search(&park);
+        if (searching && pop()) {
+            if (park_found(&park))
+                wake_one();
+            searching = false;
+            taken[w]++;
+            continue;
+        }
+        park_enter(&park, w, searching);
+        if (a_load(&queue, acquire) > 0) {
+            park_cancel(&park, w);
+            searching = true;
+            continue;
+        }
+        event_wait(&event[w]);
+        searching = park_leave(&park, w);
+    }
+}
+
+static void worker1(void) { work(1); }
+static void worker2(void) { work(2); }
+
+static void check(void)
+{
+    if (queue > 0 && vx_anyone_asleep())
+        vx_fail("lost wake-up: an item is queued and a worker sleeps");
+    if (park_searchers(park.word) > 0)
+        vx_fail("a searcher is counted that does not search");
+}
+
+const struct vx_scenario scene_park = {
+    "park", init, {pusher, worker1, worker2}, {"pusher", "worker1", "worker2"},
+    check, VX_SC | VX_TSO,
+};
+
+const struct vx_scenario scene_park2 = {
+    "park-2", init, {pusher1, worker1}, {"pusher", "worker1"}, check, 0,
+};
+
+/* ---- the sentinel ---- */
+
+static void sentinel_init(void)
+{
+    init();
+    park_init(&park, 2);
+    park.word = PARK_BIT(0) | PARK_BIT(1);
+    park.watched = 1;
+}
+
+/* Workers that sleep, get their own events, and end awake: stuck. */
+static void sleeper(int w)
+{
+    park_leave(&park, w);
+    if (park_watch_wake(&park))
+        event_post(&event[2]);
+}
+
+static void sleeper0(void) { sleeper(0); }
+
+static void sleeper1(void)
+{
+    sleeper(1);
+    park_enter(&park, 1, false);
+    sleeper(1);
+}
+
+static void sentinel(void)
+{
+    for (int looks = 0; looks < 2; looks++) {
+        if (park_watch_enter(&park))
+            event_wait(&event[2]);
+    }
+}
+
+static void sentinel_check(void)
+{
+    if (vx_asleep(2))
+        vx_fail("the sentinel sleeps and workers are awake");
+}
+
+const struct vx_scenario scene_sentinel = {
+    "sentinel", sentinel_init, {sleeper0, sleeper1, sentinel},
+    {"worker0", "worker1", "sentinel"}, sentinel_check, 0,
+};
