@@ -1,4 +1,5 @@
 """tidy.py finds each breach that is planted, and nothing else."""
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import tidy  # noqa: E402 (the path comes first)
 
 
+@unittest.skipUnless(shutil.which("git"), "git is not installed")
 class Tidy(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.TemporaryDirectory()
