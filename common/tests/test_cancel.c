@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cancel.h"
+#include "race.h"
 
 enum { MS = 1000000 };
 
@@ -120,55 +121,49 @@ Test(cancel, an_instant_of_zero_or_less_is_past_not_absent)
 
 /* Threads race. */
 
-enum { THREADS = 4, ROUNDS = 300 };
+static struct cancel tokens[RACE_STEPS];
+
+/* Who raises what changes from step to step. */
+static int64_t deadline_of(int me, int i)
+{
+    return INT64_MAX - (i * 7 + me * 3) % 11;
+}
+
+static void raise_one(int me, int i)
+{
+    cancel_request(&tokens[i], me == i % 2 ? CANCEL_NOW : CANCEL_DRAIN);
+}
+
+static void hasten_one(int me, int i)
+{
+    cancel_deadline(&tokens[i], deadline_of(me, i));
+}
+
+Test(cancel, the_highest_level_wins_a_race)
+{
+    for (int i = 0; i < RACE_STEPS; i++)
+        cancel_init(&tokens[i], NULL);
+    race(raise_one);
+    for (int i = 0; i < RACE_STEPS; i++)
+        cr_assert_eq(cancel_level(&tokens[i]), CANCEL_NOW, "at step %d", i);
+}
+
+Test(cancel, the_earliest_deadline_wins_a_race)
+{
+    for (int i = 0; i < RACE_STEPS; i++)
+        cancel_init(&tokens[i], NULL);
+    race(hasten_one);
+    for (int i = 0; i < RACE_STEPS; i++) {
+        int64_t a = deadline_of(0, i), b = deadline_of(1, i);
+
+        cr_assert_eq(atomic_load(&tokens[i].deadline_ns), a < b ? a : b,
+                     "at step %d", i);
+    }
+}
 
 static struct cancel shared, shared_child;
-static pthread_barrier_t gate;
 static _Atomic bool stop;
 static _Atomic int broken;
-
-static void *raise_it(void *arg)
-{
-    intptr_t me = (intptr_t)arg;
-
-    for (int i = 0; i < ROUNDS; i++) {
-        pthread_barrier_wait(&gate);
-        if (me == i % THREADS)
-            cancel_request(&shared, CANCEL_NOW);
-        else
-            cancel_request(&shared, CANCEL_DRAIN);
-        cancel_deadline(&shared, INT64_MAX - (i * 7 + me * 3) % 11);
-        if (cancel_level(&shared) < CANCEL_DRAIN)
-            atomic_fetch_add(&broken, 1);
-        pthread_barrier_wait(&gate);
-    }
-    return NULL;
-}
-
-Test(cancel, the_highest_level_and_earliest_deadline_win_a_race)
-{
-    pthread_t t[THREADS];
-
-    pthread_barrier_init(&gate, NULL, THREADS + 1);
-    cancel_init(&shared, NULL);
-    for (intptr_t i = 0; i < THREADS; i++)
-        cr_assert_eq(pthread_create(&t[i], NULL, raise_it, (void *)i), 0);
-    for (int i = 0; i < ROUNDS; i++) {
-        int64_t earliest = INT64_MAX;
-
-        for (int64_t me = 0; me < THREADS; me++)
-            if (INT64_MAX - (i * 7 + me * 3) % 11 < earliest)
-                earliest = INT64_MAX - (i * 7 + me * 3) % 11;
-        cancel_init(&shared, NULL);
-        pthread_barrier_wait(&gate);
-        pthread_barrier_wait(&gate);
-        cr_assert_eq(cancel_level(&shared), CANCEL_NOW);
-        cr_assert_eq(atomic_load(&shared.deadline_ns), earliest);
-    }
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(t[i], NULL);
-    cr_assert_eq(atomic_load(&broken), 0);
-}
 
 static void *watch(void *arg)
 {

@@ -3,13 +3,12 @@
 #include <criterion/criterion.h>
 #include <ctype.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "net.h"
+#include "race.h"
 #include "stats.h"
 
 enum { MAX_METRICS = 64, MAX_WORKERS = 16, TEXT_MAX = 256 * 1024 };
@@ -338,46 +337,21 @@ Test(stats, readers_registrations_and_writers_at_once)
     cr_assert_str_eq(text, "closed 37 requests 180000 bytes_in 540000");
 }
 
-/* None of the entries that threads register at once is lost. */
+static struct stats many[2][RACE_STEPS];
 
-enum { REGISTRARS = 2, EACH = 2048 };
-
-static struct stats many[REGISTRARS][EACH];
-static _Atomic int arrived;
-
-/* Step by step, so that each step is a race even where the threads seldom run
- * at the same time.  The last to arrive would be ahead by the time its word
- * takes to the others' caches; pauses of all lengths make up for that. */
-static void *register_all(void *arg)
+static void register_one(int me, int i)
 {
-    struct stats *mine = arg;
-
-    net_pin(mine == many[0]); /* on one cpu they would only take turns */
-    for (int i = 0; i < EACH; i++) {
-        int last = atomic_fetch_add(&arrived, 1) == (i + 1) * REGISTRARS - 1;
-
-        for (int spin = 1; atomic_load(&arrived) < (i + 1) * REGISTRARS; spin++)
-            if (spin % 100000 == 0)
-                sched_yield();
-        for (volatile int pause = last ? i % 256 : 0; pause > 0; pause--)
-            ;
-        stats_register(&mine[i], 1);
-        STAT_ADD(&mine[i], accepted, 1);
-    }
-    return NULL;
+    stats_register(&many[me][i], 1);
+    STAT_ADD(&many[me][i], accepted, 1);
 }
 
 Test(stats, no_registration_is_lost_in_a_race)
 {
-    pthread_t t[REGISTRARS];
     char line[64], expect[64];
 
-    for (int i = 0; i < REGISTRARS; i++)
-        cr_assert_eq(pthread_create(&t[i], NULL, register_all, many[i]), 0);
-    for (int i = 0; i < REGISTRARS; i++)
-        pthread_join(t[i], NULL);
+    race(register_one);
     stats_line(line, sizeof line);
-    snprintf(expect, sizeof expect, "accepted %d", REGISTRARS * EACH);
+    snprintf(expect, sizeof expect, "accepted %d", 2 * RACE_STEPS);
     cr_assert_str_eq(line, expect);
 }
 
