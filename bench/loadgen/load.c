@@ -507,6 +507,7 @@ static void run_loop(struct load *l)
     l->looked_ns = l->attended_ns = l->now_ns;
     if (l->cf->pause_ns > 0)
         l->pause_at_ns = l->run->begin_ns + l->cf->pause_at_ns;
+    pass_borders(l); /* without a warm-up the window is open already */
     for (int i = 0; i < l->n_conns; i++)
         load_feed(l, &l->conns[i]);
     while (l->phase != RUN_DONE) {

@@ -6,6 +6,8 @@ Run by `make test`; V=asan or V=tsan picks the build.
 import collections
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import socket
@@ -850,59 +852,86 @@ class Interface(Case):
 
 
 class AgainstWrk(Case):
-    """Closed loop, one server, seven interleaved slices each: within 10 %.
+    """Beside wrk on one server, in interleaved slices of a second."""
 
-    The server burns 40 us a request, so that it is the limit in both."""
-
-    PATH = "/work/40"
+    SLICES = 7
+    ROUNDS = 3  # a busy machine gets two more chances, on all slices together
 
     def setUp(self):
         self.wrk = shutil.which("wrk")
-        self.stage = os.path.join(BUILD, "stage2")
+        stage = os.path.join(BUILD, "stage2")
         if not self.wrk:
             self.skipTest("wrk is not installed")
         if os.environ.get("V"):
             self.skipTest("timing means nothing under a sanitizer")
-        if not os.path.exists(self.stage):
+        if not os.path.exists(stage):
             self.skipTest("build/stage2 does not exist")
         cpus = sorted(os.sched_getaffinity(0))
         if len(cpus) < 2:
             self.skipTest("one cpu: server and client cannot be kept apart")
-        self.server_cpu, self.client_cpu = cpus[:2]
+        self.client_cpu = cpus[1]
+        server = subprocess.Popen(
+            ["taskset", "-c", str(cpus[0]), stage, "--port", "0"],
+            stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.terminate)
+        self.port = int(server.stdout.readline().rsplit(":", 1)[1])
 
-    def rate_of_wrk(self, url):
+    def timed(self, argv):
+        """Runs it on the client's cpu: (output, seconds of CPU)."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
-            [self.wrk, "-t1", "-c16", "-d1s", url], text=True, check=True,
-            stdout=subprocess.PIPE, timeout=LIMIT_S,
-            preexec_fn=lambda: os.sched_setaffinity(0, {self.client_cpu}))
-        for line in done.stdout.splitlines():
-            if line.startswith("Requests/sec:"):
-                return float(line.split()[1])
-        self.fail(done.stdout)
-        return 0
+            ["taskset", "-c", str(self.client_cpu), *argv], text=True,
+            check=True, stdout=subprocess.PIPE, timeout=LIMIT_S)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return done.stdout, (after.ru_utime + after.ru_stime -
+                             before.ru_utime - before.ru_stime)
+
+    def slice_of_wrk(self, path, connections):
+        """(requests a second, microseconds of CPU a request)"""
+        out, cpu_s = self.timed(
+            [self.wrk, "-t1", f"-c{connections}", "-d1s",
+             f"http://127.0.0.1:{self.port}{path}"])
+        requests = int(re.search(r"(\d+) requests in", out)[1])
+        rate = float(re.search(r"Requests/sec: *([\d.]+)", out)[1])
+        return rate, cpu_s / requests * 1e6
+
+    def slice_of_ours(self, path, connections):
+        out, cpu_s = self.timed(command(
+            self.port, "--connections", connections, "--path", path,
+            duration=1))
+        result = json.loads(out)
+        self.assertEqual(result["errors"]["total"], 0)
+        return result["qps"], cpu_s / result["requests"] * 1e6
+
+    def compare(self, what, path, connections, within):
+        """The median of ours / wrk's, until `within` likes it."""
+        pairs = []
+        for _ in range(self.ROUNDS):
+            for _ in range(self.SLICES):
+                theirs = self.slice_of_wrk(path, connections)[what]
+                pairs.append((self.slice_of_ours(path, connections)[what],
+                              theirs))
+            ratio = statistics.median(a / b for a, b in pairs)
+            if within(ratio):
+                break
+        ours, theirs = (statistics.median(p) for p in zip(*pairs))
+        return ratio, f"ours {ours:.5g}, wrk's {theirs:.5g}: {ratio:.3f}"
 
     def test_same_rate(self):
-        server = subprocess.Popen(
-            [self.stage, "--port", "0"], stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, {self.server_cpu}))
-        try:
-            port = int(server.stdout.readline().rsplit(":", 1)[1])
-            ours, wrks = [], []
-            for _ in range(7):
-                wrks.append(self.rate_of_wrk(
-                    f"http://127.0.0.1:{port}{self.PATH}"))
-                result = self.clean(load(
-                    port, "--connections", 16, "--path", self.PATH, "--cpu",
-                    self.client_cpu, duration=1))
-                ours.append(result["qps"])
-        finally:
-            server.terminate()
-            server.wait()
-            server.stdout.close()
-        ratio = statistics.median(a / b for a, b in zip(ours, wrks))
-        self.assertAlmostEqual(ratio, 1, delta=0.1,
-                               msg=f"ours {ours}, wrk {wrks}")
+        """The server burns 40 us a request, so that it is the limit in both:
+        within 10 %."""
+        ratio, text = self.compare(0, "/work/40", 16,
+                                   lambda r: abs(r - 1) <= 0.1)
+        print("\nclosed loop, requests a second:", text, file=sys.stderr)
+        self.assertAlmostEqual(ratio, 1, delta=0.1, msg=text)
+
+    def test_no_dearer(self):
+        """Of the machine that both share, ours takes no more than wrk does."""
+        ratio, text = self.compare(1, "/", 64, lambda r: r <= 1)
+        print("\nclient CPU a request, us:", text, file=sys.stderr)
+        self.assertLessEqual(ratio, 1, text)
 
 
 if __name__ == "__main__":
