@@ -89,11 +89,10 @@ size_t stats_prometheus(uint32_t *cursor, char *dst, size_t cap)
         if ((size_t)n >= cap - len)
             break; /* did not fit whole: the next call starts with it */
         len += (size_t)n;
-        *cursor -= next;
         if (next != 0 && worker < 0)
-            *cursor += 1u << WORKER_BITS;
+            *cursor += (1u << WORKER_BITS) - next;
         else
-            *cursor += (uint32_t)worker + 2; /* 1 after the comment lines */
+            *cursor += (uint32_t)(worker + 2) - next; /* 1 after comments */
     }
     return len;
 }
