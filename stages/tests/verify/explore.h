@@ -125,6 +125,16 @@ struct vx_scenario {
 extern const struct vx_scenario *const vx_scenarios[];
 extern const int vx_nscenarios;
 
+/* A litmus test: the outcomes (bits 0 to 31) that sc, tso and c11 allow, all of
+ * which must be seen, and no others.  check() calls vx_outcome(). */
+struct vx_litmus {
+    struct vx_scenario scene;
+    unsigned allowed[3];
+};
+extern const struct vx_litmus vx_litmus[];
+extern const int vx_nlitmus;
+void vx_outcome(unsigned n);
+
 /* This execution is wrong: stops it, and the schedule is shown. */
 __attribute__((noreturn, format(printf, 1, 2))) void vx_fail(const char *fmt,
                                                              ...);

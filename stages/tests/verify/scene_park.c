@@ -8,17 +8,18 @@
 #include "../../6-stealing/park.h"
 
 SCENE_VAR struct park park;
-SCENE_VAR uint64_t queue; /* how many items are in it; that is all there is */
+SCENE_VAR uint64_t head, tail; /* a queue of which only the length matters */
 SCENE_VAR uint64_t event[VX_THREADS];
 SCENE_VAR int taken[VX_THREADS];
 
 static void init(void)
 {
     park_init(&park, VX_THREADS);
-    queue = 0;
+    head = tail = 0;
     vx_name(&park.word, "word");
     vx_name(&park.watched, "watched");
-    vx_name(&queue, "queue");
+    vx_name(&head, "head");
+    vx_name(&tail, "tail");
     for (int i = 0; i < VX_THREADS; i++) {
         event[i] = 0;
         taken[i] = 0;
@@ -38,7 +39,7 @@ static void push(int n)
 {
     for (int i = 0; i < n; i++) {
         vx_forget();
-        a_add(&queue, 1, release);
+        a_store(&tail, (uint64_t)i + 1, release);
         wake_one();
     }
 }
@@ -48,10 +49,10 @@ static void pusher1(void) { push(1); }
 
 static bool pop(void)
 {
-    uint64_t n = a_load(&queue, acquire);
+    uint64_t first = a_load(&head, acquire);
 
-    while (n > 0)
-        if (a_cas(&queue, &n, n - 1, acquire, acquire))
+    while (first < a_load(&tail, acquire))
+        if (a_cas(&head, &first, first + 1, release, acquire))
             return true;
     return false;
 }
@@ -73,7 +74,7 @@ static void work(int w)
             continue;
         }
         park_enter(&park, w, searching);
-        if (a_load(&queue, acquire) > 0) {
+        if (a_load(&head, acquire) < a_load(&tail, acquire)) {
             park_cancel(&park, w);
             searching = true;
             continue;
@@ -88,7 +89,7 @@ static void worker2(void) { work(2); }
 
 static void check(void)
 {
-    if (queue > 0 && vx_anyone_asleep())
+    if (head < tail && vx_anyone_asleep())
         vx_fail("lost wake-up: an item is queued and a worker sleeps");
     if (park_searchers(park.word) > 0)
         vx_fail("a searcher is counted that does not search");
