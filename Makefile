@@ -325,7 +325,7 @@ deps-peers:
 deps-all:
 	$(Q).ci/deps base lint peers
 doctor:
-	$(Q).ci/deps --report base lint peers
+	$(Q).ci/doctor
 
 # ---- keeping the tree in order ----
 diff-%:
@@ -368,6 +368,7 @@ lint-tree:
 lint-docs docs-check: $(STAGE_BINS) $(LOADGEN)
 	@echo '== quotations in the docs'
 	$(Q)$(PYTHON) docs/check_snippets.py
+	$(Q)$(PYTHON) plots/tables.py --check
 snippets: $(STAGE_BINS) $(LOADGEN)
 	$(Q)$(PYTHON) docs/check_snippets.py --write
 lint-python:
