@@ -142,6 +142,14 @@ def every(n, name, bad, good=None):
     return http(answer)
 
 
+def finish(conn):
+    """Ends a connection as a server should: what it has not read does not turn
+    the end into a reset."""
+    conn.shutdown(socket.SHUT_WR)
+    while conn.recv(65536):
+        pass
+
+
 def abort(conn):
     """Ends a connection with RST."""
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,

@@ -132,6 +132,7 @@ class RightReplies(Case):
                     extra=b"Connection: close\r\n" if last else b""))
                 if last:
                     server.add("closed")
+                    bad.finish(conn)
                     return
         for rate in ([], ["--rate", 300]):
             with bad.Server(serve) as server:
