@@ -71,6 +71,16 @@ double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+int sanitizer_threads(void)
+{
+    return strstr(server_path(), "tsan/") != NULL;
+}
+
+long memory_bound(long kib)
+{
+    return server_is_sanitized() ? 8 * kib : kib;
+}
+
 bool server_is_sanitized(void)
 {
     return strstr(server_path(), "asan/") || strstr(server_path(), "tsan/");

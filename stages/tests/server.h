@@ -89,10 +89,12 @@ const char *fault_path(void);   /* FAULT: linked with fault_wrap.c; skips the
                                 * test when there is no such build */
 int server_stage(void);         /* the number at the end of its name, or 0 */
 bool server_is_sanitized(void); /* its path says so: build/asan, build/tsan */
-bool app_is_http(void);         /* APP */
-double now(void);               /* seconds, CLOCK_MONOTONIC */
-double scaled(double seconds);  /* times TIME_SCALE */
-void pause_s(double seconds);   /* unscaled */
+int sanitizer_threads(void); /* ThreadSanitizer starts one of its own, later */
+long memory_bound(long kib); /* shadow memory and quarantine: eight times */
+bool app_is_http(void);      /* APP */
+double now(void);            /* seconds, CLOCK_MONOTONIC */
+double scaled(double seconds);              /* times TIME_SCALE */
+void pause_s(double seconds);               /* unscaled */
 bool in_time(double since, double seconds); /* scaled */
 
 /* Waits until cond holds; its value when time (scaled) is up. */

@@ -140,7 +140,7 @@ Test(echo_stream, backpressure_loses_nothing)
         partial = n == PIECE ? 0 : 1;
     }
     cr_assert(sent < MOST, "the server takes without end");
-    cr_assert(server_rss_kib(&s) - before < 64 * 1024);
+    cr_assert(server_rss_kib(&s) - before < memory_bound(64 * 1024));
     client_fin(&c);
     client_timeout(&c, scaled(20));
     for (size_t got = 0; got < sent; got += PIECE) {

@@ -198,7 +198,7 @@ static void must_lose_nothing(const char *plan)
         return;
     server_start_as(&s, &how, NULL);
     fds = server_fds(&s);
-    threads = server_threads(&s);
+    threads = server_threads(&s) + sanitizer_threads();
     whole = traffic(&s);
     cr_assert(whole == PEERS, "%s: %d of %d came through: %s", plan, whole,
               PEERS, server_stderr(&s));
@@ -283,7 +283,7 @@ static void must_survive(const char *plan)
         return;
     server_start_as(&s, &how, NULL);
     fds = server_fds(&s);
-    threads = server_threads(&s);
+    threads = server_threads(&s) + sanitizer_threads();
     for (int i = 0; i < 40; i++)
         whole += small_talk(&s);
     cr_assert(whole > 0, "%s: nothing came through: %s", plan,
@@ -356,7 +356,7 @@ static void files_under(const char *plan, const char *dir)
 
     server_start_as(&s, &how, "--root", dir, NULL);
     fds = server_fds(&s);
-    threads = server_threads(&s);
+    threads = server_threads(&s) + sanitizer_threads();
     for (int i = 0; i < 20; i++) {
         struct client c;
         struct reply a;
