@@ -552,7 +552,7 @@ static void drains(void *arg)
     int fd;
 
     cancel_init(&stop, NULL);
-    fd = net_signals(&stop, 200);
+    fd = net_signals(&stop, 1000);
     expect(fcntl(fd, F_GETFD) & FD_CLOEXEC, "close-on-exec");
     expect(cancel_level(&stop) == CANCEL_NONE, "nothing at first");
     raise(SIGPIPE); /* ignored */
@@ -560,7 +560,7 @@ static void drains(void *arg)
     expect(readable(fd), "the event is readable");
     expect(cancel_level(&stop) == CANCEL_DRAIN, "drain");
     expect(readable(fd), "for good");
-    usleep(250 * 1000);
+    poll(NULL, 0, 1050);
     expect(cancel_level(&stop) == CANCEL_NOW, "the deadline");
     expect(read(fd, &n, sizeof n) == sizeof n && n == 1, "one event");
     expect(read(fd, &n, sizeof n) < 0 && errno == EAGAIN, "non-blocking");
