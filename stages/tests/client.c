@@ -448,3 +448,78 @@ void client_stall(struct client *c)
 {
     clients_stall(c, 1);
 }
+
+/* ==== traffic that proves its own bytes =================================== */
+
+static bool echo_round(struct client *c, struct rng *r)
+{
+    char said[4096], heard[4096];
+
+    for (int i = 0; i < ROUND / 4096; i++) {
+        size_t n = rng_between(r, 1, sizeof(said));
+
+        rng_fill(r, said, n);
+        if (!client_send_pieces(c, said, n, r, n) ||
+            !client_read_all(c, heard, n))
+            return false;
+        cr_assert(memcmp(said, heard, n) == 0, "wrong bytes");
+    }
+    return true;
+}
+
+/* What comes is what was asked for, in order; false when the connection ends
+ * before that.  An answer of 500 and above is a loss too, but a said one. */
+static bool http_round(struct client *c, struct rng *r)
+{
+    static char body[ROUND];
+    struct reply a;
+    bool ok = true;
+
+    rng_fill(r, body, sizeof(body));
+    if (!client_text(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+                        "GET /bytes/100000 HTTP/1.1\r\nHost: a\r\n\r\n"
+                        "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+                        "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                        "Content-Length: 100000\r\n\r\n") ||
+        !client_send_pieces(c, body, sizeof(body), r, 20000))
+        return false;
+    for (int i = 0; i < 4; i++) {
+        if (!client_reply(c, &a)) {
+            reply_free(&a);
+            return false;
+        }
+        cr_assert(a.status == 200 || a.status >= 500, "answer %d: %s", i,
+                  a.head);
+        if (a.status >= 500)
+            ok = false;
+        else if (i == 0)
+            cr_assert(a.len == 14 &&
+                      memcmp(a.body, "Hello, World!\n", 14) == 0);
+        else if (i == 1)
+            cr_assert(a.len == ROUND && pattern_is(a.body, a.len, 0));
+        else if (i == 3)
+            cr_assert(a.len == ROUND && memcmp(a.body, body, ROUND) == 0);
+        reply_free(&a);
+    }
+    return ok;
+}
+
+bool client_round(struct client *c, struct rng *r)
+{
+    return app_is_http() ? http_round(c, r) : echo_round(c, r);
+}
+
+int client_traffic(const struct server *s, int n)
+{
+    struct rng r = rng_start(30);
+    int whole = 0;
+
+    for (int i = 0; i < n; i++) {
+        struct client c;
+
+        client_open(&c, s);
+        whole += client_round(&c, &r) && client_round(&c, &r);
+        client_close(&c);
+    }
+    return whole;
+}

@@ -85,6 +85,15 @@ bool client_ping(struct client *c);
 /* A new connection, one exchange, close. */
 bool server_answers(const struct server *s);
 
+/* A pipeline of small and large requests (echo: 100 KB in random pieces), every
+ * byte of the answers checked; false when the connection ended before the end
+ * or an answer was 500 or above. */
+enum { ROUND = 100000 }; /* bytes of the large ones */
+bool client_round(struct client *c, struct rng *r);
+/* Two rounds on each of n connections, one after the other; returns how many
+ * of those came through whole. */
+int client_traffic(const struct server *s, int n);
+
 /* Starts something large and reads nothing: GET /bytes/64 MiB, or for echo
  * sends until the server no longer takes. */
 void client_stall(struct client *c);

@@ -37,15 +37,13 @@
 
 /* ==== the schedule ======================================================== */
 
+/* clang-format off */
 #define CALLS(X)                                                               \
-    X(recv)                                                                    \
-    X(send)                                                                    \
-    X(accept4)                                                                 \
-    X(epoll_wait)                                                              \
-    X(epoll_ctl) X(poll) X(pthread_create) X(read) X(pread) X(write)           \
-        X(openat2) X(malloc) X(calloc) X(realloc) X(aligned_alloc)             \
-            X(ring_enter) X(ring_recv) X(ring_send) X(ring_read)               \
-                X(ring_accept)
+    X(recv) X(send) X(accept4) X(epoll_wait) X(epoll_ctl) X(poll)              \
+    X(pthread_create) X(read) X(pread) X(write) X(openat2)                     \
+    X(malloc) X(calloc) X(realloc) X(aligned_alloc)                            \
+    X(ring_enter) X(ring_recv) X(ring_send) X(ring_read) X(ring_accept)
+/* clang-format on */
 
 #define X(name) CALL_##name,
 enum call { CALLS(X) N_CALLS };

@@ -17,82 +17,7 @@
 TestSuite(any_fault, .timeout = 300);
 TestSuite(http_fault, .timeout = 300);
 
-enum {
-    LARGE = 100000, /* bytes of a body */
-    PEERS = 6,
-};
-
-/* ==== traffic that proves its own bytes =================================== */
-
-static bool echo_round(struct client *c, struct rng *r)
-{
-    char said[4096], heard[4096];
-
-    for (int i = 0; i < LARGE / 4096; i++) {
-        size_t n = rng_between(r, 1, sizeof(said));
-
-        rng_fill(r, said, n);
-        if (!client_send_pieces(c, said, n, r, n) ||
-            !client_read_all(c, heard, n))
-            return false;
-        cr_assert(memcmp(said, heard, n) == 0, "wrong bytes");
-    }
-    return true;
-}
-
-/* What comes is what was asked for, in order; false when the connection ends
- * before that.  An answer of 500 and above is a loss too, but a said one. */
-static bool http_round(struct client *c, struct rng *r)
-{
-    static char body[LARGE];
-    struct reply a;
-    bool ok = true;
-
-    rng_fill(r, body, sizeof(body));
-    if (!client_text(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-                        "GET /bytes/100000 HTTP/1.1\r\nHost: a\r\n\r\n"
-                        "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
-                        "POST /echo HTTP/1.1\r\nHost: a\r\n"
-                        "Content-Length: 100000\r\n\r\n") ||
-        !client_send_pieces(c, body, sizeof(body), r, 20000))
-        return false;
-    for (int i = 0; i < 4; i++) {
-        if (!client_reply(c, &a)) {
-            reply_free(&a);
-            return false;
-        }
-        cr_assert(a.status == 200 || a.status >= 500, "answer %d: %s", i,
-                  a.head);
-        if (a.status >= 500)
-            ok = false;
-        else if (i == 0)
-            cr_assert(a.len == 14 &&
-                      memcmp(a.body, "Hello, World!\n", 14) == 0);
-        else if (i == 1)
-            cr_assert(a.len == LARGE && pattern_is(a.body, a.len, 0));
-        else if (i == 3)
-            cr_assert(a.len == LARGE && memcmp(a.body, body, LARGE) == 0);
-        reply_free(&a);
-    }
-    return ok;
-}
-
-/* Some connections, two rounds each; returns how many came through whole. */
-static int traffic(const struct server *s)
-{
-    struct rng r = rng_start(30);
-    int whole = 0;
-
-    for (int i = 0; i < PEERS; i++) {
-        struct client c;
-
-        client_open(&c, s);
-        whole += app_is_http() ? http_round(&c, &r) && http_round(&c, &r)
-                               : echo_round(&c, &r) && echo_round(&c, &r);
-        client_close(&c);
-    }
-    return whole;
-}
+enum { PEERS = 6 };
 
 /* ==== afterwards ========================================================== */
 
@@ -199,7 +124,7 @@ static void must_lose_nothing(const char *plan)
     server_start_as(&s, &how, NULL);
     fds = server_fds(&s);
     threads = server_threads(&s) + sanitizer_threads();
-    whole = traffic(&s);
+    whole = client_traffic(&s, PEERS);
     cr_assert(whole == PEERS, "%s: %d of %d came through: %s", plan, whole,
               PEERS, server_stderr(&s));
     must_rest(&s, fds, threads, plan);
@@ -364,7 +289,7 @@ static void files_under(const char *plan, const char *dir)
         client_open(&c, &s);
         if (client_get(&c, "/files/file", &a)) {
             cr_assert(a.status != 200 ||
-                          (a.len == LARGE && pattern_is(a.body, a.len, 0)),
+                          (a.len == ROUND && pattern_is(a.body, a.len, 0)),
                       "%s: wrong bytes", plan);
             cr_assert(a.status == 200 || a.status == 404 || a.status >= 500,
                       "%s: %s", plan, a.head);
@@ -390,7 +315,7 @@ Test(http_fault, files)
     snprintf(path, sizeof(path), "%s/file", dir);
     f = fopen(path, "w");
     cr_assert(f);
-    for (int i = 0; i < LARGE; i++)
+    for (int i = 0; i < ROUND; i++)
         fputc('a' + i % 26, f);
     fclose(f);
     for (size_t i = 0; i < sizeof(file_plans) / sizeof(file_plans[0]); i++)
