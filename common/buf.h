@@ -24,10 +24,22 @@ struct buf {
     uint32_t head, tail, cap; /* bytes; head <= tail <= cap */
 };
 
-static inline size_t buf_len(const struct buf *b) { return b->tail - b->head; }
-static inline size_t buf_room(const struct buf *b) { return b->cap - b->tail; }
-static inline uint8_t *buf_data(const struct buf *b) { return b->mem + b->head; }
-static inline uint8_t *buf_tail(const struct buf *b) { return b->mem + b->tail; }
+static inline size_t buf_len(const struct buf *b)
+{
+    return b->tail - b->head;
+}
+static inline size_t buf_room(const struct buf *b)
+{
+    return b->cap - b->tail;
+}
+static inline uint8_t *buf_data(const struct buf *b)
+{
+    return b->mem + b->head;
+}
+static inline uint8_t *buf_tail(const struct buf *b)
+{
+    return b->mem + b->tail;
+}
 
 static inline void buf_lend(struct buf *b, void *mem, size_t cap)
 {

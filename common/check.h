@@ -12,8 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(expr) \
-    ((expr) ? (void)0 : check_failed(#expr, __FILE__, __LINE__))
+#define CHECK(expr) ((expr) ? (void)0 : check_failed(#expr, __FILE__, __LINE__))
 
 __attribute__((noreturn, cold)) static inline void
 check_failed(const char *expr, const char *file, int line)

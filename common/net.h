@@ -9,10 +9,11 @@
 
 #include "cancel.h"
 
-/* A listening TCP socket (close-on-exec, non-blocking, TCP_NODELAY, which accepted
- * sockets inherit) on host:port; *port gets the number when it was 0.  Dies with
- * the reason when that cannot be had, also when another process shares the port
- * by SO_REUSEPORT.  With n > 1, n sockets share the port (SO_REUSEPORT). */
+/* A listening TCP socket (close-on-exec, non-blocking, TCP_NODELAY, which
+ * accepted sockets inherit) on host:port; *port gets the number when it was 0.
+ * Dies with the reason when that cannot be had, also when another process
+ * shares the port by SO_REUSEPORT.  With n > 1, n sockets share the port
+ * (SO_REUSEPORT). */
 void net_listen(const char *host, int *port, int n, int fds[]);
 
 /* Closes a listener and ends the accepts that wait on it; *fd becomes -1.  Does
@@ -22,9 +23,9 @@ void net_unlisten(int *fd);
 /* The ready line: "listening on 127.0.0.1:43121" on stdout, flushed. */
 void net_ready(const char *stage, const char *host, int port);
 
-/* accept4(): a close-on-exec socket, or -errno; blocking only if asked.  EINTR and
- * a peer that left already (ECONNABORTED, EPROTO and the network errors that
- * accept passes on) are tried again.  So -EAGAIN: nobody is waiting;
+/* accept4(): a close-on-exec socket, or -errno; blocking only if asked.  EINTR
+ * and a peer that left already (ECONNABORTED, EPROTO and the network errors
+ * that accept passes on) are tried again.  So -EAGAIN: nobody is waiting;
  * -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: stop accepting for a while. */
 int net_accept(int listener, bool nonblocking);
 

@@ -7,23 +7,23 @@
 #include <stdint.h>
 
 struct options {
-    bool echo;             /* --app echo; default http */
-    const char *host;      /* --host, a numeric address or a name */
-    int port;              /* --port; 0: the kernel picks */
-    int workers;           /* --workers; 0: not given, the stage's default */
-    const char *root;      /* --root or NULL */
-    uint32_t max_body;     /* bytes */
-    int max_conns;         /* default RLIMIT_NOFILE (raised to its hard limit)
-                            * less 64, or half of it when it is under 128 */
-    int64_t idle_ms;       /* --idle-timeout */
-    int64_t drain_ms;      /* --drain-timeout */
-    int64_t stats_ms;      /* --stats; 0: off */
+    bool echo;         /* --app echo; default http */
+    const char *host;  /* --host, a numeric address or a name */
+    int port;          /* --port; 0: the kernel picks */
+    int workers;       /* --workers; 0: not given, the stage's default */
+    const char *root;  /* --root or NULL */
+    uint32_t max_body; /* bytes */
+    int max_conns;     /* default RLIMIT_NOFILE (raised to its hard limit)
+                        * less 64, or half of it when it is under 128 */
+    int64_t idle_ms;   /* --idle-timeout */
+    int64_t drain_ms;  /* --drain-timeout */
+    int64_t stats_ms;  /* --stats; 0: off */
 };
 
 /* Fills *o from the defaults and the command line.  A stage's own switches come
  * as its argp (may be NULL) with own_input as their parser's state->input; they
  * follow the common ones in --help.  Leaves with 64 and a message on wrong
- * usage, 0 after --help.  Also raises the descriptor limit to its hard value. */
+ * usage, 0 after --help.  Raises the descriptor limit to its hard value. */
 void options_parse(struct options *o, int argc, char **argv, const char *doc,
                    const struct argp *own, void *own_input);
 

@@ -48,8 +48,8 @@ static inline bool service_over(const struct service *v)
 }
 
 /* How long a loop may sleep, in ms, -1 for good: the soonest of its timers (in
- * timers_ms, -1: none), the end of its pause in accepting (at retry_ms, if still
- * to come), the next --stats line and the next look at the drain deadline. */
+ * timers_ms, -1: none), the end of its pause in accepting (at retry_ms, if
+ * still to come), the next --stats line, the next look at the drain's end. */
 int service_wait_ms(const struct service *v, int64_t now_ms, int timers_ms,
                     int64_t retry_ms);
 

@@ -1,8 +1,8 @@
-/* stats.h - one list of counters: declared, summed, printed and exported from it.
+/* stats.h - one list of counters: declared, summed, printed, exported from it.
  *
  * A struct stats has one writer, the thread that runs the connections; anybody
- * may read.  So an update is a relaxed load and a relaxed store: no lock prefix,
- * and no line is shared with another writer (aligned to 128 bytes).
+ * may read.  So an update is a relaxed load and a relaxed store: no lock
+ * prefix, and no line is shared with another writer (aligned to 128 bytes).
  */
 #ifndef STATS_H
 #define STATS_H
@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* clang-format off */
 /*        name           kind     help, for people and Prometheus */
 #define STATS_LIST(X)                                                          \
     X(accepted,      counter, "connections accepted")                          \
@@ -44,15 +45,16 @@ struct stats {
     atomic_store_explicit(&(st)->name,                                         \
         atomic_load_explicit(&(st)->name, memory_order_relaxed) + (n),         \
         memory_order_relaxed)
+/* clang-format on */
 
 /* Zeroes *st and adds it to the process's registry, for good (lock-free push).
  * *st must live as long as the process. */
 void stats_register(struct stats *st, int worker);
 
 /* Writes whole lines of Prometheus text (version 0.0.4) to dst, as many as fit,
- * starting at *cursor (0 at first) and moving it.  Returns the bytes written; 0:
- * all done.  Names are ioladder_NAME_total (counter) or ioladder_NAME (gauge),
- * label worker.  dst must have room for 512 bytes. */
+ * starting at *cursor (0 at first) and moving it.  Returns the bytes written,
+ * 0: all done.  Names are ioladder_NAME_total (counter) or ioladder_NAME
+ * (gauge), label worker.  dst must have room for 512 bytes. */
 size_t stats_prometheus(uint32_t *cursor, char *dst, size_t cap);
 
 /* One line of "name value" pairs, sums over all workers, zeros left out. */

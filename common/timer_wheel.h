@@ -29,8 +29,10 @@ struct timer_wheel {
 };
 
 /* The struct whose member `field` the timer is. */
+/* clang-format off */
 #define TIMER_OWNER(t, type, field)                                            \
     ((type *)((char *)(t) - offsetof(type, field)))
+/* clang-format on */
 
 int64_t clock_ms(void); /* CLOCK_MONOTONIC, milliseconds */
 
@@ -39,7 +41,10 @@ void wheel_init(struct timer_wheel *w, int64_t now_ms);
 /* Arms, or moves later in O(1) without touching a list; earlier re-links. */
 void wheel_set(struct timer_wheel *w, struct timer *t, int64_t when_ms);
 void wheel_cancel(struct timer_wheel *w, struct timer *t);
-static inline bool timer_armed(const struct timer *t) { return t->link; }
+static inline bool timer_armed(const struct timer *t)
+{
+    return t->link;
+}
 
 /* Takes one expired timer out and returns it; NULL when none is left.  Call in
  * a loop with the same now_ms.  Work is bounded by the entries in due slots. */

@@ -662,7 +662,7 @@ Test(net, pinning_counts_the_cpus_that_are_allowed)
             cr_assert_gt(cpu, last, "each index is another cpu");
         last = cpu;
     }
-    /* A thread made by a pinned one inherits its mask; it is not bound by it. */
+    /* A thread made by a pinned one inherits its mask, but is not bound. */
     cr_assert_eq(net_pin(0), first);
     cr_assert_eq(pthread_create(&t, NULL, pin_again, &other), 0);
     pthread_join(t, NULL);

@@ -151,8 +151,9 @@ static bool conn_recv(struct worker *w, struct conn *c)
     return true;
 }
 
-/* Sleeps until some of `out` fitted into the socket.  A send that moved bytes restarts the
- * deadline: a slow reader is fine, one that takes nothing is not. */
+/* Sleeps until some of `out` fitted into the socket.  A send that moved bytes
+ * restarts the deadline: a slow reader is fine, one that takes nothing is not.
+ */
 static bool conn_send(struct worker *w, struct conn *c)
 {
     struct buf *out = &c->s.out;

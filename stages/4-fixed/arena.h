@@ -8,10 +8,10 @@
  * to answer into; were the two drawn from one stack, received bytes could take
  * the last piece and all would wait for each other.
  *
- *  - Receiving: pieces lie in a provided-buffer ring.  The kernel takes one when
- *    bytes arrive, never before, and says which in the completion.
+ *  - Receiving: pieces lie in a provided-buffer ring.  The kernel takes one
+ *    when bytes arrive, never before, and says which in the completion.
  *  - Sending: arena_take() when there is something to answer.
- *  - arena_give() returns either kind, and frees memory that is not the arena's.
+ *  - arena_give() returns either kind, and frees memory not of the arena.
  *  - A zero-copy send keeps its piece until the kernel's notification has come:
  *    pinned pieces are given back when the last pin is gone.
  *
@@ -86,8 +86,8 @@ static inline bool arena_half(const struct arena *a)
     return a->n_free < a->n / 2;
 }
 
-/* The kernel put bytes into this piece (the buffer id of a completion): lends it
- * to the window. */
+/* The kernel put bytes into this piece (the buffer id of a completion): lends
+ * it to the window. */
 static inline void arena_got(struct arena *a, unsigned piece, struct buf *in)
 {
     CHECK(piece < a->n && a->in_ring > 0);
@@ -219,9 +219,9 @@ static inline void arena_ring(struct arena *a, struct io_uring *ring)
     io_uring_buf_ring_init(a->ring);
 }
 
-/* n: a power of two, at least 2.  `lend`: make the provided-buffer ring; without
- * it, or when the kernel has none, all pieces are on the stack.  False: no
- * memory. */
+/* n: a power of two, at least 2.  `lend`: make the provided-buffer ring;
+ * without it, or when the kernel has none, all pieces are on the stack.
+ * False: no memory. */
 static inline bool arena_init(struct arena *a, struct io_uring *ring,
                               unsigned n, bool lend)
 {

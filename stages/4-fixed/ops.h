@@ -110,8 +110,8 @@ static inline const char *own_chosen(const struct own_options *own,
     return text;
 }
 
-/* --files direct: from here on `place` in the ring's table names fd; -1: nothing.
- * False: it could not be entered. */
+/* --files direct: from here on `place` in the ring's table names fd; -1:
+ * nothing.  False: it could not be entered. */
 static inline bool own_name(const struct own_options *own,
                             struct io_uring *ring, unsigned place, int fd)
 {

@@ -11,8 +11,8 @@
  * bytes (at most `most`, 7 if not given) than were asked for.  Of the calls
  * after the first `after`, every N-th is hit, until `first` calls have passed.
  *
- * Only what a kernel may do is done.  EAGAIN comes from non-blocking calls only;
- * an edge-triggered epoll that is told "nothing there" gets its edge again.  The
+ * Only what a kernel may do is done.  EAGAIN comes from non-blocking calls
+ * only; an epoll that is told "nothing there" gets its edge again.  The
  * operations of a ring are hit where they are submitted: a short one asks the
  * kernel for less; a failing one becomes a NOP that completes with the error.
  *

@@ -240,7 +240,7 @@ Test(http_bad, too_large_in_every_part)
     server_stop(&s);
 }
 
-/* An upload that is refused has an end: a peer that sends for ever is cut off. */
+/* A refused upload has an end: a peer that sends for ever is cut off. */
 Test(http_bad, endless_body_after_an_error)
 {
     enum { MOST = 64 << 20 };

@@ -131,8 +131,8 @@ Test(http_drain, upload_is_finished)
     static const char *const heads[] = {
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        "5\r\n12345\r\n",
+        ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "5\r\n12345\r\n"),
     };
     static const char *const rests[] = {"1234567890", "67890",
                                         "5\r\n67890\r\n0\r\n\r\n"};

@@ -213,7 +213,7 @@ Test(any_start, root_that_is_none)
               server_stderr(&s));
 }
 
-/* Stages 1 and 2 do not notice; the others say why and what to do, status 77. */
+/* Stages 1 and 2 do not notice; the others say why and what to do, with 77. */
 static void without_uring(int err)
 {
     struct launch how = {.deny = err};
