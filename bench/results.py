@@ -51,6 +51,11 @@ def _object(text, where, schema):
     return value
 
 
+def load_object(path, schema):
+    """The one object of a file, or ResultError."""
+    return _object(_read(path), path, schema)
+
+
 def need(value, where, *names):
     """Every name must be a key of value."""
     for name in names:

@@ -142,8 +142,16 @@ static void send_slice(struct rig *r, struct method *m)
         while (r->pinned[k % SLOTS] > 0)
             send_reap(r, m, 1);
         while (done < (size_t)m->size) {
+            int n;
+
             send_prep(r, m, k % SLOTS, done);
-            done += (size_t)send_reap(r, m, 0);
+            n = send_reap(r, m, 0);
+            if (n < 0) { /* the stream must go on where it stopped */
+                m->skipped = "the limit on locked memory is too low";
+                m->how = RING;
+                continue;
+            }
+            done += (size_t)n;
         }
     }
     m->ns = (double)(cpu_ns() - begin) / m->rounds;
@@ -303,6 +311,7 @@ int main(int argc, char **argv)
     static struct group all[MAX_GROUPS];
     static struct rig r;
     struct config c = config_parse(argc, argv);
+    bool any = false;
     int n;
 
     rig_open(&r, &c);
@@ -312,11 +321,14 @@ int main(int argc, char **argv)
 
         if (c.only && strcmp(c.only, g->name) != 0)
             continue;
+        any = true;
         group_skip(&r, g);
         group_run(&r, g, c.blocks);
         group_sum(&r, g, c.blocks);
         group_print(g);
     }
+    if (!any)
+        die_status(EX_USAGE, "uring_ops: no group is named %s", c.only);
     if (c.json)
         json_write(&r, &c, all, n);
     rig_close(&r);

@@ -419,7 +419,7 @@ static void send_prep(struct rig *r, struct method *m, int slot, size_t done)
 }
 
 /* Takes completions until the send's own is there, and returns its bytes; with
- * `notice`, until a notification is. */
+ * `notice`, until a notification is.  -ENOMEM: the pages may not be locked. */
 static int send_reap(struct rig *r, struct method *m, int notice)
 {
     for (;;) {
@@ -442,9 +442,11 @@ static int send_reap(struct rig *r, struct method *m, int notice)
                 return 0;
             continue;
         }
+        r->pinned[slot] += (flags & IORING_CQE_F_MORE) != 0;
+        if (res == -ENOMEM && m->how == ZC)
+            return res;
         if (res <= 0)
             die("uring_ops: send: %s", strerror(-res));
-        r->pinned[slot] += (flags & IORING_CQE_F_MORE) != 0;
         return res;
     }
 }
@@ -552,7 +554,9 @@ static void group_sum(struct rig *r, struct group *g, int blocks)
         struct method *m = &g->method[i];
         double ratio[MAX_BLOCKS], out[3];
 
-        if (m->skipped || g->method[0].skipped)
+        if (g->method[0].skipped && !m->skipped)
+            m->skipped = "what it is compared with was skipped";
+        if (m->skipped)
             continue;
         interval(r, m->sample, blocks, out);
         m->med = out[0], m->lo = out[1], m->hi = out[2];
@@ -614,12 +618,14 @@ static struct config config_parse(int argc, char **argv)
         {"only", 1, NULL, 'o'},   {"json", 1, NULL, 'j'},
         {"spoil", 0, NULL, 's'},  {0}};
     struct config c = {.blocks = 21};
+    char *end;
     int key;
 
     while ((key = getopt_long(argc, argv, "", opts, NULL)) != -1) {
-        if (key == 'b')
-            c.blocks = atoi(optarg);
-        else if (key == 'q')
+        if (key == 'b') {
+            c.blocks = (int)strtol(optarg, &end, 10);
+            c.blocks = *end ? 0 : c.blocks;
+        } else if (key == 'q')
             c.quick = true;
         else if (key == 'o')
             c.only = optarg;
@@ -736,7 +742,7 @@ static void json_write(const struct rig *r, const struct config *c,
     for (int i = 0; i < n; i++) {
         const struct group *g = &all[i];
 
-        for (int k = 0; k < g->n; k++, comma = ",") {
+        for (int k = 0; k < g->n; k++) {
             const struct method *m = &g->method[k];
 
             if (c->only && strcmp(c->only, g->name) != 0)
@@ -746,6 +752,7 @@ static void json_write(const struct rig *r, const struct config *c,
                     "\"method\": \"%s\", \"baseline\": \"%s\"",
                     comma, g->name, m->batch, m->size, m->name,
                     g->method[0].name);
+            comma = ",";
             if (m->skipped)
                 fprintf(f, ", \"skipped\": \"%s\"}", m->skipped);
             else

@@ -1,0 +1,182 @@
+#!/usr/bin/python3
+"""A result set from a micro-benchmark: measured, described, whole or absent.
+
+  micro_run.py uring_ops [--blocks 31] --out bench/results/NAME
+
+Each group is run by itself.  A group during which the hypervisor took more
+than 5 % of the two cpus is run again, at most twice, and that is counted.
+DIR appears when everything is there; until then there is nothing.
+Exit: 0; 1 the program failed; 2 not measured, with the reason; 64 usage;
+77 no io_uring.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import machine
+import micro_results
+import results
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CPUS = [0, 1]       # where the program pins itself: it, and the other end
+ATTEMPTS = 3
+
+
+class Refused(Exception):
+    """No result set, the reason and the exit status."""
+
+    def __init__(self, status, text):
+        super().__init__(text)
+        self.status = status
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        print(f"micro_run.py: {message}", file=sys.stderr)
+        sys.exit(64)
+
+
+def children_cpu():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def disturbance(before, after, ours):
+    """(steal, foreign): percent of both cpus between two readings."""
+    total = max(1, after[2] - before[2])
+    tick = os.sysconf("SC_CLK_TCK")
+    foreign = 100 * (after[0] - before[0] - ours * tick) / total
+    return (round(100 * (after[1] - before[1]) / total, 2),
+            round(max(0.0, foreign), 1))
+
+
+def run_once(argv, group):
+    """One run of one group: (steal, foreign, seconds)."""
+    before, cpu = machine.stat_cpus(CPUS), children_cpu()
+    start = time.monotonic()
+    done = subprocess.run(argv, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    seconds = time.monotonic() - start
+    if done.returncode != 0:
+        status = done.returncode if done.returncode == 77 else 1
+        raise Refused(status, f"{group}: exit status {done.returncode}: "
+                              f"{done.stderr.strip()}")
+    return (*disturbance(before, machine.stat_cpus(CPUS),
+                         children_cpu() - cpu), round(seconds, 1))
+
+
+def run_group(args, group, path):
+    """The rows of a group and what disturbed it."""
+    argv = [args.program, "--blocks", str(args.blocks), "--only", group,
+            "--json", path] + (["--quick"] if args.quick else [])
+    for attempt in range(1, ATTEMPTS + 1):
+        steal, foreign, seconds = run_once(argv, group)
+        print(f"{group}: {seconds} s, steal {steal} %, others {foreign} % of "
+              f"cpus {','.join(map(str, CPUS))}", flush=True)
+        if steal <= args.max_steal:
+            found = micro_results.load_rows(path, [group])
+            return found, {"group": group, "seconds": seconds,
+                           "steal_pct": steal, "foreign_pct": foreign,
+                           "attempts": attempt}
+    raise Refused(2, f"{group}: {ATTEMPTS} times more than {args.max_steal} "
+                     f"% of steal: measure in a quieter hour, or say "
+                     f"--max-steal")
+
+
+def measure(args, work):
+    whole, groups = None, []
+    for group in micro_results.GROUPS:
+        path = os.path.join(work, "group.json")
+        found, note = run_group(args, group, path)
+        os.unlink(path)
+        groups.append(note)
+        if whole is None:
+            whole = found
+        else:
+            whole["rows"] += found["rows"]
+    return whole, groups
+
+
+def manifest(args, groups, rows):
+    command = (f"python3 bench/micro_run.py uring_ops --blocks {args.blocks}"
+               + (" --quick" if args.quick else ""))
+    return {
+        "schema": micro_results.MANIFEST, "state": "complete",
+        "program": "uring_ops", "command": command, "quick": args.quick,
+        "sha256": machine.sha256(rows),
+        "binary": {"sha256": machine.sha256(args.program),
+                   "compiler": machine.compiled_with(args.program)},
+        "groups": groups,
+        "machine": machine.describe(ROOT, args.build, CPUS[:1], CPUS[1:]),
+    }
+
+
+def write_set(args, work):
+    whole, groups = measure(args, work)
+    rows = os.path.join(work, micro_results.NAME + ".json")
+    results.write_json(rows, whole)
+    results.write_json(os.path.join(work, "manifest.json"),
+                       manifest(args, groups, rows))
+    micro_results.load(work)      # what the reader refuses is not written
+    os.chmod(work, 0o755)
+    os.rename(work, args.out)
+
+
+def parse(argv):
+    p = Parser(description=__doc__.partition("\n\n")[0])
+    p.add_argument("name", choices=[micro_results.NAME])
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--blocks", type=int, default=31, metavar="N")
+    p.add_argument("--quick", action="store_true",
+                   help="for trying it out; nothing may quote the figures")
+    p.add_argument("--max-steal", type=float, default=5.0, metavar="PERCENT")
+    p.add_argument("--build", default=os.path.join(ROOT, "build"))
+    args = p.parse_args(argv)
+    args.program = os.path.join(args.build, "micro", args.name)
+    if not 3 <= args.blocks <= 101:
+        p.error("--blocks is from 3 to 101")
+    return args
+
+
+def main(argv=None):
+    args = parse(argv)
+    try:
+        if os.path.exists(args.out):
+            raise Refused(2, f"{args.out} is there already")
+        if not os.access(args.program, os.X_OK):
+            raise Refused(2, f"{args.program} is not built: make")
+        if not set(CPUS) <= os.sched_getaffinity(0):
+            raise Refused(2, "cpus 0 and 1 are needed, and may not be used")
+        out = os.path.abspath(args.out)
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        work = tempfile.mkdtemp(prefix=".micro-", dir=os.path.dirname(out))
+    except (Refused, OSError) as err:
+        print(f"micro_run.py: {err}", file=sys.stderr)
+        return getattr(err, "status", 2)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        write_set(args, work)
+    except (Refused, results.ResultError, OSError) as err:
+        print(f"micro_run.py: {err}; {args.out} was not written",
+              file=sys.stderr)
+        return getattr(err, "status", 2)
+    except KeyboardInterrupt:
+        print(f"micro_run.py: interrupted; {args.out} was not written",
+              file=sys.stderr)
+        return 130
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"{args.out}: complete")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
