@@ -10,7 +10,7 @@
  *
  *   ATOMIC(T) x             declares; a_init(&x, v) before anybody shares it
  *   a_load(&x, order)       a_store(&x, v, order)
- *   a_xchg(&x, v, order)    a_add(&x, v, order)        both return the old value
+ *   a_xchg(&x, v, order)    a_add(&x, v, order)      both: the old value
  *   a_cas(&x, &old, v, order, order_if_it_fails)       strong; false: old = x
  *   a_fence(&x)             full fence; x: the word it protects (for TSan)
  *   a_slot_load(&x)         relaxed.  Its value counts only if the next

@@ -42,12 +42,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static inline void futex_wait(ATOMIC(uint32_t) *word, uint32_t val)
+static inline void futex_wait(ATOMIC(uint32_t) * word, uint32_t val)
 {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, val, NULL, NULL, 0);
 }
 
-static inline void futex_wake(ATOMIC(uint32_t) *word)
+static inline void futex_wake(ATOMIC(uint32_t) * word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
@@ -94,8 +94,8 @@ static inline void gate_leave(struct gate *g)
     do {
         /* Also when it did not sleep: the producer may have counted on it. */
         woken = GATE_WOKEN(old) > 0;
-    } while (!a_cas(&g->count, &old, old - GATE_COUNT(1, woken), relaxed,
-                    relaxed));
+    } while (
+        !a_cas(&g->count, &old, old - GATE_COUNT(1, woken), relaxed, relaxed));
 }
 
 /* Sleeps, unless there was a wake-up since gate_enter().  May return early:

@@ -40,15 +40,15 @@
 #endif
 
 struct spmc_ring {
-    PADDED ATOMIC(uint64_t) head;   /* consumers: the next item to take */
-    PADDED ATOMIC(uint64_t) tail;   /* producer: the next item to add */
-    uint64_t head_seen;             /* producer only: head, some time ago */
+    PADDED ATOMIC(uint64_t) head; /* consumers: the next item to take */
+    PADDED ATOMIC(uint64_t) tail; /* producer: the next item to add */
+    uint64_t head_seen;           /* producer only: head, some time ago */
     PADDED ATOMIC(void *) slot[SPMC_SIZE];
 };
 
 _Static_assert((SPMC_SIZE & (SPMC_SIZE - 1)) == 0, "a power of two");
-_Static_assert(PAD_APART(struct spmc_ring, head, tail), "head apart from tail");
-_Static_assert(PAD_APART(struct spmc_ring, tail, slot), "tail apart from slots");
+_Static_assert(PAD_APART(struct spmc_ring, head, tail), "head apart");
+_Static_assert(PAD_APART(struct spmc_ring, tail, slot), "tail apart");
 
 static inline void spmc_init(struct spmc_ring *r)
 {

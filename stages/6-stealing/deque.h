@@ -47,8 +47,8 @@ struct deque_slot {
 };
 
 struct deque {
-    PADDED ATOMIC(uint64_t) head;  /* owner and thieves: the next to take */
-    PADDED ATOMIC(uint64_t) tail;  /* owner: the next to add */
+    PADDED ATOMIC(uint64_t) head; /* owner and thieves: the next to take */
+    PADDED ATOMIC(uint64_t) tail; /* owner: the next to add */
     PADDED struct deque_slot slot[DEQUE_SIZE];
 };
 

@@ -147,8 +147,8 @@ static inline int park_wake(struct park *p)
         if (park_searchers(old) > 0 || park_parked(old) == 0)
             return -1;
         bit = old & -old; /* the lowest: the others can sleep deeper */
-    } while (!a_cas(&p->word, &old, old - bit + PARK_SEARCHER, seq_cst,
-                    relaxed));
+    } while (
+        !a_cas(&p->word, &old, old - bit + PARK_SEARCHER, seq_cst, relaxed));
     return __builtin_ctzll(bit);
 }
 

@@ -87,7 +87,7 @@ static inline bool state_event(struct state *s, uint32_t gen)
         if (state_word_gen(old) != gen)
             return false;
         next = state_of_word(old) == CONN_RUNNING ? state_word(gen, CONN_AGAIN)
-             : state_of_word(old) == CONN_IDLE    ? state_word(gen, CONN_READY)
+               : state_of_word(old) == CONN_IDLE  ? state_word(gen, CONN_READY)
                                                   : old;
         /* acq_rel: release what happened before the event to the thread that
          * will run it; acquire what the last one left, for when we are that

@@ -72,13 +72,13 @@ struct loc {
     char *addr;
     size_t size;
     char name[24];
-    unsigned users, writers;     /* threads, a bit each; over all executions */
-    int n;                       /* stores so far, the initial one included */
+    unsigned users, writers; /* threads, a bit each; over all executions */
+    int n;                   /* stores so far, the initial one included */
     struct store_rec store[STORES];
-    struct view kernel;          /* what futex calls on it hand on */
-    int writer;                  /* plain and slot accesses: last writer, */
-    uint8_t wclock;              /* its clock then, */
-    uint8_t rclock[VX_THREADS];  /* and of each thread's last read */
+    struct view kernel;         /* what futex calls on it hand on */
+    int writer;                 /* plain and slot accesses: last writer, */
+    uint8_t wclock;             /* its clock then, */
+    uint8_t rclock[VX_THREADS]; /* and of each thread's last read */
 };
 
 struct pending {
@@ -90,13 +90,16 @@ struct thread {
     jmp_buf base, at; /* start of its loop; where it stands */
     char *stack;
     enum { RUNS, WAITS, SLEEPS, ENDED } status;
-    int waits_for;            /* location, for WAITS and SLEEPS */
-    uint64_t regs[VX_REGS];   /* of its own code at its last operation, */
-    uint64_t op;              /* which one that was, and its arguments */
+    int waits_for;          /* location, for WAITS and SLEEPS */
+    uint64_t regs[VX_REGS]; /* of its own code at its last operation, */
+    uint64_t op;            /* which one that was, and its arguments */
     struct view cur, acq, rel;
     struct pending buf[BUFFER]; /* tso: stores not yet in memory */
     int nbuf;
-    struct { int loc; uint8_t clock; } peek[PEEKS];
+    struct {
+        int loc;
+        uint8_t clock;
+    } peek[PEEKS];
     int npeek;
 };
 
@@ -313,8 +316,10 @@ static void flush_one(int t)
     memmove(me->buf, me->buf + 1, (size_t)me->nbuf * sizeof me->buf[0]);
     store_now(p.loc, p.val, &none);
     if (ntrace < STEPS)
-        trace[ntrace++] = (struct trace){.who = t, .loc = p.loc,
-                                         .what = "reaches memory", .val = p.val,
+        trace[ntrace++] = (struct trace){.who = t,
+                                         .loc = p.loc,
+                                         .what = "reaches memory",
+                                         .val = p.val,
                                          .order = ""};
 }
 
@@ -512,9 +517,13 @@ static void note(const char *what, int loc, uint64_t v, uint64_t v2, int order,
                                        "acq_rel", "seq_cst", ""};
 
     if (ntrace < STEPS)
-        trace[ntrace++] = (struct trace){.who = cur_thr, .loc = loc,
-                                         .what = what, .order = name[order],
-                                         .val = v, .val2 = v2, .where = w};
+        trace[ntrace++] = (struct trace){.who = cur_thr,
+                                         .loc = loc,
+                                         .what = what,
+                                         .order = name[order],
+                                         .val = v,
+                                         .val2 = v2,
+                                         .where = w};
 }
 
 static bool acquires(enum vx_order o)
@@ -766,8 +775,7 @@ static void check_write(int loc, const char *what)
         if (t != cur_thr && l->rclock[t] > know->clock[t])
             vx_fail("%s: %s is overwritten while %s may still read it", what,
                     l->name, scene->who[t]);
-    if (l->wclock && l->writer != cur_thr &&
-        l->wclock > know->clock[l->writer])
+    if (l->wclock && l->writer != cur_thr && l->wclock > know->clock[l->writer])
         vx_fail("%s: two threads write %s at once", what, l->name);
     l->writer = cur_thr;
     l->wclock = tick();
@@ -998,8 +1006,8 @@ static enum ending run_once(void)
 }
 
 struct result {
-    double total;     /* executions there are */
-    uint64_t runs;    /* executions run */
+    double total;  /* executions there are */
+    uint64_t runs; /* executions run */
     size_t states;
     double seconds, first; /* all; until the first failure */
     bool failed;
@@ -1137,7 +1145,10 @@ static void print_step(int i, const struct trace *t)
         snprintf(what + n, sizeof what - (size_t)n, " (%d store%s old)", t->n,
                  t->n > 1 ? "s" : "");
     printf("    %2d  %-9s %-44s %-8s %s", i + 1, scene->who[t->who], what,
-           t->order, file ? file + 1 : t->where.file ? t->where.file : "");
+           t->order,
+           file            ? file + 1
+           : t->where.file ? t->where.file
+                           : "");
     if (t->where.file)
         printf(":%d", t->where.line);
     printf("\n");
@@ -1197,7 +1208,10 @@ static struct result verify(const struct vx_scenario *s, enum model m)
 
 static unsigned outcomes;
 
-void vx_outcome(unsigned n) { outcomes |= 1u << n; }
+void vx_outcome(unsigned n)
+{
+    outcomes |= 1u << n;
+}
 
 /* Checks the explorer itself. */
 static bool litmus_all(void)
@@ -1237,9 +1251,8 @@ static bool verify_all(const char *only)
                 continue;
             r = verify(s, m);
             printf("%-14s %-5s %14.6g %10zu %10llu %8.2f%s\n", s->name,
-                   model_name[m], r.total, r.states,
-                   (unsigned long long)r.runs, r.seconds,
-                   r.failed ? "  FAILED" : "");
+                   model_name[m], r.total, r.states, (unsigned long long)r.runs,
+                   r.seconds, r.failed ? "  FAILED" : "");
             fflush(stdout);
             if (r.failed) {
                 good = false;
@@ -1267,13 +1280,14 @@ static bool hunt_all(const char *only)
             if (!r.failed) {
                 good = good && !found; /* weaker models show more */
                 printf("  %-4s cannot show it: all %.6g interleavings pass "
-                       "(%.2f s)\n", model_name[m], r.total, r.seconds);
+                       "(%.2f s)\n",
+                       model_name[m], r.total, r.seconds);
                 continue;
             }
             printf("  %-4s found in %.3f s, execution %llu; simplest schedule: "
-                   "%d steps, %d surprise%s\n", model_name[m], r.first,
-                   (unsigned long long)r.runs, nbest, r.cost,
-                   r.cost == 1 ? "" : "s");
+                   "%d steps, %d surprise%s\n",
+                   model_name[m], r.first, (unsigned long long)r.runs, nbest,
+                   r.cost, r.cost == 1 ? "" : "s");
             if (!found)
                 print_failure();
             found = true;

@@ -43,13 +43,15 @@ __attribute__((always_inline)) static inline void vx_capture(void)
                      "movq %%r12, 16(%0)\n\tmovq %%r13, 24(%0)\n\t"
                      "movq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)\n\t"
                      "movq %%rsp, 48(%0)"
-                     : : "r"(vx_regs) : "memory");
+                     :
+                     : "r"(vx_regs)
+                     : "memory");
 }
 #define vx_forget()                                                            \
-    __asm__ volatile("xor %%ebx, %%ebx\n\txor %%r12d, %%r12d\n\t"             \
-                     "xor %%r13d, %%r13d\n\txor %%r14d, %%r14d\n\t"           \
-                     "xor %%r15d, %%r15d"                                      \
-                     ::: "rbx", "r12", "r13", "r14", "r15", "cc")
+    __asm__ volatile("xor %%ebx, %%ebx\n\txor %%r12d, %%r12d\n\t"              \
+                     "xor %%r13d, %%r13d\n\txor %%r14d, %%r14d\n\t"            \
+                     "xor %%r15d, %%r15d" ::                                   \
+                         : "rbx", "r12", "r13", "r14", "r15", "cc")
 #elif defined(__aarch64__)
 #define VX_REGS 12
 extern uint64_t vx_regs[VX_REGS];
@@ -60,17 +62,20 @@ __attribute__((always_inline)) static inline void vx_capture(void)
     __asm__ volatile("stp x19, x20, [%1]\n\tstp x21, x22, [%1, 16]\n\t"
                      "stp x23, x24, [%1, 32]\n\tstp x25, x26, [%1, 48]\n\t"
                      "stp x27, x28, [%1, 64]\n\tmov %0, sp"
-                     : "=&r"(sp) : "r"(vx_regs) : "memory");
+                     : "=&r"(sp)
+                     : "r"(vx_regs)
+                     : "memory");
     vx_regs[VX_REGS - 1] = sp;
 }
 /* Wipes what an earlier turn of a loop has left in registers: states that
  * differ in nothing else are the same.  Call at the head of a loop. */
 #define vx_forget()                                                            \
-    __asm__ volatile("mov x19, 0\n\tmov x20, 0\n\tmov x21, 0\n\t"             \
-                     "mov x22, 0\n\tmov x23, 0\n\tmov x24, 0\n\t"             \
-                     "mov x25, 0\n\tmov x26, 0\n\tmov x27, 0\n\t"             \
-                     "mov x28, 0" ::: "x19", "x20", "x21", "x22", "x23",       \
-                     "x24", "x25", "x26", "x27", "x28")
+    __asm__ volatile("mov x19, 0\n\tmov x20, 0\n\tmov x21, 0\n\t"              \
+                     "mov x22, 0\n\tmov x23, 0\n\tmov x24, 0\n\t"              \
+                     "mov x25, 0\n\tmov x26, 0\n\tmov x27, 0\n\t"              \
+                     "mov x28, 0" ::                                           \
+                         : "x19", "x20", "x21", "x22", "x23", "x24", "x25",    \
+                           "x26", "x27", "x28")
 #else
 #error "explore.h needs to know the registers that a call preserves"
 #endif
@@ -88,17 +93,17 @@ __attribute__((always_inline)) static inline void vx_capture(void)
     ({                                                                         \
         uint64_t was_ =                                                        \
             vx_xchg(p, sizeof *(p), VX_BITS(p, v), vx_##o, VX_HERE);           \
-        (VX_TYPE(p))was_;                                                      \
+        (VX_TYPE(p)) was_;                                                     \
     })
 #define a_add(p, v, o)                                                         \
     ({                                                                         \
         uint64_t was_ =                                                        \
             vx_add(p, sizeof *(p), VX_BITS(p, v), vx_##o, VX_HERE);            \
-        (VX_TYPE(p))was_;                                                      \
+        (VX_TYPE(p)) was_;                                                     \
     })
 #define a_cas(p, old, v, o, f)                                                 \
     ({                                                                         \
-        uint64_t old_ = (uint64_t)*(old);                                      \
+        uint64_t old_ = (uint64_t) * (old);                                    \
         bool ok_ = vx_cas(p, sizeof *(p), &old_, VX_BITS(p, v), vx_##o,        \
                           vx_##f, VX_HERE);                                    \
         *(old) = (VX_TYPE(p))old_;                                             \
@@ -106,8 +111,7 @@ __attribute__((always_inline)) static inline void vx_capture(void)
     })
 #define a_fence(p) ((void)(p), vx_fence(VX_HERE))
 #define a_slot_load(p) ((VX_TYPE(p))vx_slot_load(p, sizeof *(p), VX_HERE))
-#define a_slot_store(p, v)                                                     \
-    vx_slot_store(p, sizeof *(p), VX_BITS(p, v), VX_HERE)
+#define a_slot_store(p, v) vx_slot_store(p, sizeof *(p), VX_BITS(p, v), VX_HERE)
 
 /* ---- for scenarios ---- */
 
@@ -115,11 +119,11 @@ enum { VX_SC = 1, VX_TSO = 2, VX_C11 = 4 };
 
 struct vx_scenario {
     const char *name;
-    void (*init)(void);                /* before every execution */
-    void (*thread[VX_THREADS])(void);  /* NULL: not used */
+    void (*init)(void);               /* before every execution */
+    void (*thread[VX_THREADS])(void); /* NULL: not used */
     const char *who[VX_THREADS];
-    void (*check)(void);               /* when nobody can run any more */
-    unsigned models;                   /* VX_SC ...; 0: all */
+    void (*check)(void); /* when nobody can run any more */
+    unsigned models;     /* VX_SC ...; 0: all */
 };
 
 extern const struct vx_scenario *const vx_scenarios[];

@@ -23,12 +23,36 @@ static void check(void)
 }
 
 /* Store buffering: each writes one and reads the other. */
-static void sb1(void) { a_store(&x, 1, relaxed); r1 = a_load(&y, relaxed); }
-static void sb2(void) { a_store(&y, 1, relaxed); r2 = a_load(&x, relaxed); }
-static void sbra1(void) { a_store(&x, 1, release); r1 = a_load(&y, acquire); }
-static void sbra2(void) { a_store(&y, 1, release); r2 = a_load(&x, acquire); }
-static void sbsc1(void) { a_store(&x, 1, seq_cst); r1 = a_load(&y, seq_cst); }
-static void sbsc2(void) { a_store(&y, 1, seq_cst); r2 = a_load(&x, seq_cst); }
+static void sb1(void)
+{
+    a_store(&x, 1, relaxed);
+    r1 = a_load(&y, relaxed);
+}
+static void sb2(void)
+{
+    a_store(&y, 1, relaxed);
+    r2 = a_load(&x, relaxed);
+}
+static void sbra1(void)
+{
+    a_store(&x, 1, release);
+    r1 = a_load(&y, acquire);
+}
+static void sbra2(void)
+{
+    a_store(&y, 1, release);
+    r2 = a_load(&x, acquire);
+}
+static void sbsc1(void)
+{
+    a_store(&x, 1, seq_cst);
+    r1 = a_load(&y, seq_cst);
+}
+static void sbsc2(void)
+{
+    a_store(&y, 1, seq_cst);
+    r2 = a_load(&x, seq_cst);
+}
 
 static void sbf1(void)
 {
@@ -45,10 +69,26 @@ static void sbf2(void)
 }
 
 /* Message passing: x is the message, y the flag. */
-static void mp1(void) { a_store(&x, 1, relaxed); a_store(&y, 1, relaxed); }
-static void mp2(void) { r1 = a_load(&y, relaxed); r2 = a_load(&x, relaxed); }
-static void mpra1(void) { a_store(&x, 1, relaxed); a_store(&y, 1, release); }
-static void mpra2(void) { r1 = a_load(&y, acquire); r2 = a_load(&x, relaxed); }
+static void mp1(void)
+{
+    a_store(&x, 1, relaxed);
+    a_store(&y, 1, relaxed);
+}
+static void mp2(void)
+{
+    r1 = a_load(&y, relaxed);
+    r2 = a_load(&x, relaxed);
+}
+static void mpra1(void)
+{
+    a_store(&x, 1, relaxed);
+    a_store(&y, 1, release);
+}
+static void mpra2(void)
+{
+    r1 = a_load(&y, acquire);
+    r2 = a_load(&x, relaxed);
+}
 
 /* The same with a third thread that adds to the flag: a release sequence. */
 static void rs_add(void)
@@ -65,21 +105,42 @@ static void rs_read(void)
 }
 
 /* One location read twice: never backwards. */
-static void co1(void) { a_store(&x, 1, relaxed); }
-static void co2(void) { r1 = a_load(&x, relaxed); r2 = a_load(&x, relaxed); }
+static void co1(void)
+{
+    a_store(&x, 1, relaxed);
+}
+static void co2(void)
+{
+    r1 = a_load(&x, relaxed);
+    r2 = a_load(&x, relaxed);
+}
 
 /* Load buffering: C11 allows 11, this explorer does not know it. */
-static void lb1(void) { r1 = a_load(&y, relaxed); a_store(&x, 1, relaxed); }
-static void lb2(void) { r2 = a_load(&x, relaxed); a_store(&y, 1, relaxed); }
+static void lb1(void)
+{
+    r1 = a_load(&y, relaxed);
+    a_store(&x, 1, relaxed);
+}
+static void lb2(void)
+{
+    r2 = a_load(&x, relaxed);
+    a_store(&y, 1, relaxed);
+}
 
 /* Two additions: both count. */
-static void add1(void) { r1 = a_add(&x, 1, relaxed); }
-static void add2(void) { r2 = a_add(&x, 1, relaxed); }
+static void add1(void)
+{
+    r1 = a_add(&x, 1, relaxed);
+}
+static void add2(void)
+{
+    r2 = a_add(&x, 1, relaxed);
+}
 
 #define LITMUS(title, one, two, three, sc, tso, c11)                           \
     {                                                                          \
         {title, init, {one, two, three}, {"T1", "T2", "T3"}, check, 0},        \
-        {sc, tso, c11},                                                        \
+            {sc, tso, c11},                                                    \
     }
 #define NO_SB (O01 | O10 | O11)
 #define NO_MP (ALL & ~O10)

@@ -15,9 +15,23 @@ flags="-std=gnu17 -O2 -g -D_GNU_SOURCE -DVERIFY -Wall -Wextra"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-build() { # directory with the stages, program
-    $cc $flags -w -I "$1/tests/verify" -o "$2" "$1"/tests/verify/scene*.c \
-        "$1"/tests/verify/litmus.c "$out/explore.o"
+compile() { # source, object: of the tree that the source is in
+    $cc $flags -I "$(dirname "$1")" -c -o "$2" "$1"
+}
+
+link_bug() { # header: compiles anew what includes it, and links the rest
+    objects=
+    for source in "$out"/tree/tests/verify/scene*.c; do
+        name=$(basename "$source" .c)
+        if grep -q "$(basename "$1")" "$source" || [ "$name.c" = "${1##*/}" ]
+        then
+            compile "$source" "$out/bug-$name.o"
+            objects="$objects $out/bug-$name.o"
+        else
+            objects="$objects $out/$name.o"
+        fi
+    done
+    $cc -o "$out/bug" $objects "$out/litmus.o" "$out/explore.o"
 }
 
 plant() { # header, sed script: in a copy of the tree at $out/tree
@@ -32,9 +46,13 @@ plant() { # header, sed script: in a copy of the tree at $out/tree
     fi
 }
 
-$cc $flags -I "$here" -c -o "$out/explore.o" "$here/explore.c"
-$cc $flags -I "$here" -o "$out/explore" "$here"/scene*.c \
-    "$here/litmus.c" "$out/explore.o"
+objects=
+for source in "$here"/*.c; do
+    object=$out/$(basename "$source" .c).o
+    compile "$source" "$object"
+    objects="$objects $object"
+done
+$cc -o "$out/explore" $objects
 if [ -z "$only" ]; then
     echo "== the sources as they are: every interleaving is right"
     "$out/explore"
@@ -43,22 +61,22 @@ fi
 
 found=0 missed=0
 while IFS='|' read -r name header scenario script what; do
-    name=$(echo $name) header=$(echo $header) scenario=$(echo $scenario)
-    case $name in '' | '#'*) continue ;; esac
-    [ -z "$only" ] || [ "$only" = "$name" ] || continue
+    bug=$(echo $name) header=$(echo $header) scenario=$(echo $scenario)
+    case $bug in '' | '#'*) continue ;; esac
+    [ -z "$only" ] || [ "$only" = "$bug" ] || continue
     plant "$header" "$script"
-    build "$out/tree" "$out/bug"
-    echo "$name:$what"
-    if "$out/bug" --hunt "$scenario" > "$out/$name.txt" 2>&1; then
+    link_bug "$header"
+    echo "$bug:$what"
+    if "$out/bug" --hunt "$scenario" > "$out/$bug.txt" 2>&1; then
         found=$((found + 1))
     else
         missed=$((missed + 1))
         echo "  NOT FOUND"
     fi
     if [ -n "$only" ]; then
-        cat "$out/$name.txt"
+        cat "$out/$bug.txt"
     else
-        grep '^  [a-z]' "$out/$name.txt"
+        grep '^  [a-z]' "$out/$bug.txt"
     fi
 done < "$here/bugs.txt"
 

@@ -51,8 +51,14 @@ static void thief(int who)
         item_take(who, item);
 }
 
-static void thief1(void) { thief(1); }
-static void thief2(void) { thief(2); }
+static void thief1(void)
+{
+    thief(1);
+}
+static void thief2(void)
+{
+    thief(2);
+}
 
 static void check(void)
 {
@@ -63,5 +69,5 @@ static void check(void)
 
 const struct vx_scenario scene_chase_lev = {
     "chase-lev", init, {owner, thief1, thief2}, {"owner", "thief1", "thief2"},
-    check, 0,
+    check,       0,
 };

@@ -54,8 +54,14 @@ static void thief(int who)
         item_take(who, item);
 }
 
-static void thief1(void) { thief(1); }
-static void thief2(void) { thief(2); }
+static void thief1(void)
+{
+    thief(1);
+}
+static void thief2(void)
+{
+    thief(2);
+}
 
 static void check(void)
 {
@@ -67,7 +73,7 @@ static void check(void)
 
 const struct vx_scenario scene_deque = {
     "deque", init, {owner, thief1, thief2}, {"owner", "thief1", "thief2"},
-    check, 0,
+    check,   0,
 };
 
 static void wrap_owner(void)

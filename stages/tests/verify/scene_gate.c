@@ -30,8 +30,14 @@ static void produce(int n)
     }
 }
 
-static void producer(void) { produce(2); }
-static void producer1(void) { produce(1); }
+static void producer(void)
+{
+    produce(2);
+}
+static void producer1(void)
+{
+    produce(1);
+}
 
 static bool pop(void)
 {
@@ -60,8 +66,14 @@ static void consume(int who)
     }
 }
 
-static void consumer1(void) { consume(1); }
-static void consumer2(void) { consume(2); }
+static void consumer1(void)
+{
+    consume(1);
+}
+static void consumer2(void)
+{
+    consume(2);
+}
 
 static void check(void)
 {
@@ -70,11 +82,19 @@ static void check(void)
 }
 
 const struct vx_scenario scene_gate = {
-    "gate", init, {producer, consumer1, consumer2},
-    {"producer", "consumer1", "consumer2"}, check, VX_SC | VX_TSO,
+    "gate",
+    init,
+    {producer, consumer1, consumer2},
+    {"producer", "consumer1", "consumer2"},
+    check,
+    VX_SC | VX_TSO,
 };
 
 const struct vx_scenario scene_gate1 = {
-    "gate-1", init, {producer1, consumer1, consumer2},
-    {"producer", "consumer1", "consumer2"}, check, 0,
+    "gate-1",
+    init,
+    {producer1, consumer1, consumer2},
+    {"producer", "consumer1", "consumer2"},
+    check,
+    0,
 };

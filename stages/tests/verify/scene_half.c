@@ -52,7 +52,10 @@ static void thief1(void)
         item_take(1, item);
 }
 
-static void thief2(void) { steal(1, 2); }
+static void thief2(void)
+{
+    steal(1, 2);
+}
 
 static void check(void)
 {
@@ -65,5 +68,5 @@ static void check(void)
 
 const struct vx_scenario scene_deque_half = {
     "deque-half", init, {owner, thief1, thief2}, {"owner", "thief1", "thief2"},
-    check, 0,
+    check,        0,
 };

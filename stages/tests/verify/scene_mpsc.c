@@ -35,8 +35,14 @@ static void give_back(int first, int n)
     }
 }
 
-static void helper1(void) { give_back(0, 2); }
-static void helper2(void) { give_back(2, 2); }
+static void helper1(void)
+{
+    give_back(0, 2);
+}
+static void helper2(void)
+{
+    give_back(2, 2);
+}
 
 static void owner(void)
 {
@@ -66,5 +72,5 @@ static void check(void)
 
 const struct vx_scenario scene_mpsc = {
     "mpsc", init, {helper1, helper2, owner}, {"helper1", "helper2", "owner"},
-    check, 0,
+    check,  0,
 };

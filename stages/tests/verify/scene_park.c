@@ -44,8 +44,14 @@ static void push(int n)
     }
 }
 
-static void pusher(void) { push(2); }
-static void pusher1(void) { push(1); }
+static void pusher(void)
+{
+    push(2);
+}
+static void pusher1(void)
+{
+    push(1);
+}
 
 static bool pop(void)
 {
@@ -84,8 +90,14 @@ static void work(int w)
     }
 }
 
-static void worker1(void) { work(1); }
-static void worker2(void) { work(2); }
+static void worker1(void)
+{
+    work(1);
+}
+static void worker2(void)
+{
+    work(2);
+}
 
 static void check(void)
 {
@@ -96,8 +108,12 @@ static void check(void)
 }
 
 const struct vx_scenario scene_park = {
-    "park", init, {pusher, worker1, worker2}, {"pusher", "worker1", "worker2"},
-    check, VX_SC | VX_TSO,
+    "park",
+    init,
+    {pusher, worker1, worker2},
+    {"pusher", "worker1", "worker2"},
+    check,
+    VX_SC | VX_TSO,
 };
 
 const struct vx_scenario scene_park2 = {
@@ -122,7 +138,10 @@ static void sleeper(int w)
         event_post(&event[2]);
 }
 
-static void sleeper0(void) { sleeper(0); }
+static void sleeper0(void)
+{
+    sleeper(0);
+}
 
 static void sleeper1(void)
 {
@@ -146,6 +165,10 @@ static void sentinel_check(void)
 }
 
 const struct vx_scenario scene_sentinel = {
-    "sentinel", sentinel_init, {sleeper0, sleeper1, sentinel},
-    {"worker0", "worker1", "sentinel"}, sentinel_check, 0,
+    "sentinel",
+    sentinel_init,
+    {sleeper0, sleeper1, sentinel},
+    {"worker0", "worker1", "sentinel"},
+    sentinel_check,
+    0,
 };

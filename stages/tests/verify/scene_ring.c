@@ -36,8 +36,14 @@ static void pop_twice(int who)
     }
 }
 
-static void consumer1(void) { pop_twice(1); }
-static void consumer2(void) { pop_twice(2); }
+static void consumer1(void)
+{
+    pop_twice(1);
+}
+static void consumer2(void)
+{
+    pop_twice(2);
+}
 
 static void ring_check(void)
 {
@@ -48,6 +54,10 @@ static void ring_check(void)
 }
 
 const struct vx_scenario scene_ring = {
-    "ring", ring_init, {producer, consumer1, consumer2},
-    {"producer", "consumer1", "consumer2"}, ring_check, 0,
+    "ring",
+    ring_init,
+    {producer, consumer1, consumer2},
+    {"producer", "consumer1", "consumer2"},
+    ring_check,
+    0,
 };

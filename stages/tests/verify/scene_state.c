@@ -10,10 +10,10 @@
 enum { GEN = 7 };
 
 SCENE_VAR struct state state;
-SCENE_VAR uint64_t conn;      /* the connection's fields: plain memory */
-SCENE_VAR uint64_t bytes[2];  /* what arrives on its socket */
-SCENE_VAR uint64_t queue;     /* how often it is queued, in all queues */
-SCENE_VAR uint64_t seen[2];   /* by whoever ran it last; part of the connection */
+SCENE_VAR uint64_t conn;     /* the connection's fields: plain memory */
+SCENE_VAR uint64_t bytes[2]; /* what arrives on its socket */
+SCENE_VAR uint64_t queue;    /* how often it is queued, in all queues */
+SCENE_VAR uint64_t seen[2];  /* part of the connection */
 SCENE_VAR bool reused;
 
 static void init(void)
@@ -66,9 +66,20 @@ static void run(void)
         push();
 }
 
-static void harvester0(void) { event(0); run(); }
-static void harvester1(void) { event(1); run(); }
-static void runner(void) { run(); }
+static void harvester0(void)
+{
+    event(0);
+    run();
+}
+static void harvester1(void)
+{
+    event(1);
+    run();
+}
+static void runner(void)
+{
+    run();
+}
 
 static void check(void)
 {
@@ -81,8 +92,12 @@ static void check(void)
 }
 
 const struct vx_scenario scene_state = {
-    "state", init, {harvester0, harvester1, runner},
-    {"harvester0", "harvester1", "runner"}, check, 0,
+    "state",
+    init,
+    {harvester0, harvester1, runner},
+    {"harvester0", "harvester1", "runner"},
+    check,
+    0,
 };
 
 /* ---- reuse: closed twice while an event of the first life is on its way,
@@ -104,7 +119,7 @@ static void closer(void)
     reused = true;
     plain_write(&conn, 1);
     state_close(&state);
-    state_close(&state); /* a second connection came and went */
+    state_close(&state);   /* a second connection came and went */
     plain_write(&conn, 2); /* the third is being set up, nobody knows it */
 }
 
@@ -132,6 +147,10 @@ static void generation_check(void)
 }
 
 const struct vx_scenario scene_generation = {
-    "generation", generation_init, {closer, late_event, late_runner},
-    {"closer", "harvester", "runner"}, generation_check, 0,
+    "generation",
+    generation_init,
+    {closer, late_event, late_runner},
+    {"closer", "harvester", "runner"},
+    generation_check,
+    0,
 };

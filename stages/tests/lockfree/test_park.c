@@ -1,0 +1,354 @@
+/* test_park.c - parking and the state word of stage 6 under real threads. */
+#define DEQUE_SIZE 64
+#include "../../6-stealing/deque.h"
+#include "../../6-stealing/park.h"
+#include "../../6-stealing/state.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+TestSuite(park, .timeout = 120);
+
+/* ---- a small scheduler: workers spawn tasks, steal them, and sleep ---- */
+
+enum { WORKERS = 6, TASKS = 30000 };
+
+struct task {
+    int id;
+    uint64_t body; /* plain */
+    _Atomic int runs;
+};
+
+static struct task tasks[TASKS];
+static _Atomic int spawned, done, wrong, sleeps;
+static struct park park;
+static struct deque queue[WORKERS];
+static int event[WORKERS];
+
+static void post(int w)
+{
+    const uint64_t one = 1;
+
+    if (write(event[w], &one, sizeof one) != sizeof one)
+        abort();
+}
+
+static void wake_one(void)
+{
+    int w = park_wake(&park);
+
+    if (w >= 0)
+        post(w);
+}
+
+static bool spawn(int w)
+{
+    int i;
+
+    if (deque_room(&queue[w]) == 0 || (i = spawned++) >= TASKS)
+        return false;
+    tasks[i].id = i;
+    tasks[i].body = (uint64_t)i + 7;
+    deque_push(&queue[w], &tasks[i], 0);
+    wake_one();
+    return true;
+}
+
+static void run(int w, struct task *t)
+{
+    if (t->body != (uint64_t)t->id + 7)
+        wrong++;
+    t->runs++;
+    spawn(w); /* every task is followed by another, some by two */
+    if (t->id % 3 == 0)
+        spawn(w);
+    if (t->id % 64 == 0)
+        usleep(50); /* in a handler: what is queued here must be stolen */
+    if (++done == TASKS)
+        for (int i = 0; i < WORKERS; i++)
+            post(i);
+}
+
+static struct task *steal(int w)
+{
+    struct task *t = NULL;
+
+    for (int i = 1; i < WORKERS && !t; i++)
+        t = deque_steal(&queue[(w + i) % WORKERS], &queue[w]);
+    return t;
+}
+
+static bool anything(void)
+{
+    for (int i = 0; i < WORKERS; i++)
+        if (deque_len(&queue[i]) > 0)
+            return true;
+    return false;
+}
+
+static void *worker(void *arg)
+{
+    int w = (int)(intptr_t)arg;
+    bool searching = false;
+    uint64_t n;
+
+    while (done < TASKS) {
+        struct task *t = deque_pop(&queue[w]);
+
+        if (!t && !searching)
+            searching = park_search(&park);
+        if (!t && searching)
+            t = steal(w);
+        if (t) {
+            if (searching && park_found(&park))
+                wake_one();
+            searching = false;
+            run(w, t);
+            continue;
+        }
+        park_enter(&park, w, searching);
+        if (anything() || done == TASKS) {
+            park_cancel(&park, w);
+            searching = true;
+            continue;
+        }
+        sleeps++;
+        if (read(event[w], &n, sizeof n) != sizeof n)
+            abort();
+        searching = park_leave(&park, w);
+    }
+    return NULL;
+}
+
+/* Ends only if nobody sleeps beside a task for good. */
+Test(park, workers_run_every_task_once_and_sleep_in_between)
+{
+    pthread_t t[WORKERS];
+    int lost = 0, twice = 0;
+
+    park_init(&park, WORKERS);
+    for (int i = 0; i < WORKERS; i++) {
+        deque_init(&queue[i]);
+        event[i] = eventfd(0, 0);
+        cr_assert_geq(event[i], 0);
+    }
+    cr_assert(spawn(0));
+    for (intptr_t i = 0; i < WORKERS; i++)
+        cr_assert_eq(pthread_create(&t[i], NULL, worker, (void *)i), 0);
+    for (int i = 0; i < WORKERS; i++)
+        cr_assert_eq(pthread_join(t[i], NULL), 0);
+    for (int i = 0; i < TASKS; i++) {
+        lost += tasks[i].runs == 0;
+        twice += tasks[i].runs > 1;
+    }
+    cr_assert_eq(lost, 0, "%d tasks lost", lost);
+    cr_assert_eq(twice, 0, "%d tasks ran twice", twice);
+    cr_assert_eq((int)wrong, 0);
+    cr_assert_gt((int)sleeps, 0, "nobody ever slept");
+}
+
+Test(park, at_most_half_of_the_workers_search)
+{
+    for (int workers = 2; workers <= 9; workers++) {
+        int n = 0;
+
+        park_init(&park, workers);
+        while (park_search(&park))
+            n++;
+        cr_assert_eq(n, (workers + 1) / 2, "%d of %d search", n, workers);
+        for (; n > 1; n--)
+            cr_assert_not(park_found(&park));
+        cr_assert(park_found(&park), "the last one must wake another");
+    }
+}
+
+Test(park, wakes_one_parked_worker_and_only_when_nobody_searches)
+{
+    park_init(&park, 4);
+    cr_assert_eq(park_wake(&park), -1);
+    park_enter(&park, 2, false);
+    park_enter(&park, 3, false);
+    cr_assert(park_search(&park));
+    cr_assert_eq(park_wake(&park), -1);
+    park_enter(&park, 0, true);
+    cr_assert_eq(park_wake(&park), 0);
+    cr_assert_eq(park_wake(&park), -1, "worker 0 searches now");
+    cr_assert(park_leave(&park, 0));
+    cr_assert(park_found(&park));
+    cr_assert_eq(park_wake(&park), 2);
+    cr_assert_not(park_leave(&park, 3), "it woke by itself");
+    park_cancel(&park, 2);
+    cr_assert(park_found(&park));
+    cr_assert_eq(atomic_load(&park.word), 0u);
+}
+
+Test(park, sentinel_sleeps_only_while_all_do)
+{
+    park_init(&park, 2);
+    cr_assert_not(park_watch_enter(&park));
+    park_enter(&park, 0, false);
+    park_enter(&park, 1, false);
+    cr_assert_not(park_watch_wake(&park));
+    cr_assert(park_watch_enter(&park));
+    cr_assert_not(park_leave(&park, 1));
+    cr_assert(park_watch_wake(&park));
+    cr_assert_not(park_watch_wake(&park), "woken once is enough");
+    cr_assert_not(park_watch_enter(&park));
+}
+
+/* ---- state.h ---- */
+
+enum { CONNS = 8, EVENTS = 20000, HARVESTERS = 3, RUNNERS = 3 };
+
+static struct conn {
+    struct state state;
+    _Atomic int arrived; /* what the peer has sent */
+    int seen;            /* plain: the owner's */
+    _Atomic int inside;  /* threads inside, must never be two */
+} conns[CONNS];
+
+/* All queues as one, with a lock: it is not under test here. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int ready[CONNS * 4], nready;
+static _Atomic int harvesting, two_inside, queued_twice;
+
+static void enqueue(int c)
+{
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < nready; i++)
+        queued_twice += ready[i] == c;
+    ready[nready++] = c;
+    pthread_mutex_unlock(&lock);
+}
+
+static int dequeue(void)
+{
+    int c = -1;
+
+    pthread_mutex_lock(&lock);
+    if (nready > 0) {
+        c = ready[0];
+        memmove(ready, ready + 1, (size_t)--nready * sizeof ready[0]);
+    }
+    pthread_mutex_unlock(&lock);
+    return c;
+}
+
+static void *harvester(void *arg)
+{
+    unsigned seed = (unsigned)(intptr_t)arg + 1;
+
+    for (int i = 0; i < EVENTS; i++) {
+        int c;
+
+        seed = seed * 1103515245u + 12345u;
+        c = (int)(seed >> 16) % CONNS;
+        conns[c].arrived++;
+        if (state_event(&conns[c].state, 1))
+            enqueue(c);
+        if (seed >> 28 == 0)
+            sched_yield();
+    }
+    harvesting--;
+    return NULL;
+}
+
+static void *runner(void *arg)
+{
+    bool last = false;
+    int c;
+
+    (void)arg;
+    for (;;) {
+        bool over = harvesting == 0;
+
+        c = dequeue();
+        if (c < 0) {
+            if (over && last)
+                return NULL;
+            last = over;
+            sched_yield();
+            continue;
+        }
+        if (!state_claim(&conns[c].state))
+            queued_twice++;
+        two_inside += conns[c].inside++ != 0;
+        conns[c].seen += atomic_exchange(&conns[c].arrived, 0);
+        if (c % 2)
+            sched_yield();
+        conns[c].inside--;
+        if (state_release(&conns[c].state))
+            enqueue(c);
+    }
+}
+
+Test(park, state_word_loses_no_event_and_lets_one_thread_in)
+{
+    pthread_t t[HARVESTERS + RUNNERS];
+    int seen = 0;
+
+    harvesting = HARVESTERS;
+    for (int i = 0; i < CONNS; i++) {
+        state_init(&conns[i].state);
+        state_close(&conns[i].state);
+        cr_assert_eq(state_gen(&conns[i].state), 1u);
+    }
+    for (intptr_t i = 0; i < HARVESTERS + RUNNERS; i++)
+        cr_assert_eq(pthread_create(&t[i], NULL,
+                                    i < HARVESTERS ? harvester : runner,
+                                    (void *)i),
+                     0);
+    for (int i = 0; i < HARVESTERS + RUNNERS; i++)
+        cr_assert_eq(pthread_join(t[i], NULL), 0);
+    for (int i = 0; i < CONNS; i++) {
+        seen += conns[i].seen;
+        cr_assert_eq(atomic_load(&conns[i].state.word),
+                     state_word(1, CONN_IDLE));
+    }
+    cr_assert_eq(seen, EVENTS * HARVESTERS, "%d events seen", seen);
+    cr_assert_eq((int)two_inside, 0);
+    cr_assert_eq((int)queued_twice, 0);
+}
+
+Test(park, state_word_step_by_step)
+{
+    struct state s;
+    uint32_t gen;
+
+    state_init(&s);
+    gen = state_gen(&s);
+    cr_assert(state_event(&s, gen), "idle: queue it");
+    cr_assert_not(state_event(&s, gen), "queued already");
+    cr_assert(state_claim(&s));
+    cr_assert_not(state_release(&s), "nothing happened meanwhile");
+    cr_assert(state_event(&s, gen));
+    cr_assert(state_claim(&s));
+    cr_assert_not(state_event(&s, gen), "its owner will look again");
+    cr_assert_not(state_event(&s, gen));
+    cr_assert(state_release(&s), "the owner must queue it");
+    cr_assert(state_claim(&s));
+    state_requeue(&s);
+    cr_assert_not(state_event(&s, gen), "queued by its owner");
+    cr_assert(state_claim(&s));
+    state_close(&s);
+    cr_assert_not(state_event(&s, gen), "an event of the old connection");
+    cr_assert_eq(state_gen(&s), gen + 1);
+    cr_assert(state_event(&s, gen + 1));
+}
+
+Test(park, generation_comes_round)
+{
+    struct state s;
+
+    a_init(&s.word, state_word(UINT32_MAX, CONN_RUNNING));
+    state_close(&s);
+    cr_assert_eq(state_gen(&s), 0u);
+    cr_assert_not(state_event(&s, UINT32_MAX));
+    cr_assert(state_event(&s, 0));
+}
