@@ -19,6 +19,8 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   machine                      what it was measured on
   image:ladder                 a picture, as docs/img/SET-ladder.svg: ladder,
                                cpu, syscalls, connections, latency, idle, ...
+
+A set of bench/micro_run.py gives what uring_tables.py says.
 """
 
 import argparse
@@ -33,9 +35,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, os.path.join(ROOT, "plots"))
 
+import micro_results               # noqa: E402
 import results                     # noqa: E402
 import summary as summaries        # noqa: E402
 import figures                     # noqa: E402
+import uring_tables                # noqa: E402
 
 OPEN = re.compile(r"^<!-- figure:(\S+) (\S+) -->$")
 CLOSE = "<!-- /figure -->"
@@ -114,8 +118,13 @@ def machine_text(data):
             + summaries.state_text(data.manifest, data.summary))
 
 
+def is_micro(data):
+    return isinstance(data, uring_tables.Data)
+
+
 def find_figure(data, name):
-    drawable = {f.name: f for f in figures.figures_of(data)}
+    source = uring_tables if is_micro(data) else figures
+    drawable = {f.name: f for f in source.figures_of(data)}
     if name not in drawable:
         raise DocError(f"the result set gives no picture {name!r}; it gives "
                        f"{', '.join(drawable)}")
@@ -168,11 +177,16 @@ def check_image(data, name, path):
 
 def render(data, what, link=""):
     """The Markdown for one NAME."""
-    if what == "machine":
-        return machine_text(data)
     kind, _, rest = what.partition(":")
     if kind == "image":
         return f"![{find_figure(data, rest).title}]({link})"
+    if is_micro(data):
+        text = uring_tables.render(data, what)
+        if text is None:
+            raise DocError(f"the result set gives no {what!r}")
+        return text
+    if what == "machine":
+        return machine_text(data)
     if kind == "slope":
         table = summaries.slope_table(data.summary, rest)
         if not table:
@@ -189,7 +203,9 @@ def render(data, what, link=""):
 
 
 def load(directory, cache):
-    if directory not in cache:
+    if directory not in cache and micro_results.is_set(directory):
+        cache[directory] = uring_tables.Data(directory)
+    elif directory not in cache:
         cache[directory] = figures.Data(*results.load(directory))
     return cache[directory]
 

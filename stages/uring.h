@@ -1,5 +1,5 @@
-/* uring.h - what every ring stage needs and none teaches: names that liburing 2.3
- * lacks, feature tests with their reasons, two switches.
+/* uring.h - what every ring stage needs and none teaches: names that liburing
+ * 2.3 lacks, feature tests with their reasons, two switches.
  *
  * The floor is liburing 2.3 (Debian 12); the kernel may be newer or older than
  * that.  So constants are given here when the header lacks them, and what the
@@ -145,7 +145,7 @@ static inline bool uring_has_poll_first(struct io_uring *ring)
  * SINGLE_ISSUER: one thread submits, so the kernel locks less (6.0).
  * DEFER_TASKRUN: completions run when the owner enters, and do not interrupt
  * it in the middle of a request (6.1).  COOP_TASKRUN: at its next system call,
- * whichever (5.19).  SUBMIT_ALL: one bad operation does not hold up the rest. */
+ * whichever (5.19).  SUBMIT_ALL: one bad operation does not hold up others. */
 static inline void uring_open(struct io_uring *ring, const char *name,
                               struct uring_options *o, int max_conns)
 {
@@ -172,7 +172,9 @@ static inline void uring_open(struct io_uring *ring, const char *name,
         if (p.cq_entries == 0)
             p.cq_entries = all < CQ_LEAST ? CQ_LEAST : all;
         p.flags = modes[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-        err = io_uring_queue_init_params(SQ_ENTRIES, ring, &p);
+        /* The kernel wants a CQ no smaller than the SQ. */
+        err = io_uring_queue_init_params(
+            p.cq_entries < SQ_ENTRIES ? p.cq_entries : SQ_ENTRIES, ring, &p);
     } while (err == -EINVAL && ++i < sizeof modes / sizeof *modes);
     if (err < 0)
         die_status(EX_SKIP, "%s: no io_uring: %s", name, uring_reason(err));

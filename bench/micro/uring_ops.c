@@ -7,7 +7,7 @@
  * `setup`: of the process less the feeding thread, so that an SQPOLL thread
  * counts), less the cost of reading the clock.  Every byte is compared.
  *
- * Loopback: the sender's system call also does the receiver's TCP work.  Feeding
+ * Loopback: a sender's system call also does the receiver's TCP work.  Feeding
  * and draining are not timed.
  *
  * uring_ops [--blocks N] [--quick] [--only GROUP] [--json FILE] [--spoil]

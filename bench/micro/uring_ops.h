@@ -1,4 +1,4 @@
-/* uring_ops.h - the rig behind uring_ops.c: connections, threads, statistics. */
+/* uring_ops.h - the rig of uring_ops.c: connections, threads, statistics. */
 #ifndef URING_OPS_H
 #define URING_OPS_H
 
@@ -268,7 +268,7 @@ static void multishot_arm(struct rig *r, int n)
     io_uring_submit_and_get_events(r->ring);
 }
 
-/* Each ends with one more completion, without F_MORE; the cancel has its own. */
+/* Each ends with one more completion, without F_MORE, and so does the cancel. */
 static void multishot_stop(struct rig *r, int n)
 {
     struct io_uring_cqe *cqe;
