@@ -268,7 +268,7 @@ static void multishot_arm(struct rig *r, int n)
     io_uring_submit_and_get_events(r->ring);
 }
 
-/* Each ends with one more completion, without F_MORE, and so does the cancel. */
+/* Each ends with one more completion, without F_MORE; so does the cancel. */
 static void multishot_stop(struct rig *r, int n)
 {
     struct io_uring_cqe *cqe;
