@@ -3,7 +3,8 @@
  * As good as one lock gets:
  *   - a bounded ring inside, no allocation, two copies of a pointer per item;
  *   - the lock is held for a few instructions, never while waking somebody;
- *   - nobody is woken while everybody is awake, and nobody twice.
+ *   - nobody is woken while everybody is awake, and nobody twice;
+ *   - who looks whether there is something does not take the lock for it.
  *
  * Invariants, while the lock is held:
  *   - head <= tail <= head + MUTEX_QUEUE_SIZE; items head .. tail-1 are in it;
@@ -25,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atom.h"
 #include "pad.h"
 
 #ifndef MUTEX_QUEUE_SIZE
@@ -33,7 +35,7 @@
 
 struct mutex_queue {
     PADDED pthread_mutex_t lock;
-    uint64_t head, tail;
+    ATOMIC(uint64_t) head, tail; /* written with the lock, read without */
     unsigned waiting, woken;
     bool closed;
     pthread_cond_t filled;
@@ -47,7 +49,8 @@ static inline void mq_init(struct mutex_queue *q)
 {
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->filled, NULL);
-    q->head = q->tail = 0;
+    a_init(&q->head, 0);
+    a_init(&q->tail, 0);
     q->waiting = q->woken = 0;
     q->closed = false;
 }
@@ -58,15 +61,37 @@ static inline void mq_destroy(struct mutex_queue *q)
     pthread_mutex_destroy(&q->lock);
 }
 
+/* relaxed, all of it: with the lock nothing else is needed, and without it the
+ * answer is a hint. */
+static inline uint64_t mq_len(struct mutex_queue *q)
+{
+    uint64_t head = a_load(&q->head, relaxed);
+    uint64_t tail = a_load(&q->tail, relaxed);
+
+    return tail > head ? tail - head : 0;
+}
+
+/* With the lock, and not empty. */
+static inline void *mq_first(struct mutex_queue *q)
+{
+    uint64_t head = a_load(&q->head, relaxed);
+
+    a_store(&q->head, head + 1, relaxed);
+    return q->slot[head % MUTEX_QUEUE_SIZE];
+}
+
 /* Any thread.  False: the queue is full and nothing was added. */
 static inline bool mq_push(struct mutex_queue *q, void *item)
 {
     bool room, wake = false;
 
     pthread_mutex_lock(&q->lock);
-    room = q->tail - q->head < MUTEX_QUEUE_SIZE;
+    room = mq_len(q) < MUTEX_QUEUE_SIZE;
     if (room) {
-        q->slot[q->tail++ % MUTEX_QUEUE_SIZE] = item;
+        uint64_t tail = a_load(&q->tail, relaxed);
+
+        q->slot[tail % MUTEX_QUEUE_SIZE] = item;
+        a_store(&q->tail, tail + 1, relaxed);
         wake = q->waiting > q->woken;
         q->woken += wake;
     }
@@ -82,9 +107,11 @@ static inline size_t mq_take(struct mutex_queue *q, void **items, size_t max)
 {
     size_t n = 0;
 
+    if (mq_len(q) == 0)
+        return 0;
     pthread_mutex_lock(&q->lock);
-    while (n < max && q->head < q->tail)
-        items[n++] = q->slot[q->head++ % MUTEX_QUEUE_SIZE];
+    while (n < max && mq_len(q) > 0)
+        items[n++] = mq_first(q);
     pthread_mutex_unlock(&q->lock);
     return n;
 }
@@ -104,10 +131,12 @@ static inline size_t mq_steal(struct mutex_queue *q, void **items, size_t max)
 {
     size_t n = 0, half;
 
+    if (mq_len(q) == 0)
+        return 0;
     pthread_mutex_lock(&q->lock);
-    half = (size_t)(q->tail - q->head + 1) / 2;
+    half = (size_t)(mq_len(q) + 1) / 2;
     while (n < max && n < half)
-        items[n++] = q->slot[q->head++ % MUTEX_QUEUE_SIZE];
+        items[n++] = mq_first(q);
     pthread_mutex_unlock(&q->lock);
     return n;
 }
@@ -118,7 +147,7 @@ static inline void *mq_wait(struct mutex_queue *q)
     void *item = NULL;
 
     pthread_mutex_lock(&q->lock);
-    while (q->head == q->tail && !q->closed) {
+    while (mq_len(q) == 0 && !q->closed) {
         q->waiting++;
         pthread_cond_wait(&q->filled, &q->lock);
         q->waiting--;
@@ -127,8 +156,8 @@ static inline void *mq_wait(struct mutex_queue *q)
         if (q->woken > 0)
             q->woken--;
     }
-    if (q->head < q->tail)
-        item = q->slot[q->head++ % MUTEX_QUEUE_SIZE];
+    if (mq_len(q) > 0)
+        item = mq_first(q);
     pthread_mutex_unlock(&q->lock);
     return item;
 }
