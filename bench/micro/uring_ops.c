@@ -203,7 +203,7 @@ static void setup_slice(struct rig *r, struct method *m)
 static void group_run(struct rig *r, struct group *g, int blocks)
 {
     for (int b = 0; b < blocks; b++) {
-        int order[MAX_METHODS];
+        int order[MAX_METHODS] = {0};
 
         shuffle(r, order, g->n);
         for (int i = 0; i < g->n; i++) {
@@ -233,7 +233,8 @@ static struct group *group(struct group *all, int *n, const char *name,
 /* About the same time for every slice, whatever a round costs. */
 static int rounds_for(const struct rig *r, int batch, int size)
 {
-    int n = (int)(r->ops / (batch + size / 2048));
+    int cost = batch + size / 2048;
+    int n = (int)(r->ops / cost);
 
     return n < 2 ? 2 : n;
 }
