@@ -394,7 +394,7 @@ lint-clang-tidy:
 	@echo '== clang-tidy'
 	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P2 -I{} sh -c \
 		"clang-tidy --quiet {} -- -std=gnu17 $(CPPFLAGS) $(TIDY_INC) \
-		2>/dev/null || exit 255"
+		2>/dev/null || exit 1"
 
 .PHONY: clean
 clean:
