@@ -19,8 +19,7 @@
  * What is reported is the CPU time per update, computing included, so that a
  * neighbour on the machine is not counted, and the ratio PAD 0 / PAD 128 within
  * a block (the median over the blocks).  All cases run once per block, in
- * random order.  How long a line takes between two cpus is
- * measured by c2c.
+ * random order.  How long a line takes between two cpus is measured by c2c.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -414,19 +414,23 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double figure_of(const struct row *row, size_t figure)
+{
+    double v;
+
+    memcpy(&v, (const char *)row + figure, sizeof v);
+    return v;
+}
+
 /* Of one figure over the blocks; base >= 0: of its ratio to that queue. */
 static double median(int w, int l, int q, size_t figure, int base)
 {
     static double v[BLOCKS_MAX];
 
     for (int b = 0; b < opt.blocks; b++) {
-        const char *row = (const char *)&rows[b][w][l][q];
-
-        v[b] = *(const double *)(row + figure);
-        if (base >= 0) {
-            row = (const char *)&rows[b][w][l][base];
-            v[b] /= *(const double *)(row + figure);
-        }
+        v[b] = figure_of(&rows[b][w][l][q], figure);
+        if (base >= 0)
+            v[b] /= figure_of(&rows[b][w][l][base], figure);
     }
     qsort(v, (size_t)opt.blocks, sizeof v[0], by_value);
     return (v[(opt.blocks - 1) / 2] + v[opt.blocks / 2]) / 2;
