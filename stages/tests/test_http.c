@@ -321,8 +321,8 @@ Test(http_routes, half_a_request_followed_by_fin)
         "G",
         "GET / HTTP/1.1\r\nHost: a\r\n",
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nxyz",
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
-        "chunked\r\n\r\n5\r",
+        ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n5\r"),
     };
     struct server s;
 
