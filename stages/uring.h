@@ -28,7 +28,8 @@
 enum {
     EX_SKIP = 77,     /* exit status: this machine cannot run it */
     SQ_ENTRIES = 512, /* operations submitted by one system call */
-    CQ_LEAST = 4096,
+    CQ_LEAST = 4096,  /* unless --cq or the limit on locked memory says less */
+    CQ_FEWEST = 64,   /* no ring rather than a smaller one */
     ACCEPTS = 8,      /* armed at a time: so many a turn can be accepted */
     GRACE_TURNS = 10, /* for the last completions when a drain is over */
 };
@@ -138,6 +139,25 @@ static inline bool uring_has_poll_first(struct io_uring *ring)
     return uring_has(ring, IORING_OP_SOCKET);
 }
 
+/* Rings count as locked memory on some kernels; where that is scarce the queues
+ * are halved until they fit.  A CQ that overflows is slow, not wrong.  The SQ
+ * may not be larger than the CQ. */
+static inline int uring_set_up(struct io_uring *ring, struct io_uring_params *p)
+{
+    for (unsigned cq = p->cq_entries;; cq /= 2) {
+        struct io_uring_params got = *p;
+        int err;
+
+        got.cq_entries = cq;
+        err = io_uring_queue_init_params(cq < SQ_ENTRIES ? cq : SQ_ENTRIES,
+                                         ring, &got);
+        if (err == -ENOMEM && cq > CQ_FEWEST)
+            continue;
+        *p = got;
+        return err;
+    }
+}
+
 /* Opens a ring in the first mode that this kernel knows, from o->taskrun down;
  * *o then says what it got.  The CQ gets an entry for one completion of every
  * connection.  No io_uring is no failure of ours: 77, and the reason.
@@ -172,9 +192,7 @@ static inline void uring_open(struct io_uring *ring, const char *name,
         if (p.cq_entries == 0)
             p.cq_entries = all < CQ_LEAST ? CQ_LEAST : all;
         p.flags = modes[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
-        /* The kernel wants a CQ no smaller than the SQ. */
-        err = io_uring_queue_init_params(
-            p.cq_entries < SQ_ENTRIES ? p.cq_entries : SQ_ENTRIES, ring, &p);
+        err = uring_set_up(ring, &p);
     } while (err == -EINVAL && ++i < sizeof modes / sizeof *modes);
     if (err < 0)
         die_status(EX_SKIP, "%s: no io_uring: %s", name, uring_reason(err));

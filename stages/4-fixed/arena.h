@@ -73,17 +73,18 @@ static inline void *arena_take(struct arena *a)
     return a->n_free > 0 ? arena_at(a, a->free[--a->n_free]) : NULL;
 }
 
-/* Fewer than a quarter of the sending half are left: whoever may hold a piece
- * for long should use memory of its own. */
+/* No more than a quarter of the sending half is left: whoever may hold a piece
+ * for long should use memory of its own.  That the last piece is always "low"
+ * keeps two peers who wait for each other's from doing so for good. */
 static inline bool arena_low(const struct arena *a)
 {
-    return a->n_free < a->n / 8;
+    return a->n_free <= a->n / 8;
 }
 
-/* More than half of the stack is lent. */
+/* Half of all pieces, or fewer, are left on the stack. */
 static inline bool arena_half(const struct arena *a)
 {
-    return a->n_free < a->n / 2;
+    return a->n_free <= a->n / 2;
 }
 
 /* The kernel put bytes into this piece (the buffer id of a completion): lends
