@@ -270,6 +270,8 @@ static int launch_args(const char *argv[], char text[6][64],
         argv[n++] = text[4];
     }
     argv[n++] = "--";
+    for (int i = 0; how->under && how->under[i]; i++)
+        argv[n++] = how->under[i];
     argv[n++] = how->binary ? how->binary : server_path();
     return n;
 }

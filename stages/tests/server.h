@@ -1,8 +1,10 @@
 /* server.h - the server under test: start it, watch it, stop it.
  *
  * The environment names it: SERVER (path of a stage's binary) and APP (http or
- * echo).  TIME_SCALE multiplies every waiting time (1, or 5 for the slow builds
- * with sanitizers); SEED replaces the fixed seed of the random tests.
+ * echo).  STAGE_ARGS holds switches for every start, so that the whole suite
+ * can be run against a variant: STAGE_ARGS='--recv plain --send zc'.
+ * TIME_SCALE multiplies every waiting time (1, or 5 for the slow builds with
+ * sanitizers); SEED replaces the fixed seed of the random tests.
  *
  * A server is started through this very runner ("@launch"), which becomes the
  * server by exec after setting limits, closing what it inherited above 2 and
@@ -28,12 +30,13 @@ struct server {
 
 /* How to start it; zero means as usual. */
 struct launch {
-    const char *binary; /* instead of SERVER */
-    const char *fault;  /* schedule for fault_wrap.c */
-    int nofile;         /* RLIMIT_NOFILE, soft and hard */
-    long memlock;       /* RLIMIT_MEMLOCK in bytes; -1: none at all */
-    int uid;            /* run as this user */
-    int deny;           /* errno that io_uring_setup shall fail with */
+    const char *binary;       /* instead of SERVER */
+    const char *const *under; /* a command to run it under, path first */
+    const char *fault;        /* schedule for fault_wrap.c */
+    int nofile;               /* RLIMIT_NOFILE, soft and hard */
+    long memlock;             /* RLIMIT_MEMLOCK in bytes; -1: none at all */
+    int uid;                  /* run as this user */
+    int deny;                 /* errno that io_uring_setup shall fail with */
 };
 
 /* Starts `SERVER --port 0 --app APP ARG...` (ARGs end with NULL) and waits for
