@@ -99,7 +99,7 @@ RUNS = {
              {"blocks": 5}),
             ("idle", {"idle": [500, 2000]}, {"blocks": 1}),
         ],
-        "seconds": 1.0, "warmup": 0.2, "budget_s": 160, "floor_s": 0.25,
+        "seconds": 1.0, "warmup": 0.2, "budget_s": 160, "floor_s": 0.2,
     },
     "full": {
         "title": "Every suite as it stands; half an hour for each server",
