@@ -89,10 +89,23 @@ static inline const char *uring_reason(int err)
     }
 }
 
-/* True while completions wait outside the CQ for want of room in it. */
+/* True while completions wait outside the CQ for want of room in it.  The next
+ * enter that waits brings them in, so look before it. */
 static inline bool uring_overflows(struct io_uring *ring)
 {
     return IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+}
+
+/* Takes the next completion, which must be there, out of the CQ before it is
+ * handled: handling it may submit, and what completes then finds the place. */
+static inline struct io_uring_cqe uring_take(struct io_uring *ring)
+{
+    struct io_uring_cqe *cqe, copy;
+
+    CHECK(io_uring_peek_cqe(ring, &cqe) == 0);
+    copy = *cqe;
+    io_uring_cqe_seen(ring, cqe);
+    return copy;
 }
 
 /* Room for one more operation; a full SQ is submitted on the way.  False only
@@ -102,6 +115,7 @@ static inline bool uring_room(struct io_uring *ring, struct stats *st)
     if (io_uring_sq_space_left(ring) == 0) {
         io_uring_submit(ring);
         STAT_ADD(st, waits, 1);
+        STAT_ADD(st, cq_overflow, uring_overflows(ring));
     }
     return io_uring_sq_space_left(ring) > 0;
 }

@@ -178,14 +178,18 @@ static inline bool prep_send(const struct own_options *own, struct arena *a,
     return zc;
 }
 
-/* The result of a zero-copy send.  Before 6.2 the report is unknown: then the
- * same send is tried again without it. */
+/* The result of a zero-copy send.  Before 6.2 the report is unknown: the same
+ * send is tried again without it.  Pages pinned for a send count against the
+ * user's limit on locked memory: once that is used up, plain sends follow. */
 static inline int zc_result(struct own_options *own,
                             const struct io_uring_cqe *cqe)
 {
-    if (cqe->res != -EINVAL || !own->report)
+    if (cqe->res == -EINVAL && own->report)
+        own->report = 0;
+    else if (cqe->res == -ENOBUFS || cqe->res == -ENOMEM)
+        own->send = SEND_PLAIN;
+    else
         return cqe->res;
-    own->report = 0;
     return -EINTR;
 }
 

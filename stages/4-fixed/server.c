@@ -233,6 +233,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
         arena_got(&w->arena, flags >> IORING_CQE_BUFFER_SHIFT, &c->s.in);
     if (res == -ENOBUFS && op == OP_RECV) {
         STAT_ADD(&w->stats, enobufs, 1);
+        c->more = true; /* next time it takes the piece at once */
         STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
         return;
     }
@@ -340,13 +341,13 @@ static void ring_wait(struct worker *w)
     struct io_uring_cqe *cqe;
     int err;
 
+    STAT_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
     if (err < 0 && err != -ETIME && err != -EINTR && err != -EAGAIN &&
         err != -EBUSY)
         die("%s: io_uring_enter: %s", w->sv.name, strerror(-err));
-    STAT_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
 }
 
 /* In line, as far as the pieces go that have come back: a receive needs one in
@@ -383,18 +384,17 @@ static void worker_loop(struct worker *w)
 {
     while (w->grace > 0 &&
            (w->listener >= 0 || w->accepts > 0 || w->n_conns > 0)) {
-        struct io_uring_cqe *cqe;
-        unsigned head, n = 0;
+        unsigned n;
 
         accept_arm(w);
         ring_wait(w);
         w->now_ms = clock_ms() - w->held_ms;
-        io_uring_for_each_cqe (&w->ring, head, cqe) {
-            completion(w, cqe);
-            n++;
-        }
-        io_uring_cq_advance(&w->ring, n);
+        n = io_uring_cq_ready(&w->ring);
         STAT_ADD(&w->stats, events, n);
+        for (struct io_uring_cqe cqe; n > 0; n--) {
+            cqe = uring_take(&w->ring);
+            completion(w, &cqe);
+        }
         run_waiting(w);
         expire(w); /* after the events: who was heard just now is not late */
         service_tick(&w->sv, w->now_ms);
