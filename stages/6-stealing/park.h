@@ -24,7 +24,9 @@
  * relied on either finds work, and then the last one to stop searching wakes
  * another, or goes through park_enter() and looks once more.
  * The sleep itself loses nothing: an eventfd stays readable until it is read,
- * also when it was posted before the worker slept.
+ * also when it was posted before the worker slept.  It is level-triggered in
+ * the worker's epoll set and read by that worker only: a thief that harvests
+ * the set passes over it.
  *
  * Why at most half of the workers search: each searcher reads every other
  * queue's lines.  With a searcher awake, more of them find nothing sooner.

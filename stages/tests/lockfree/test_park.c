@@ -1,5 +1,7 @@
 /* test_park.c - parking and the state word of stage 6 under real threads. */
 #define DEQUE_SIZE 64
+#include "stumble.h"
+
 #include "../../6-stealing/deque.h"
 #include "../../6-stealing/park.h"
 #include "../../6-stealing/state.h"

@@ -10,6 +10,8 @@
 #define DEQUE_SIZE 8
 #define CHASE_LEV_SIZE 8
 #define MUTEX_QUEUE_SIZE 8
+#include "stumble.h"
+
 #include "../../5-percore/gate.h"
 #include "../../5-percore/mpsc.h"
 #include "../../5-percore/mutex_queue.h"
@@ -62,14 +64,6 @@ static int take(struct item *it)
     return i;
 }
 
-/* Gives the core away now and then, at places that differ from run to run. */
-static void stumble(unsigned *seed)
-{
-    *seed = *seed * 1103515245u + 12345u;
-    if (*seed >> 27 == 0)
-        sched_yield();
-}
-
 static void run_threads(void *(*first)(void *), void *(*rest)(void *), int n)
 {
     pthread_t t[THREADS + SOURCES];
@@ -104,28 +98,24 @@ static struct gate gate;
 
 static void *ring_producer(void *arg)
 {
-    unsigned seed = 1;
-
     (void)arg;
     for (int i = 0; i < ITEMS; i++) {
         make(i);
         while (!spmc_push(&ring, &items[i]))
             sched_yield();
-        stumble(&seed);
     }
     return NULL;
 }
 
 static void *ring_consumer(void *arg)
 {
-    unsigned seed = (unsigned)(intptr_t)arg;
     int last = -1;
 
+    (void)arg;
     while (left > 0) {
         struct item *it = spmc_pop(&ring);
         int i;
 
-        stumble(&seed);
         if (!it) {
             sched_yield();
             continue;
@@ -150,8 +140,6 @@ static struct item stop; /* one for each consumer ends it */
 
 static void *gate_producer(void *arg)
 {
-    unsigned seed = 1;
-
     (void)arg;
     for (int i = 0; i < ITEMS + THREADS - 1; i++) {
         struct item *it = i < ITEMS ? make(i) : &stop;
@@ -159,15 +147,13 @@ static void *gate_producer(void *arg)
         while (!spmc_push(&ring, it))
             sched_yield();
         gate_wake(&gate);
-        stumble(&seed);
     }
     return NULL;
 }
 
 static void *gate_consumer(void *arg)
 {
-    unsigned seed = (unsigned)(intptr_t)arg;
-
+    (void)arg;
     for (;;) {
         struct item *it = spmc_pop(&ring);
 
@@ -184,7 +170,6 @@ static void *gate_consumer(void *arg)
         if (it == &stop)
             return NULL;
         take(it);
-        stumble(&seed);
     }
 }
 
@@ -220,14 +205,11 @@ static struct mutex_queue mq;
 
 static void *mutex_producer(void *arg)
 {
-    unsigned seed = 1;
-
     (void)arg;
     for (int i = 0; i < ITEMS; i++) {
         make(i);
         while (!mq_push(&mq, &items[i]))
             sched_yield();
-        stumble(&seed);
     }
     mq_close(&mq);
     return NULL;
@@ -235,11 +217,11 @@ static void *mutex_producer(void *arg)
 
 static void *mutex_consumer(void *arg)
 {
-    unsigned seed = (unsigned)(intptr_t)arg;
     void *some[3];
 
+    (void)arg;
     for (;;) {
-        size_t n = seed & 64 ? mq_steal(&mq, some, 3) : 0;
+        size_t n = mq_steal(&mq, some, 3);
         struct item *it;
 
         for (size_t i = 0; i < n; i++)
@@ -248,7 +230,6 @@ static void *mutex_consumer(void *arg)
         if (!it)
             return NULL;
         take(it);
-        stumble(&seed);
     }
 }
 
@@ -286,7 +267,6 @@ static int list_event;
 
 static void *mpsc_helper(void *arg)
 {
-    unsigned seed = (unsigned)(intptr_t)arg;
     const uint64_t one = 1;
 
     for (int i = (int)(intptr_t)arg - 1; i < ITEMS; i += SOURCES) {
@@ -294,7 +274,6 @@ static void *mpsc_helper(void *arg)
         if (mpsc_push(&list, &items[i].node) &&
             write(list_event, &one, sizeof one) != sizeof one)
             abort();
-        stumble(&seed);
     }
     return NULL;
 }
@@ -338,7 +317,6 @@ static struct deque deques[THREADS];
 
 static void *deque_owner(void *arg)
 {
-    unsigned seed = 1;
     struct item *it;
 
     (void)arg;
@@ -347,7 +325,6 @@ static void *deque_owner(void *arg)
         while (!deque_push(&deques[0], &items[i], i))
             if ((it = deque_pop(&deques[0])))
                 take(it);
-        stumble(&seed);
     }
     while ((it = deque_pop(&deques[0])))
         take(it);
@@ -357,20 +334,18 @@ static void *deque_owner(void *arg)
 /* Steals from the owner and from the other thieves. */
 static void *deque_thief(void *arg)
 {
-    int me = (int)(intptr_t)arg;
-    unsigned seed = (unsigned)me;
+    int me = (int)(intptr_t)arg, victim = me;
 
     while (left > 0) {
-        int victim = (int)(seed >> 16) % THREADS;
         struct item *it = deque_pop(&deques[me]);
 
+        victim = (victim + 1) % THREADS;
         if (!it && victim != me)
             it = deque_steal(&deques[victim], &deques[me]);
         if (it)
             take(it);
         else
             sched_yield();
-        stumble(&seed);
     }
     return NULL;
 }
@@ -447,7 +422,6 @@ static struct chase_lev lifo;
 
 static void *chase_lev_owner(void *arg)
 {
-    unsigned seed = 1;
     struct item *it;
 
     (void)arg;
@@ -456,9 +430,9 @@ static void *chase_lev_owner(void *arg)
         while (!chase_lev_push(&lifo, &items[i]))
             if ((it = chase_lev_take(&lifo)))
                 take(it);
-        if (i % 5 == 0 && (it = chase_lev_take(&lifo)))
-            take(it);
-        stumble(&seed);
+        for (int n = i % 2 ? 2 : 0; n > 0; n--) /* down to the last one */
+            if ((it = chase_lev_take(&lifo)))
+                take(it);
     }
     while ((it = chase_lev_take(&lifo)))
         take(it);
@@ -467,8 +441,7 @@ static void *chase_lev_owner(void *arg)
 
 static void *chase_lev_thief(void *arg)
 {
-    unsigned seed = (unsigned)(intptr_t)arg;
-
+    (void)arg;
     while (left > 0) {
         struct item *it = chase_lev_steal(&lifo);
 
@@ -476,7 +449,6 @@ static void *chase_lev_thief(void *arg)
             take(it);
         else
             sched_yield();
-        stumble(&seed);
     }
     return NULL;
 }
