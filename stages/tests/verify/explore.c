@@ -1284,10 +1284,11 @@ static bool hunt_all(const char *only)
                        model_name[m], r.total, r.seconds);
                 continue;
             }
-            printf("  %-4s found in %.3f s, execution %llu; simplest schedule: "
-                   "%d steps, %d surprise%s\n",
-                   model_name[m], r.first, (unsigned long long)r.runs, nbest,
-                   r.cost, r.cost == 1 ? "" : "s");
+            printf(
+                "  %-4s found in %.2f ms, execution %llu; simplest schedule: "
+                "%d steps, %d surprise%s\n",
+                model_name[m], r.first * 1e3, (unsigned long long)r.runs, nbest,
+                r.cost, r.cost == 1 ? "" : "s");
             if (!found)
                 print_failure();
             found = true;

@@ -15,8 +15,8 @@ flags="-std=gnu17 -O2 -g -D_GNU_SOURCE -DVERIFY -Wall -Wextra"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-compile() { # source, object: of the tree that the source is in
-    $cc $flags -I "$(dirname "$1")" -c -o "$2" "$1"
+compile() { # source, object, more flags: with the tree the source is in
+    $cc $flags ${3:-} -I "$(dirname "$1")" -c -o "$2" "$1"
 }
 
 link_bug() { # header: compiles anew what includes it, and links the rest
@@ -25,7 +25,7 @@ link_bug() { # header: compiles anew what includes it, and links the rest
         name=$(basename "$source" .c)
         if grep -q "$(basename "$1")" "$source" || [ "$name.c" = "${1##*/}" ]
         then
-            compile "$source" "$out/bug-$name.o"
+            compile "$source" "$out/bug-$name.o" -w
             objects="$objects $out/bug-$name.o"
         else
             objects="$objects $out/$name.o"
