@@ -269,6 +269,10 @@ static uint64_t state_hash(void)
             h = mix(mix(h, (uint64_t)thr[t].buf[k].loc), thr[t].buf[k].val);
         h = mix(h, (uint64_t)thr[t].nbuf);
         if (model == C11) {
+            h = mix(h, (uint64_t)thr[t].npeek);
+            for (int k = 0; k < thr[t].npeek; k++)
+                h = mix(h, (uint64_t)thr[t].peek[k].loc << 8 |
+                               thr[t].peek[k].clock);
             h = view_hash(h, &thr[t].cur, base);
             h = view_hash(h, &acq, base);
             h = view_hash(h, &thr[t].rel, base);
