@@ -77,6 +77,7 @@ static void tree_make(struct tree *t)
     free(big);
     cr_assert(symlink("../secret.txt", in_tree(t, "root/link")) == 0);
     cr_assert(symlink(in_tree(t, "secret.txt"), in_tree(t, "root/abs")) == 0);
+    cr_assert(symlink("hello.txt", in_tree(t, "root/inner")) == 0);
     cr_assert(symlink("..", in_tree(t, "root/up")) == 0);
     cr_assert(symlink("/", in_tree(t, "root/slash")) == 0);
     cr_assert(symlink("loop", in_tree(t, "root/loop")) == 0);
@@ -87,10 +88,11 @@ static void tree_make(struct tree *t)
 static void tree_remove(const struct tree *t)
 {
     static const char *const names[] = {
-        "root/hello.txt", "root/empty",        "root/page.html", "root/a b.txt",
-        "root/100%.txt",  "root/big",          "root/link",      "root/abs",
-        "root/up",        "root/slash",        "root/loop",      "root/fifo",
-        "root/socket",    "root/sub/deep.txt", "secret.txt",     "root/huge",
+        "root/hello.txt", "root/empty",  "root/page.html",    "root/a b.txt",
+        "root/100%.txt",  "root/big",    "root/link",         "root/inner",
+        "root/abs",       "root/up",     "root/slash",        "root/loop",
+        "root/fifo",      "root/socket", "root/sub/deep.txt", "secret.txt",
+        "root/huge",
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -251,6 +253,7 @@ static const char *const hidden[] = {
     "/files/..\\secret.txt",
     "/files/%5c..%5csecret.txt",
     "/files/link",
+    "/files/inner",
     "/files/abs",
     "/files/up/secret.txt",
     "/files/loop",
