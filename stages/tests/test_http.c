@@ -446,31 +446,6 @@ Test(http_routes, nothing_is_answered_after_connection_close)
     server_stop(&s);
 }
 
-/* A close with unread input makes the kernel send RST, which throws away what
- * is still on its way to a slow reader: the input has to be discarded first. */
-Test(http_routes, close_with_unread_input_delivers_everything)
-{
-    enum { ANSWER = 3000000 };
-    static char rest[60000];
-    struct client c;
-    struct server s;
-    struct reply a;
-
-    server_start(&s, NULL);
-    for (int i = 0; i < 5; i++) {
-        client_open_small(&c, &s);
-        client_text(&c, "GET /bytes/3000000 HTTP/1.1\r\nHost: a\r\n"
-                        "Connection: close\r\n\r\n");
-        cr_assert(client_send(&c, rest, sizeof(rest)));
-        pause_s(0.05);
-        cr_assert(client_head(&c, &a) && a.length == ANSWER, "%s", a.head);
-        cr_assert(client_pattern(&c, 0, ANSWER) == ANSWER, "cut off: %s",
-                  strerror(c.err));
-        client_close(&c);
-    }
-    server_stop(&s);
-}
-
 /* ==== uploads ============================================================= */
 
 /* POST /echo, the body cut at random by TCP and (chunked) by the protocol. */
