@@ -291,14 +291,14 @@ static void *read_counts(void *arg)
     char piece[700];
     uint64_t *line_seen = arg;
 
-    while (!atomic_load(&stop)) {
+    do { /* at least once, however late this thread gets a core */
         size_t n;
 
         cursor = 0;
         while ((n = stats_prometheus(&cursor, piece, sizeof piece)) > 0)
             *line_seen += piece[n - 1] == '\n';
         stats_line(piece, sizeof piece);
-    }
+    } while (!atomic_load(&stop));
     return NULL;
 }
 
