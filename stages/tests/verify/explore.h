@@ -39,13 +39,17 @@ void vx_slot_store(void *p, size_t size, uint64_t v, struct vx_where w);
 extern uint64_t vx_regs[VX_REGS];
 __attribute__((always_inline)) static inline void vx_capture(void)
 {
+    uint64_t *to = vx_regs;
+
+    /* The clobbers leave no other register for a value that is needed later. */
     __asm__ volatile("movq %%rbx, 0(%0)\n\tmovq %%rbp, 8(%0)\n\t"
                      "movq %%r12, 16(%0)\n\tmovq %%r13, 24(%0)\n\t"
                      "movq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)\n\t"
                      "movq %%rsp, 48(%0)"
+                     : "+a"(to)
                      :
-                     : "r"(vx_regs)
-                     : "memory");
+                     : "memory", "cc", "rcx", "rdx", "rsi", "rdi", "r8", "r9",
+                       "r10", "r11");
 }
 #define vx_forget()                                                            \
     __asm__ volatile("xor %%ebx, %%ebx\n\txor %%r12d, %%r12d\n\t"              \
@@ -57,14 +61,17 @@ __attribute__((always_inline)) static inline void vx_capture(void)
 extern uint64_t vx_regs[VX_REGS];
 __attribute__((always_inline)) static inline void vx_capture(void)
 {
-    uint64_t sp;
+    register uint64_t sp __asm__("x0");
+    register uint64_t *to __asm__("x1") = vx_regs;
 
     __asm__ volatile("stp x19, x20, [%1]\n\tstp x21, x22, [%1, 16]\n\t"
                      "stp x23, x24, [%1, 32]\n\tstp x25, x26, [%1, 48]\n\t"
                      "stp x27, x28, [%1, 64]\n\tmov %0, sp"
-                     : "=&r"(sp)
-                     : "r"(vx_regs)
-                     : "memory");
+                     : "=r"(sp), "+r"(to)
+                     :
+                     : "memory", "cc", "x2", "x3", "x4", "x5", "x6", "x7", "x8",
+                       "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16",
+                       "x17");
     vx_regs[VX_REGS - 1] = sp;
 }
 /* Wipes what an earlier turn of a loop has left in registers: states that
