@@ -162,6 +162,8 @@ def main(argv=None):
         print(f"micro_run.py: {err}", file=sys.stderr)
         return getattr(err, "status", 2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Also where a shell started us in the background and so had it ignored.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     try:
         write_set(args, work)
     except (Refused, results.ResultError, OSError) as err:
