@@ -28,6 +28,8 @@
     X(reads,         counter, "file read operations")                          \
     X(works,         counter, "handlers that may take long")                   \
     X(waits,         counter, "waits for events (epoll_wait, enter)")          \
+    X(handed,        counter, "requests handed to another thread")             \
+    X(wakes,         counter, "wake-ups sent to another thread")               \
     X(events,        counter, "events or completions those waits returned")    \
     X(enobufs,       counter, "receives that found no buffer")                 \
     X(zc_copied,     counter, "zero-copy sends that the kernel copied")        \
