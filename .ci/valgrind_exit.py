@@ -6,7 +6,8 @@
 A server passes when it answers, ends with status 0 on SIGTERM, made no invalid
 access and left no memory lost.  From stage 3 on the kernel fills rings and
 buffers behind valgrind's back, so there the use of undefined values is not
-judged; everything else is.
+judged; everything else is.  It runs one thread at a time, and takes a wait in
+a ring for running: from stage 5 on there is one worker, and it waits briefly.
 """
 import os
 import re
@@ -54,7 +55,10 @@ def command(binary, app, root):
              "--errors-for-leak-kinds=definite,indirect"]
     if stage >= 3:
         words.append("--undef-value-errors=no")
-    return words + [binary, "--port", "0", "--app", app, "--root", root]
+    words += [binary, "--port", "0", "--app", app, "--root", root]
+    if stage >= 5:
+        words += ["--workers", "1", "--stats", "0.02"]
+    return words
 
 
 def run(binary, app, root):

@@ -231,7 +231,9 @@ Test(any_attack, max_conns_is_respected)
     struct server s;
     int base, served = 0;
 
-    server_start(&s, "--max-conns", "8", NULL);
+    /* One worker: several have a share each, and fill up one by one. */
+    server_start(&s, "--max-conns", "8",
+                 server_stage() >= 5 ? "--workers" : NULL, "1", NULL);
     base = server_fds(&s);
     for (int i = 0; i < N; i++)
         client_open(&c[i], &s);

@@ -34,6 +34,17 @@ static const struct mode modes[] = {
     {4, 4, {"--buffers", "2"}},
     {4, 4, {"--buffers", "2", "--recv", "fixed", "--send", "fixed"}},
     {4, 4, {"--buffers", "4", "--recv", "plain", "--send", "zc"}},
+    {5, 5, {"--pool", "spmc"}},
+    {5, 5, {"--pool", "spmc", "--pool-threads", "3", "--workers", "2"}},
+    {5, 5, {"--pool", "spmc", "--wake", "eventfd"}},
+    {5, 5, {"--pool", "mutex"}},
+    {5, 5, {"--pool", "mutex", "--wake", "eventfd"}},
+    {5, 5, {"--place", "rr", "--workers", "3"}},
+    {5, 5, {"--place", "rr", "--pool", "spmc"}},
+    {5, 5, {"--place", "one", "--workers", "3"}},
+    {5, 5, {"--pin", "off"}},
+    {5, 5, {"--buffers", "2"}},
+    {5, 5, {"--buffers", "2", "--pool", "spmc"}},
 };
 
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
@@ -202,6 +213,9 @@ Test(any_modes, wrong_values_are_64)
         {4, 4, {"--recv", "multishot"}}, {4, 4, {"--send", "none"}},
         {4, 4, {"--files", "indirect"}}, {4, 4, {"--buffers", "3"}},
         {4, 4, {"--buffers", "0"}},      {4, 4, {"--buffers", "-8"}},
+        {5, 5, {"--pool", "threads"}},   {5, 5, {"--pool-threads", "0"}},
+        {5, 5, {"--place", "two"}},      {5, 5, {"--wake", "futex"}},
+        {5, 5, {"--pin", "yes"}},        {5, 5, {"--buffers", "3"}},
     };
     int tried = 0;
 

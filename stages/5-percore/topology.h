@@ -1,0 +1,322 @@
+/* topology.h - who sits where: workers, cpus, listeners, helpers.
+ *
+ *      main                        worker 0              worker 1 ...
+ *      ----                        --------              --------
+ *      sizes, listens
+ *      starts worker 0  ------->   ring, arena
+ *      starts worker 1  --- after that one is up --->    ring, arena
+ *      starts the helpers
+ *      says what there is
+ *      |========================= all begin ===========================|
+ *      sleeps                      runs                  runs
+ *      counts who has ended  <--   serves nobody   <--   serves nobody
+ *      joins the helpers
+ *      |================== now the rings may be closed ================|
+ *
+ * One after the other, so that a worker that cannot start ends a process in
+ * which nobody else runs.  After "all begin" what is here is only read.
+ */
+#ifndef TOPOLOGY_H
+#define TOPOLOGY_H
+
+#include <fcntl.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <sysexits.h>
+
+#include "switches.h"
+
+/* One worker's place.  All that others know of it. */
+struct seat {
+    struct crew crew;
+    struct server *server;
+    struct stats *stats; /* the worker's: accepted, closed */
+    const char *chosen;  /* in words */
+    pthread_t thread;
+    int n, cpu;     /* its number; where it is pinned, or negative */
+    int listener;   /* or -1 */
+    int max_conns;  /* its share of them */
+    int left;       /* connections that did not end */
+    int dealing;    /* connections on their way to others */
+    uint64_t dealt; /* connections accepted for all */
+};
+
+struct server {
+    struct service service;
+    struct own_choice own;
+    struct pool pool;
+    int n_workers;
+    struct seat seats[MAX_WORKERS]; /* one never used costs nothing */
+    sem_t there;                    /* a worker is ready; has ended */
+    pthread_barrier_t all;          /* the workers and main */
+    _Atomic bool dealt; /* no connection is under way between two workers */
+};
+
+/* ---- what a worker does with its seat; in its own thread ---- */
+
+/* Copies of what every worker has: what it reads at every request lies on no
+ * line that another one writes. */
+static inline void seat_copy(const struct seat *seat, struct service *sv,
+                             struct own_options *own)
+{
+    *own = seat->server->own.io;
+    *sv = seat->server->service;
+    cancel_init(&sv->stop, &seat->server->service.stop);
+    if (seat->n > 0)
+        sv->opt.stats_ms = 0; /* one of them prints */
+}
+
+/* Fills in what a worker has like every other, and tells the others what they
+ * may know of it.  The signal's completion is &sv->signal. */
+static inline void seat_open(struct seat *seat, struct service *sv,
+                             struct own_options *own, struct io_uring *ring,
+                             struct arena *a, struct stats *st)
+{
+    struct io_uring_sqe *sqe;
+
+    seat_copy(seat, sv, own);
+    uring_open(ring, sv->name, &own->uring, seat->max_conns);
+    if (seat->server->own.place == PLACE_RR &&
+        !uring_has(ring, IORING_OP_MSG_RING))
+        die_status(EX_SKIP, "stage5: --place rr: this kernel lacks "
+                            "IORING_OP_MSG_RING (Linux 5.18)");
+    if (!own_init(own, a, ring, seat->max_conns))
+        die("stage5: no memory for the arena");
+    sqe = io_uring_get_sqe(ring);
+    io_uring_prep_poll_add(sqe, sv->signal, POLLIN);
+    io_uring_sqe_set_data(sqe, &sv->signal);
+    crew_init(&seat->crew, &seat->server->pool, ring->ring_fd);
+    stats_register(st, seat->n);
+    seat->stats = st;
+    seat->chosen = own_chosen(own, a);
+}
+
+/* Submits, and sleeps until there is a completion or ms have passed; -1: for
+ * good. */
+static inline void uring_wait(struct io_uring *ring, const char *name,
+                              struct stats *st, int ms)
+{
+    struct __kernel_timespec ts = {ms / 1000, ms % 1000 * 1000000LL};
+    struct io_uring_cqe *cqe;
+    int err;
+
+    STAT_ADD(st, cq_overflow, uring_overflows(ring));
+    err = io_uring_submit_and_wait_timeout(ring, &cqe, 1, ms < 0 ? NULL : &ts,
+                                           NULL);
+    STAT_ADD(st, waits, 1);
+    if (err < 0 && err != -ETIME && err != -EINTR && err != -EAGAIN &&
+        err != -EBUSY)
+        die("%s: io_uring_enter: %s", name, strerror(-err));
+}
+
+static inline void seat_begin(struct seat *seat)
+{
+    sem_post(&seat->server->there);
+    pthread_barrier_wait(&seat->server->all);
+}
+
+/* The ring is closed when nobody sends messages to it any more. */
+static inline void seat_end(struct seat *seat, int n_conns,
+                            struct io_uring *ring, struct arena *a)
+{
+    seat->left = n_conns + seat->dealing;
+    sem_post(&seat->server->there);
+    pthread_barrier_wait(&seat->server->all);
+    io_uring_queue_exit(ring);
+    arena_free(a);
+    close(seat->crew.eventfd);
+}
+
+/* ---- --place rr: worker 0 accepts, and deals connections out as messages ---- */
+
+/* Connections that count against this seat's share: who deals counts those of
+ * all. */
+static inline int seat_holds(const struct seat *seat, int n_conns)
+{
+    const struct server *v = seat->server;
+    uint64_t open = seat->dealt;
+
+    if (open == 0)
+        return n_conns;
+    for (int i = 0; i < v->n_workers; i++)
+        open -= atomic_load_explicit(&v->seats[i].stats->closed,
+                                     memory_order_relaxed);
+    return (int)open;
+}
+
+/* Sends the descriptor to whose turn it is; to its receiver it looks like an
+ * accept of its listener.  Our own completion is odd, as no pointer is.  False:
+ * it is our turn, or there is no way to. */
+static inline bool seat_deal(struct seat *seat, struct io_uring *ring,
+                             struct stats *st, int fd)
+{
+    struct server *v = seat->server;
+    struct io_uring_sqe *sqe;
+    struct seat *to;
+
+    if (v->own.place != PLACE_RR)
+        return false;
+    to = &v->seats[seat->dealt++ % (unsigned)v->n_workers];
+    if (to == seat || !uring_room(ring, st))
+        return false;
+    sqe = io_uring_get_sqe(ring);
+    io_uring_prep_msg_ring(sqe, to->crew.ring_fd, (unsigned)fd,
+                           (uintptr_t)&to->listener, 0);
+    sqe->user_data = (uint64_t)fd << 1 | 1;
+    seat->dealing++;
+    return true;
+}
+
+/* The completion of a message.  True: it did not get there, and the descriptor
+ * is still ours. */
+static inline bool seat_undealt(struct seat *seat,
+                                const struct io_uring_cqe *cqe)
+{
+    bool ours = cqe->user_data & 1;
+
+    seat->dealing -= ours;
+    return ours && cqe->res < 0;
+}
+
+/* The descriptor that either of them is about. */
+static inline int seat_fd(const struct io_uring_cqe *cqe)
+{
+    return cqe->user_data & 1 ? (int)(cqe->user_data >> 1) : cqe->res;
+}
+
+/* Who deals says when all has been dealt; until then nobody else leaves. */
+static inline bool seat_all_dealt(struct seat *seat, bool accepts)
+{
+    if (seat->n == 0 && !accepts && seat->dealing == 0)
+        atomic_store(&seat->server->dealt, true);
+    return atomic_load(&seat->server->dealt);
+}
+
+/* ---- what main does ---- */
+
+/* Descriptors: every thread has a few of its own; connections get the rest.
+ * A worker without a connection to have is not started. */
+static inline void server_size(struct server *v)
+{
+    struct options *opt = &v->service.opt;
+    int per_worker = v->own.pool == POOL_INLINE ? 4 : 4 + v->own.helpers;
+    int limit = (int)sysconf(_SC_OPEN_MAX);
+    int n = opt->workers ? opt->workers : net_cpus();
+    int most = limit - 16 - per_worker * n;
+
+    if (n > MAX_WORKERS)
+        die_status(EX_USAGE, "stage5: --workers: at most %d", MAX_WORKERS);
+    if (most < n)
+        die("stage5: %d descriptors are too few for %d workers", limit, n);
+    if (opt->max_conns > most)
+        opt->max_conns = most;
+    v->n_workers = n < opt->max_conns ? n : opt->max_conns;
+    v->pool = (struct pool){.by = (enum pool_by)v->own.pool,
+                            .wake = (enum wake_by)v->own.wake,
+                            .per_worker = v->own.helpers,
+                            .pin = !v->own.unpinned};
+    atomic_init(&v->dealt, v->own.place != PLACE_RR);
+}
+
+/* By hash every worker has a listener and a fixed share of --max-conns: a
+ * common count would be a word that all write.  Else worker 0 accepts. */
+static inline void server_listen(struct server *v)
+{
+    int most = v->service.opt.max_conns, n = v->n_workers;
+    bool hash = v->own.place == PLACE_HASH;
+    int fds[MAX_WORKERS];
+
+    net_listen(v->service.opt.host, &v->service.opt.port, hash ? n : 1, fds);
+    for (int i = 0; i < n; i++) {
+        struct seat *seat = &v->seats[i];
+
+        seat->n = i;
+        seat->server = v;
+        seat->listener = hash || i == 0 ? fds[i] : -1;
+        seat->max_conns = hash ? most / n + (i < most % n) : most;
+        if (seat->listener >= 0) /* non-blocking would mean: fail, not wait */
+            fcntl(seat->listener, F_SETFL, 0);
+    }
+}
+
+/* Waits for one worker.  Signals are taken by whoever sleeps here. */
+static inline void server_wait(struct server *v)
+{
+    while (sem_wait(&v->there) != 0)
+        CHECK(errno == EINTR);
+}
+
+/* Helpers sit on the cpus after the workers' own. */
+static inline void server_start(struct server *v, void *(*run)(void *))
+{
+    int n = v->n_workers, helpers = v->pool.by ? n * v->pool.per_worker : 0;
+
+    pool_init(&v->pool, n);
+    sem_init(&v->there, 0, 0);
+    pthread_barrier_init(&v->all, NULL, (unsigned)n + 1);
+    for (int i = 0; i < n; i++) {
+        struct seat *seat = &v->seats[i];
+
+        seat->cpu = thread_start(&seat->thread, v->pool.pin, i, run, seat);
+        server_wait(v);
+    }
+    for (int i = 0; i < helpers; i++)
+        helper_start(&v->pool, &v->seats[i % n].crew, i % n, n + i);
+}
+
+static inline void print_cpu(const char *before, int cpu)
+{
+    fprintf(stderr, cpu < 0 ? "%s any" : "%s %d", before, cpu);
+}
+
+/* A line for each worker, then the ready line: the proof that nothing is
+ * shared. */
+static inline void server_describe(struct server *v)
+{
+    for (int i = 0; i < v->n_workers; i++) {
+        const struct seat *seat = &v->seats[i];
+
+        fprintf(stderr, "stage5: worker %d:", i);
+        print_cpu(" cpu", seat->cpu);
+        fprintf(stderr, ", ring %d, listener ", seat->crew.ring_fd);
+        fprintf(stderr, seat->listener < 0 ? "none" : "%d", seat->listener);
+        fprintf(stderr, ", pool %s", pool_names[v->pool.by]);
+        for (int h = i; h < v->pool.n_helpers; h += v->n_workers)
+            print_cpu(h == i ? ": cpu" : ", cpu", v->pool.helpers[h].cpu);
+        fputc('\n', stderr);
+    }
+    if (v->pool.pin && v->seats[0].cpu < 0)
+        fprintf(stderr, "stage5: threads cannot be pinned: %s\n",
+                strerror(-v->seats[0].cpu));
+    service_ready(&v->service, "%d workers, place %s, pool %s, wake %s, %s",
+                  v->n_workers, place_names[v->own.place],
+                  pool_names[v->pool.by], wake_names[v->pool.wake],
+                  v->seats[0].chosen);
+}
+
+/* From the sizes to the end of all workers. */
+static inline void server_run(struct server *v, void *(*worker)(void *))
+{
+    bool whole = true;
+
+    server_size(v);
+    server_listen(v);
+    server_start(v, worker);
+    server_describe(v);
+    pthread_barrier_wait(&v->all);
+    for (int i = 0; i < v->n_workers; i++)
+        server_wait(v);
+    for (int i = 0; i < v->n_workers; i++)
+        whole = whole && v->seats[i].left == 0;
+    if (!whole) { /* something is stuck in the kernel: leave over its head */
+        service_close(&v->service);
+        _exit(0);
+    }
+    pool_stop(&v->pool);
+    pthread_barrier_wait(&v->all);
+    for (int i = 0; i < v->n_workers; i++)
+        pthread_join(v->seats[i].thread, NULL);
+    service_close(&v->service);
+}
+
+#endif
