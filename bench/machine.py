@@ -89,6 +89,20 @@ def choose_cpus(topo, workers=1):
     return cores[:workers], cores[workers:3 * workers]
 
 
+def cpus_for_workers(topo, workers):
+    """(server cpus, client cpus) when each worker is to have a cpu.
+
+    The client gets others while there are any.  Where the workers need all of
+    them, both sides may use all: the client is left to the scheduler, since
+    every way to pin it would take time from one worker only.
+    """
+    server, client = choose_cpus(topo, workers)
+    if len(server) < workers and set(server) != set(client):
+        both = sorted(set(server) | set(client))
+        return both[:workers], both[:workers]
+    return server, client
+
+
 def cpu_model():
     text = read("/proc/cpuinfo") or ""
     for key in ("model name", "Hardware", "cpu model"):

@@ -10,6 +10,7 @@ kept in the rows, marked, and done again.
   run.py --suite quick
   run.py --suite keepalive --servers stage2,stage3 --peers --blocks 31
   run.py --suite keepalive --add 'plain=stage4 --recv plain' --servers stage4
+  run.py skew --only skew-work --set service=bimodal --set place=one
   run.py --list
 """
 
@@ -37,6 +38,7 @@ from suites import RUNS, SUITES                             # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OVERHEAD_S = 0.45     # of a slice, until measured: start, connect, stop
 TRACE_S = 0.6
+ATTACH_S, WAKEUPS_S = 0.5, 3.0   # until a tracer counts
 CAPACITY_BLOCKS = 3
 CONNECTS_PER_S = 4000
 CROWD_PER_PROCESS = 15000
@@ -56,7 +58,7 @@ class Part:
         self.seconds = settings.get("seconds", suite.seconds)
         self.warmup = settings.get("warmup", suite.warmup)
         self.trace = settings.get("trace", suite.trace)
-        self.capacity = {}   # connections -> requests/s
+        self.capacity = {}   # cell_key(capacity_cell) -> requests/s
         for name, values in settings.get("params", {}).items():
             if name in self.params:
                 self.params[name] = values
@@ -68,15 +70,33 @@ class Part:
             found = [{**c, name: v} for c in found for v in self.params[name]]
         return found
 
+    def capacity_cell(self, cell):
+        """Where the capacity is measured that `load` is a share of."""
+        found = {name: v for name, v in cell.items() if name != "load"}
+        return {**found, **{name: v for name, v in
+                            self.suite.capacity_at.items() if name in found}}
+
+    def capacity_cells(self):
+        cells = {}
+        for cell in self.cells():
+            at = self.capacity_cell(cell)
+            cells[summaries.cell_key(at)] = at
+        return list(cells.values())
+
     def describe(self, app):
         title = self.suite.title
         if app == "echo":
             title = title.replace("GET /", "echo")
+        more = {name: value for name, value in
+                (("capacity_at", self.suite.capacity_at),
+                 ("reference", self.suite.reference),
+                 ("cpus", self.suite.cpus), ("words", self.suite.words),
+                 ("variants", self.suite.variants)) if value}
         return {"suite": self.suite.name, "title": title,
                 "params": self.params, "blocks": self.blocks,
                 "seconds": self.seconds, "warmup": self.warmup,
                 "loadgen": self.suite.loadgen, "server": self.suite.server,
-                "slope": self.suite.slope, "load": self.suite.load}
+                "slope": self.suite.slope, "load": self.suite.load, **more}
 
     def slice_s(self, overhead):
         """A slice of average cost: a crowd takes time to connect."""
@@ -87,16 +107,29 @@ class Part:
     def count(self, servers):
         """(measured slices, traced slices, capacity slices)"""
         cells = len(self.cells())
+        capacity = len(self.capacity_cells()) if self.needs_capacity else 0
         return (cells * servers * self.blocks,
                 cells * servers if self.trace else 0,
-                servers * CAPACITY_BLOCKS if self.needs_capacity else 0)
+                capacity * servers * CAPACITY_BLOCKS)
 
     needs_capacity = False
+
+    def trace_s(self):
+        return (TRACE_S + OVERHEAD_S + ATTACH_S
+                + (WAKEUPS_S if self.suite.wakeups else 0))
 
     def estimate(self, servers, overhead):
         measured, traced, capacity = self.count(servers)
         return ((measured + capacity) * self.slice_s(overhead)
-                + traced * (TRACE_S + overhead + 0.5))
+                + traced * self.trace_s())
+
+    def takes(self, servers, other):
+        """The servers that belong here: the suite's own variants, and of
+        `other`, the variants of all parts, none else."""
+        only = self.suite.only
+        return [name for name, server in servers.items()
+                if name in self.suite.variants or name not in other
+                and (not only or name in only or server.added)]
 
 
 def number_or_word(text):
@@ -123,13 +156,23 @@ def make_parts(name, args):
     if name in SUITES:
         return [Part(SUITES[name], {**override, "params": params})], None
     run = RUNS[name]
+    kept = args.only.split(",") if args.only else None
+    names = [part[0] for part in run["parts"]]
+    for wanted in kept or ():
+        if wanted not in names:
+            raise ValueError(f"--only {wanted}: {name} is made of "
+                             f"{', '.join(names)}")
     base = {key: run[key] for key in ("seconds", "warmup") if key in run}
     parts = [Part(SUITES[suite],
                   {**base, **settings, **override,
                    "params": {**cells, **params}})
-             for suite, cells, settings in run["parts"]]
+             for suite, cells, settings in run["parts"]
+             if not kept or suite in kept]
     shaped = {"blocks", "seconds", "warmup"} & set(override)
     return parts, run if "budget_s" in run and not shaped else None
+
+
+PLAIN = "--connections {connections}"   # what the suite keepalive measures
 
 
 def find_capacities(parts):
@@ -138,7 +181,8 @@ def find_capacities(parts):
     for part in parts:
         if part.suite.load:
             wanted = set(part.params.get("connections", [64]))
-            part.needs_capacity = not wanted <= measured
+            part.needs_capacity = (part.suite.load != PLAIN
+                                   or not wanted <= measured)
         if part.suite.name == "keepalive":
             measured |= set(part.params["connections"])
 
@@ -245,13 +289,12 @@ class Run:
         self.args, self.parts, self.servers = args, parts, servers
         self.rig, self.writer, self.fixtures = rig, writer, fixtures
         self.rng = random.Random(args.seed)
+        self.rigs = {}
         self.progress = None
         self.number = 0
 
     def everything(self):
-        names = len(self.servers)
-        total = sum(p.estimate(names, OVERHEAD_S) for p in self.parts)
-        count = sum(sum(p.count(names)) for p in self.parts)
+        total, count = planned(self.parts, self.servers)
         self.progress = Progress(total, count)
         for part in self.parts:
             self.run_part(part)
@@ -272,11 +315,21 @@ class Run:
                     self.trace(part, cell, name)
 
     def fitting(self, part):
-        """The servers of a part: its own variants, and no other part's."""
-        suite = part.suite
-        other = {name for p in self.parts for name in p.suite.variants}
-        return [n for n in self.servers if n in suite.variants or (
-            n not in other and (not suite.only or n in suite.only))]
+        return part.takes(self.servers, variants_of(self.parts))
+
+    def rig_of(self, part, cell):
+        """The cpus of a cell: as for all, unless each worker is to have one.
+        """
+        args = self.args
+        if (part.suite.cpus != "workers" or "workers" not in cell
+                or args.server_cpus or args.client_cpus):
+            return self.rig
+        if cell["workers"] not in self.rigs:
+            server, client = machine.cpus_for_workers(
+                machine.topology(), cell["workers"])
+            self.rigs[cell["workers"]] = slices.Rig(
+                args.loadgen, server, client, args.seed)
+        return self.rigs[cell["workers"]]
 
     def feasible(self, part, cell):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -290,22 +343,23 @@ class Run:
 
     def find_capacity(self, part):
         """The lowest capacity of all servers: the same rates for all."""
-        for connections in part.params.get("connections", [64]):
-            cell = {"connections": connections}
+        for cell in part.capacity_cells():
             if part.needs_capacity:
                 for block in range(CAPACITY_BLOCKS):
                     self.run_servers(part, cell, block, "capacity")
             found = {}
             for row in self.writer.rows:
-                same = row["kind"] == "capacity" or (
-                    row["kind"] == "measure" and row["suite"] == "keepalive")
-                if same and row["valid"] and row["cell"] == cell:
+                same = row["suite"] == (
+                    part.suite.name if part.needs_capacity else "keepalive")
+                kind = "capacity" if part.needs_capacity else "measure"
+                if same and row["kind"] == kind and row["valid"] \
+                        and row["cell"] == cell:
                     found.setdefault(row["server"], []).append(
                         row["metrics"]["qps"])
             if not found:
                 raise slices.Aborted(
                     f"{part.suite.name}: no capacity could be measured")
-            part.capacity[connections] = min(
+            part.capacity[summaries.cell_key(cell)] = min(
                 stats_math.median(v) for v in found.values())
 
     def run_servers(self, part, cell, block, kind):
@@ -315,9 +369,11 @@ class Run:
             self.run_slice(part, cell, name, block, order, kind)
 
     def arguments(self, part, cell, templates):
-        values = dict(cell)
+        values = {name: part.suite.words.get(name, {}).get(value, value)
+                  for name, value in cell.items()}
         if "load" in cell:
-            capacity = part.capacity[cell.get("connections", 64)]
+            capacity = part.capacity[
+                summaries.cell_key(part.capacity_cell(cell))]
             values["rate"] = max(1, round(cell["load"] * capacity))
         if "idle" in cell:
             crowd = cell["idle"]
@@ -361,7 +417,7 @@ class Run:
         probe = self.arguments(part, cell, suite.probe)
         for attempt in range(self.args.redo + 1):
             fields = slices.measure(
-                self.rig, server, self.starting(part, cell, server), args,
+                self.rig_of(part, cell), server, self.starting(part, cell, server), args,
                 part.seconds, part.warmup, self.rng.randrange(1, 1 << 30),
                 memory=suite.memory, probe=probe, each=each)
             row = {**self.common(part, cell, name, block, kind),
@@ -397,19 +453,32 @@ class Run:
         if part.suite.evict:
             self.fixtures.path(cell["size"])
         fields = slices.trace(
-            self.rig, server, self.starting(part, cell, server),
+            self.rig_of(part, cell), server,
+            self.starting(part, cell, server),
             args + self.args.loadgen_arg, TRACE_S,
-            self.rng.randrange(1, 1 << 30))
+            self.rng.randrange(1, 1 << 30), wakeups=part.suite.wakeups)
         row = {**self.common(part, cell, name, 0, "trace"), **fields}
         if not row["valid"]:
             row["last_try"] = True
         self.writer.add(row)
-        self.progress.step(TRACE_S + OVERHEAD_S + 0.5,
+        self.progress.step(part.trace_s(),
                            (part.suite.name, "trace", 0),
                            f"{part.suite.name} system calls {name}")
 
 
 # --- servers that can run -------------------------------------------------
+
+def variants_of(parts):
+    return {name for part in parts for name in part.suite.variants}
+
+
+def planned(parts, servers):
+    """(seconds, runs) that the parts take."""
+    other = variants_of(parts)
+    counts = [(p, len(p.takes(servers, other))) for p in parts]
+    return (sum(p.estimate(n, OVERHEAD_S) for p, n in counts),
+            sum(sum(p.count(n)) for p, n in counts))
+
 
 def choose_servers(args, known, parts=()):
     """The names to run, in the order they are compared in."""
@@ -421,11 +490,12 @@ def choose_servers(args, known, parts=()):
             own[name] = Stage(name, base.binary, words)
     for spec in args.add:
         server = own_server(spec, known)
+        server.added = True
         own[server.name] = server
     if args.servers:
         names = [n for n in args.servers.split(",") if n]
     else:
-        names = [n for n, s in known.items() if s.kind == "stage"]
+        names = default_names(known, parts, args.build)
     if args.peers:
         names += [n for n in ("nginx", "go") if n not in names]
     names += [n for n in own if n not in names]
@@ -440,17 +510,49 @@ def choose_servers(args, known, parts=()):
                          f"{', '.join([*known, *own])}")
     if not names:
         raise ValueError("no server to run: build one (make), or --servers")
+    without = [n for n in (args.without or "").split(",") if n]
+    for name in without:
+        if name not in names:
+            raise ValueError(f"--without {name}: it would not run anyway")
+    names = [n for n in names if n not in without]
     return {name: own.get(name) or known[name] for name in names}
 
 
-def preflight(servers, cpus, app):
+def default_names(known, parts, build):
+    """All stages; what the parts are for, where they all say."""
+    if parts and all(part.suite.only for part in parts):
+        wanted = {name for part in parts for name in part.suite.only}
+        # A stage that is not built is asked for all the same: it is skipped,
+        # with the reason.
+        order = [*(f"stage{n}" for n in range(1, 7)), "nginx", "go"]
+        for name in wanted - set(known):
+            known[name] = Stage(name, os.path.join(build, name))
+        return [name for name in order if name in wanted]
+    return [n for n, s in known.items() if s.kind == "stage"]
+
+
+def first_words(part):
+    """What the part gives a stage at its start, in its first cell; [] where
+    that is not known before the run."""
+    try:
+        return [word.format(**part.cells()[0]) for word in part.suite.server]
+    except KeyError:
+        return []
+
+
+def preflight(servers, cpus, app, parts=()):
     """Starts each one once: ({name: reason} of those that cannot run here,
     the names of those that should run and do not)."""
-    skipped, broken = {}, []
+    skipped, broken, other = {}, [], variants_of(parts)
     for name, server in servers.items():
         try:
             server.available()
             server.start(cpus, app=app).stop()
+            for part in parts:
+                words = first_words(part)
+                if words and server.kind == "stage" \
+                        and name in part.takes(servers, other):
+                    server.start(cpus, app=app, extra=words).stop()
         except Skipped as err:
             skipped[name] = str(err)
         except Failed as err:
@@ -515,12 +617,18 @@ def parse_arguments(argv):
                    help="the same")
     p.add_argument("--list", action="store_true",
                    help="the suites and their cells")
+    p.add_argument("--plan", action="store_true",
+                   help="say how long it would take, and stop")
     p.add_argument("--servers", metavar="A,B",
                    help="stage1 ... stage6, nginx, go (all built stages)")
     p.add_argument("--peers", action="store_true",
                    help="nginx and Go net/http in the same blocks")
     p.add_argument("--add", action="append", default=[], metavar="NAME=CMD",
                    help="a variant: 'plain=stage4 --recv plain'")
+    p.add_argument("--without", metavar="A,B",
+                   help="servers to leave out, variants of a suite too")
+    p.add_argument("--only", metavar="SUITE,SUITE",
+                   help="these suites of a run that is made of several")
     p.add_argument("--blocks", type=positive(int), metavar="N")
     p.add_argument("--seconds", type=positive(float), metavar="S",
                    help="measured, per slice")
@@ -573,6 +681,16 @@ def list_suites():
         print(f"{suite.name:12} {suite.title}")
         for param, values in suite.params.items():
             print(f"{'':12} {param}: {', '.join(map(str, values))}")
+
+
+def tell_plan(parts, servers):
+    other = variants_of(parts)
+    for part in parts:
+        names = part.takes(servers, other)
+        print(f"{part.suite.name}: {len(part.cells())} cells, "
+              f"{part.blocks} blocks, {', '.join(names)}: "
+              f"{sum(part.count(len(names)))} runs, about "
+              f"{clock_text(part.estimate(len(names), OVERHEAD_S))}")
 
 
 def raise_descriptor_limit():
@@ -692,7 +810,7 @@ def benchmark(args):
     servers = choose_servers(args, catalogue(ROOT, args.build), parts)
     server_cpus, client_cpus = pick_cpus(args)
     skipped, broken = preflight(servers, server_cpus,
-                                args.app or parts[0].suite.app)
+                                args.app or parts[0].suite.app, parts)
     for name, reason in skipped.items():
         print(f"skipped: {name}: {reason}", file=sys.stderr)
     able = {n: s for n, s in servers.items() if n not in skipped}
@@ -701,12 +819,19 @@ def benchmark(args):
         return 1 if broken else SKIP
     find_capacities(parts)
     fit_budget(parts, budget, len(able))
-    total = sum(p.estimate(len(able), OVERHEAD_S) for p in parts)
+    parts = [p for p in parts if p.takes(able, variants_of(parts))]
+    if not parts:
+        print(f"run.py: {args.suite} is for none of the servers that can run",
+              file=sys.stderr)
+        return 1 if broken else SKIP
+    total, count = planned(parts, able)
     print(f"{args.suite}: {', '.join(able)}; server on cpu "
           f"{','.join(map(str, server_cpus))}, client on cpu "
-          f"{','.join(map(str, client_cpus))}; "
-          f"{sum(sum(p.count(len(able))) for p in parts)} runs, about "
+          f"{','.join(map(str, client_cpus))}; {count} runs, about "
           f"{clock_text(total)}", file=sys.stderr)
+    if args.plan:
+        tell_plan(parts, able)
+        return 0
     writer = open_result_set(args)
     rig = slices.Rig(args.loadgen, server_cpus, client_cpus, args.seed)
     manifest = make_manifest(args, parts, servers, skipped, rig)

@@ -132,6 +132,7 @@ class Stage:
     """One of our servers: build/stageN, or a variant with arguments."""
 
     kind = "stage"
+    added = False    # on the command line, so meant for every suite
 
     def __init__(self, name, binary, args=()):
         self.name, self.binary, self.args = name, binary, list(args)
@@ -203,6 +204,7 @@ class Nginx:
     """nginx: one worker a cpu, no log, keep-alive without limit."""
 
     kind = "peer"
+    added = False
 
     def __init__(self, name, template):
         self.name, self.template = name, template
@@ -233,6 +235,7 @@ class Nginx:
         values = {"PORT": port, "DIR": directory.name,
                   "WORKERS": len(cpus), "ROOT": root or directory.name,
                   "REUSEPORT": "reuseport" if len(cpus) > 1 else "",
+                  "AFFINITY": cpu_masks(cpus) if len(cpus) > 1 else "",
                   "USER": "user root;" if os.geteuid() == 0 else ""}
         text = re.sub(r"@([A-Z]+)@", lambda m: str(values[m[1]]), text)
         conf = os.path.join(directory.name, "nginx.conf")
@@ -263,6 +266,12 @@ class Nginx:
                 return
             time.sleep(0.01)
         raise Failed(f"{self.name}: not ready within {START_S:.0f} s")
+
+
+def cpu_masks(cpus):
+    """nginx's way to give each worker a cpu: [0, 2] -> a line of 001 100."""
+    return "worker_cpu_affinity " + " ".join(
+        f"{1 << cpu:0{max(cpus) + 1}b}" for cpu in cpus) + ";"
 
 
 def free_port():

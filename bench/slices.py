@@ -10,6 +10,7 @@ import time
 
 import machine
 import syscalls
+import wakeups as trace_wakeups
 from servers import Failed, in_child
 
 LOADGEN = "ioladder-loadgen/1"
@@ -90,17 +91,27 @@ class Rig:
         self.server_cpus, self.client_cpus = server_cpus, client_cpus
         self.seed = seed
         self.both = sorted(set(server_cpus) | set(client_cpus))
+        self.shared = bool(set(server_cpus) & set(client_cpus))
 
-    def command(self, run, args, seconds, warmup, seed, out="-"):
+    def threads_of(self, args):
+        """One thread, moved about by the scheduler, where both sides share
+        cpus; it must not poll there, which would take them from the server.
+        Else a thread pinned to each cpu."""
+        if self.shared:
+            polls = "--rate" in args and "--spin" not in args
+            return ["--spin", "off"] if polls else []
+        argv = ["--cpu", ",".join(map(str, self.client_cpus))]
         threads = len(self.client_cpus)
-        argv = [self.loadgen, "--port", str(run.port),
-                "--duration", f"{seconds:g}", "--warmup", f"{warmup:g}",
-                "--server-pid", ",".join(map(str, run.pids)),
-                "--cpu", ",".join(map(str, self.client_cpus)),
-                "--seed", str(seed), "--quiet", "--json", out, *args]
         if "--threads" not in args and threads > 1:
             argv += ["--threads", str(min(threads, connections_of(args)))]
         return argv
+
+    def command(self, run, args, seconds, warmup, seed, out="-"):
+        return [self.loadgen, "--port", str(run.port),
+                "--duration", f"{seconds:g}", "--warmup", f"{warmup:g}",
+                "--server-pid", ",".join(map(str, run.pids)),
+                "--seed", str(seed), "--quiet", "--json", out, *args,
+                *self.threads_of(args)]
 
     def sample(self, run):
         used = [machine.process_cpu(pid) for pid in run.pids]
@@ -219,6 +230,15 @@ def percentile(report, name, share):
     return latency.get(name)
 
 
+def fast_class(report):
+    """The latencies of the requests that ask for little; where all ask for
+    the same, or nothing tells them apart, of all."""
+    for found in report.get("classes") or ():
+        if found.get("name") == "fast":
+            return {"latency_us": found.get("latency_us") or {}}
+    return report
+
+
 def notes_of(report):
     notes = []
     if report.get("limited_by") == "generator":
@@ -241,6 +261,14 @@ def foreign_percent(busy_cpus, server, client, window, cpus):
     ours = (server.get("total_s") or 0) / window
     ours += ((client.get("user_s") or 0) + (client.get("sys_s") or 0)) / window
     return max(0.0, 100 * (busy_cpus - ours) / cpus)
+
+
+def fast_figures(report):
+    fast = fast_class(report)
+    return {f"fast_{name}_us": percentile(fast, key, share)
+            for name, key, share in (("p50", "p50", 0.5), ("p90", "p90", 0.9),
+                                     ("p99", "p99", 0.99),
+                                     ("p999", "p99.9", 0.999))}
 
 
 def figures(outcome, seconds, moved, cpus):
@@ -359,11 +387,17 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
         beside_out.close()
         ended = run.stop()
     row = {"valid": not why, "why": why, "started": clock, "exit": ended,
-           "args": args, "metrics": {}, "counters": moved,
+           "args": args, "cpus": {"server": rig.server_cpus,
+                                  "client": rig.client_cpus},
+           "metrics": {}, "counters": moved,
            "report": outcome.report}
     if outcome.report:
         row["metrics"] = figures(outcome, seconds, moved,
                                  len(rig.both))
+        if "--service" in args:
+            row["metrics"].update(fast_figures(outcome.report))
+        if rig.shared:
+            row["metrics"]["notes"].append("client on the server's cpus")
     if beside_report:
         row["probe"] = beside_report
         row["metrics"]["probe_p50_us"] = percentile(beside_report, "p50", 0.5)
@@ -393,10 +427,11 @@ def own_counters(server, moved):
             if moved.get(name)}
 
 
-def trace(rig, server, start, args, seconds, seed):
-    """System calls per request, by name, in a run that is not timed."""
+def trace(rig, server, start, args, seconds, seed, wakeups=False):
+    """System calls per request, by name, in a run that is not timed; and who
+    woke the server's threads."""
     clock = time.time()
-    tracer = None
+    tracer = waker = woken = None
     try:
         run = server.start(rig.server_cpus, **start)
     except Failed as err:
@@ -405,25 +440,32 @@ def trace(rig, server, start, args, seconds, seed):
     try:
         ours = server.kind == "stage" and start.get("app") == "http"
         before = scrape(run.port) if ours else None
+        if wakeups and len(run.pids) == 1:
+            waker = trace_wakeups.attach(run.pids)
         tracer = syscalls.attach(run.pids)
         outcome = rig.load(run, args, seconds, 0, seed)
         calls, method = None, "own counters"
         if tracer:
             method = tracer.name
             calls, tracer = tracer.stop(), None
+        if waker:
+            woken, waker = waker.stop(), None
         after = scrape(run.port) if ours else None
         if calls is None:
             calls, method = own_counters(server, counted(before, after)), \
                 "own counters"
     finally:
-        if tracer:
-            tracer.stop()
+        for tool in (tracer, waker):
+            if tool:
+                tool.stop()
         run.stop()
     requests = (outcome.report or {}).get("requests")
     if not calls or not requests:
         return {"valid": False, "started": clock, "metrics": {},
                 "why": [outcome.error or "nothing could count system calls"]}
-    return {"valid": True, "why": [], "started": clock, "metrics": {
-        "method": method, "requests": requests,
-        "syscalls": {name: n / requests for name, n in
-                     sorted(calls.items(), key=lambda kv: -kv[1])}}}
+    found = {"method": method, "requests": requests,
+             "syscalls": {name: n / requests for name, n in
+                          sorted(calls.items(), key=lambda kv: -kv[1])}}
+    if woken is not None:
+        found["wakeups"] = {name: n / requests for name, n in woken.items()}
+    return {"valid": True, "why": [], "started": clock, "metrics": found}

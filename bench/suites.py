@@ -7,11 +7,12 @@ a second, from `load` and the measured capacity), {processes} and {sources}
 (how an idle crowd of {idle} connections is spread).  A parameter `workers`
 becomes --workers of stages 5 and 6; `variants` are stages with arguments of
 their own that run in this suite only, {"steal-off": ("stage6", ["--steal",
-"off"])}.
+"off"])}.  A stage may be a path below the build directory ("pad0/stage6").
 
 To add a suite, add an entry; nothing else needs to know its name.
 """
 
+import os
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -32,6 +33,11 @@ class Suite:
     slope: str = ""              # fit memory against this parameter
     load: str = ""               # the cell's `load` is a share of capacity,
     #                              measured closed loop with these arguments
+    capacity_at: dict = field(default_factory=dict)   # in the cell, with this
+    words: dict = field(default_factory=dict)     # param -> value -> its text
+    cpus: str = ""               # "workers": a cpu for each worker
+    reference: str = ""          # all others are compared with this server
+    wakeups: bool = False        # count who wakes the server's threads
     seconds: float = 2.0         # measured, per slice
     warmup: float = 0.5          # dropped, per slice
     blocks: int = 7
@@ -41,6 +47,104 @@ class Suite:
         names = list(self.params)
         return [dict(zip(names, values))
                 for values in product(*self.params.values())]
+
+
+def worker_counts(cpus):
+    """1 to the number of cpus: all of them, from 8 on only some."""
+    found = list(range(1, min(cpus, 8) + 1))
+    while found[-1] < cpus:
+        found.append(min(cpus, found[-1] * 3 // 2))
+    return found
+
+
+# One request in 200 takes long; the means are the same.  /sleep is slower by
+# a factor of 20, since a sleep of 10 us lasts as long as the timer's slack.
+WORK = {"const": "const:15", "exponential": "exp:15",
+        "bimodal": "bimodal:0.005:10:1000"}
+SLEEP = {"const": "const:300", "exponential": "exp:300",
+         "bimodal": "bimodal:0.005:200:20000"}
+OPEN = ["--connections", "{connections}", "--rate", "{rate}",
+        "--arrivals", "poisson", "--pattern", "uniform"]
+
+
+def _skew(name, title, kind, words, workers):
+    """Uneven work on unevenly placed connections."""
+    service = ["--service", "{service}", "--service-kind", kind]
+    return Suite(
+        name, title,
+        {"workers": workers, "service": list(words),
+         "place": ["hash", "rr", "one"], "connections": [4, 16, 64, 256],
+         "load": [0.30, 0.50, 0.70, 0.90]},
+        OPEN + service, server=["--place", "{place}"],
+        only=("stage5", "stage6"), words={"service": words},
+        load="--connections {connections} " + " ".join(service),
+        capacity_at={"place": "rr"}, reference="stage5", trace=False,
+        cpus="workers" if kind == "work" else "")
+
+
+def _skew_suites():
+    yield _skew("skew-work", "Uneven work, 2 workers on /work, open loop",
+                "work", WORK, [2])
+    yield _skew("skew-sleep", "Uneven work, 4 and 8 workers on /sleep "
+                "(parallel queues without parallel cores), open loop",
+                "sleep", SLEEP, [4, 8])
+    yield Suite(
+        "show-sleep", "8 workers, one request in 200 sleeps 100 times longer, "
+        "open loop",
+        {"workers": [8], "service": ["bimodal"], "connections": [512],
+         "rate": [10000]},
+        OPEN + ["--service", "{service}", "--service-kind", "sleep"],
+        # As many threads for handlers: one worker feeds a pool of 8.
+        variants={
+            "5-spmc": ("stage5", ["--workers", "1", "--pool", "spmc",
+                                  "--pool-threads", "8"]),
+            "5-mutex": ("stage5", ["--workers", "1", "--pool", "mutex",
+                                   "--pool-threads", "8"]),
+            "6-queue": ("stage6", ["--steal", "queue"]),
+            "6-off": ("stage6", ["--steal", "off"])},
+        only=("stage5", "stage6"), words={"service": SLEEP},
+        reference="stage5", trace=False, seconds=3.0, blocks=9)
+    yield Suite(
+        "show-one", "/work/100, all connections on one of 2 workers, at 120 % "
+        "of what it can, open loop",
+        {"workers": [2], "place": ["one"], "connections": [64],
+         "load": [1.20]},
+        OPEN + ["--path", "/work/100"], server=["--place", "{place}"],
+        only=("stage5", "stage6"),
+        load="--connections {connections} --path /work/100",
+        reference="stage5", trace=False, cpus="workers", blocks=9)
+    yield Suite(
+        "show-hash", "/work/100, 16 connections placed by hash on 2 workers, "
+        "open loop",
+        {"workers": [2], "place": ["hash"], "connections": [16],
+         "load": [0.60]},
+        OPEN + ["--path", "/work/100"], server=["--place", "{place}"],
+        only=("stage5", "stage6"),
+        load="--connections {connections} --path /work/100",
+        capacity_at={"place": "rr"}, reference="stage5", trace=False,
+        cpus="workers", blocks=21)
+    yield Suite(
+        "show-balanced", "GET /, connections placed evenly, closed loop",
+        {"workers": [1, 2], "connections": [64, 256]},
+        ["--connections", "{connections}"], server=["--place", "rr"],
+        only=("stage5", "stage6", "nginx"), reference="stage5",
+        cpus="workers", wakeups=True, seconds=1.2, warmup=0.3, blocks=31)
+    yield Suite(
+        "show-pads", "Words of different cores 0, 64 or 128 bytes apart, "
+        "GET /, closed loop",
+        {"workers": [2], "connections": [64]},
+        ["--connections", "{connections}"], server=["--place", "rr"],
+        variants={"pad0": ("pad0/stage6", []),
+                  "pad64": ("pad64/stage6", [])},
+        only=("stage6",), reference="stage6", cpus="workers", trace=False,
+        seconds=1.2, warmup=0.3, blocks=31)
+    yield Suite(
+        "scaling", "GET / with 1 worker to as many as there are cpus",
+        {"workers": worker_counts(len(os.sched_getaffinity(0))),
+         "connections": [256]},
+        ["--connections", "{connections}"], server=["--place", "rr"],
+        only=("stage5", "stage6", "nginx"), reference="stage5",
+        cpus="workers", wakeups=True)
 
 
 def _suites():
@@ -83,6 +187,7 @@ def _suites():
          "--heartbeat", "{period}",
          "--processes", "{processes}", "--sources", "{sources}"],
         memory=True, trace=False, seconds=5.0, blocks=5)
+    yield from _skew_suites()
 
 
 SUITES = {suite.name: suite for suite in _suites()}
@@ -101,8 +206,20 @@ RUNS = {
         ],
         "seconds": 1.0, "warmup": 0.2, "budget_s": 160, "floor_s": 0.2,
     },
+    "skew": {
+        "title": "Uneven work: the whole matrix takes hours, so cut it with "
+                 "--only and --set",
+        "parts": [("skew-work", {}, {}), ("skew-sleep", {}, {})],
+    },
+    "show4": {
+        "title": "Stages 5 and 6: what stealing is for, and what it costs",
+        "parts": [(name, {}, {}) for name in SUITES
+                  if name.startswith("show-")],
+    },
     "full": {
-        "title": "Every suite as it stands; half an hour for each server",
-        "parts": [(name, {}, {}) for name in SUITES],
+        "title": "Every suite but skew and show4; half an hour for each "
+                 "server",
+        "parts": [(name, {}, {}) for name in SUITES
+                  if not name.startswith(("skew-", "show-"))],
     },
 }

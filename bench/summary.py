@@ -17,6 +17,10 @@ METRICS = {
     "p99_us": "p99 us",
     "p999_us": "p99.9 us",
     "max_us": "max us",
+    "fast_p50_us": "p50 of the fast class, us",
+    "fast_p90_us": "p90 of the fast class, us",
+    "fast_p99_us": "p99 of the fast class, us",
+    "fast_p999_us": "p99.9 of the fast class, us",
     "probe_p50_us": "p50 of / beside it, us",
     "probe_p99_us": "p99 of / beside it, us",
     "rss_kib": "resident KiB",
@@ -32,7 +36,7 @@ METRICS = {
 # Compared in pairs.  CPU per request first: it holds still where the others
 # drift with the machine.
 COMPARED = ("cpu_us", "qps", "p50_us", "p99_us", "probe_p99_us",
-            "system_cpu_us")
+            "system_cpu_us", "fast_p50_us", "fast_p90_us", "fast_p99_us")
 REFERENCES = ("stage2", "nginx", "go")
 
 
@@ -52,11 +56,12 @@ def cell_text(cell):
     return ", ".join(words)
 
 
-def references(server, order):
-    """Who a server is compared with: the one before it, and the yardsticks."""
+def references(server, order, more=None):
+    """Who a server is compared with: the one before it, and the yardsticks;
+    `more`: what its suite is about."""
     place = order.index(server)
     found = [order[place - 1]] if place else []
-    found += [r for r in REFERENCES if r in order and r != server]
+    found += [r for r in (*REFERENCES, more) if r in order and r != server]
     return list(dict.fromkeys(found))
 
 
@@ -122,12 +127,14 @@ def _one_cell(cell, server, seed):
         entry["syscalls"] = trace["syscalls"]
         entry["syscalls_by"] = trace["method"]
         entry["syscalls_per_request"] = sum(trace["syscalls"].values())
+        if "wakeups" in trace:
+            entry["wakeups"] = trace["wakeups"]
     return entry
 
 
-def _comparisons(cell, order, seed):
+def _comparisons(cell, order, seed, more=None):
     for server in order:
-        for base in references(server, order):
+        for base in references(server, order, more):
             for metric in COMPARED:
                 found = stats_math.compare(
                     _values(cell.valid.get(server, {}), metric),
@@ -181,11 +188,16 @@ def summarise(manifest, rows):
                     manifest["servers"].items() if s.get("skipped")},
         "cells": [], "comparisons": [], "slopes": [],
     }
+    yardsticks = {part["suite"]: part["reference"] for part in
+                  manifest["plan"] if part.get("reference")}
+    if yardsticks:
+        summary["yardsticks"] = yardsticks
     for cell in cells:
         for server in order:
             if server in cell.valid or server in cell.rejected:
                 summary["cells"].append(_one_cell(cell, server, seed))
-        summary["comparisons"] += _comparisons(cell, order, seed)
+        summary["comparisons"] += _comparisons(
+            cell, order, seed, yardsticks.get(cell.suite))
     summary["slopes"] = list(_slopes(cells, manifest["plan"], order, seed))
     return summary
 
@@ -246,8 +258,16 @@ def find(comparisons, **wanted):
     return None
 
 
+UNEVEN = [("p50 us", "fast_p50_us"), ("p90 us", "fast_p90_us"),
+          ("p99 us", "fast_p99_us"), ("p99 of all us", "p99_us"),
+          ("CPU us/request", "cpu_us")]
+PLACED = [("requests/s", "qps"), ("p50 us", "p50_us"), ("p99 us", "p99_us"),
+          ("CPU us/request", "cpu_us")]
+
 # suite -> (head, metric) columns after the server's name
 COLUMNS = {
+    "skew-work": UNEVEN, "skew-sleep": UNEVEN, "show-sleep": UNEVEN,
+    "show-one": PLACED, "show-hash": PLACED,
     "idle": [("resident KiB", "rss_kib"), ("private KiB", "private_kib"),
              ("server busy", "server_busy"), ("p50 us", "p50_us"),
              ("max us", "max_us")],
@@ -262,7 +282,20 @@ COLUMNS = {
 }
 DEFAULT_COLUMNS = [("requests/s", "qps"), ("p50 us", "p50_us"),
                    ("p99 us", "p99_us"), ("CPU us/request", "cpu_us")]
-LEAD = {"latency": "p99_us", "files": "probe_p99_us", "heartbeat": "p99_us"}
+LEAD = {"latency": "p99_us", "files": "probe_p99_us", "heartbeat": "p99_us",
+        "skew-work": "fast_p99_us", "skew-sleep": "fast_p99_us",
+        "show-sleep": "fast_p99_us", "show-one": "p99_us",
+        "show-hash": "p99_us"}
+RATIO_WORDS = {"cpu_us": "CPU", "p99_us": "p99", "fast_p99_us": "p99",
+               "fast_p90_us": "p90", "probe_p99_us": "p99 of /"}
+
+
+def ratio_columns(suite, lead, yardstick):
+    """[(head, metric)] of the paired ratios at the end of a line."""
+    metrics = ["fast_p90_us", lead] if lead == "fast_p99_us" else [lead]
+    base = yardstick or "the row above"
+    return [] if suite == "idle" else [
+        (f"{RATIO_WORDS[m]} ratio to {base}", m) for m in metrics]
 
 
 def cell_table(summary, suite, cell):
@@ -271,15 +304,14 @@ def cell_table(summary, suite, cell):
                if e["suite"] == suite and e["cell"] == cell]
     columns = COLUMNS.get(suite, DEFAULT_COLUMNS)
     lead = LEAD.get(suite, "cpu_us")
-    with_ratio = suite != "idle"
+    yardstick = summary.get("yardsticks", {}).get(suite)
+    ratios = ratio_columns(suite, lead, yardstick)
     traced = any("syscalls" in e for e in entries)
+    woken = any("wakeups" in e for e in entries)
     heads = ["server"] + [head for head, _ in columns]
-    if traced:
-        heads.append("calls/request")
-    if with_ratio:
-        name = {"cpu_us": "CPU", "p99_us": "p99",
-                "probe_p99_us": "p99 of /"}[lead]
-        heads.append(f"{name} ratio to the row above")
+    heads += ["calls/request"] * traced
+    heads += ["cross-core wake-ups/request"] * woken
+    heads += [head for head, _ in ratios]
     body, above = [], None
     for e in entries:
         line = [e["server"]]
@@ -289,10 +321,12 @@ def cell_table(summary, suite, cell):
                         else number(value[0]) if value else "-")
         if traced:
             line.append(number(e.get("syscalls_per_request")))
-        if with_ratio:
-            line.append(ratio_text(above and find(
-                summary["comparisons"], suite=suite, cell=cell, metric=lead,
-                server=e["server"], base=above)))
+        if woken:
+            line.append(number(e.get("wakeups", {}).get("own far")))
+        base = yardstick or above
+        line += [ratio_text(base and find(
+            summary["comparisons"], suite=suite, cell=cell, metric=metric,
+            server=e["server"], base=base)) for _, metric in ratios]
         body.append(line)
         above = e["server"]
     return table(heads, body)

@@ -53,7 +53,7 @@ def call_names():
             re.findall(r"^#define __NR_(\w+) (\d+)$", done.stdout, re.M)}
 
 
-class _Tool:
+class Tool:
     """A tracer that is started, left alone, and ended with SIGINT."""
 
     name = ""
@@ -104,7 +104,7 @@ class _Tool:
             return self.parse(f.read()) or None
 
 
-class Perf(_Tool):
+class Perf(Tool):
     name = "perf"
 
     def __init__(self):
@@ -149,7 +149,7 @@ class Perf(_Tool):
         return calls
 
 
-class Bpftrace(_Tool):
+class Bpftrace(Tool):
     name = "bpftrace"
 
     def start(self, pids):
@@ -177,7 +177,7 @@ class Bpftrace(_Tool):
         return None
 
 
-class Strace(_Tool):
+class Strace(Tool):
     name = "strace"
 
     def attached(self, pids):

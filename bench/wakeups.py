@@ -1,0 +1,87 @@
+#!/usr/bin/python3
+"""Who wakes a server's threads: wakeups.py PID SECONDS
+
+Four counts by trace/wakeups.bt: woken by the process's own threads or by
+others, from the sleeper's cpu (near) or from another one (far).  run.py
+divides them by the requests of the run (suites scaling and show-balanced).
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+
+import syscalls
+
+KINDS = ("own near", "own far", "other near", "other far")
+
+
+class Wakeups(syscalls.Tool):
+    name = "bpftrace"
+
+    def start(self, pids):
+        self.began = time.monotonic()
+        return super().start(pids)
+
+    def attached(self, pids):
+        # It does not say when; it compiles its program first.
+        return time.monotonic() > self.began + 2.5
+
+    def command(self, pids, out):
+        return ["bpftrace", "-q", "-f", "json", "-o", out,
+                os.path.join(syscalls.HERE, "trace", "wakeups.bt"),
+                str(pids[0])]
+
+    def parse(self, text):
+        """{kind: wake-ups}; None when the output is not what is meant."""
+        found, began = {}, False
+        for line in text.splitlines():
+            try:
+                data = json.loads(line)["data"]
+            except (ValueError, KeyError, TypeError):
+                continue
+            began = began or data == "counting\n"
+            if isinstance(data, dict):
+                for key, count in data.get("@wakeups", {}).items():
+                    found[key.replace(",", " ")] = count
+        if not began or not set(found) <= set(KINDS):
+            return None
+        return {kind: found.get(kind, 0) for kind in KINDS}
+
+
+def attach(pids):
+    """A started tracer, or None where it may not trace."""
+    if not shutil.which("bpftrace"):
+        return None
+    tool = Wakeups()
+    return tool if tool.start(pids) else None
+
+
+def main():
+    if len(sys.argv) != 3 or not sys.argv[1].isdigit():
+        print(__doc__.strip().splitlines()[0], file=sys.stderr)
+        return 64
+    try:
+        seconds = float(sys.argv[2])
+    except ValueError:
+        print("SECONDS is not a number", file=sys.stderr)
+        return 64
+    if not os.path.isdir(f"/proc/{sys.argv[1]}"):
+        print(f"no process {sys.argv[1]}", file=sys.stderr)
+        return 1
+    tool = attach([int(sys.argv[1])])
+    if not tool:
+        print("bpftrace is not there, or may not trace it", file=sys.stderr)
+        return 77
+    try:
+        time.sleep(seconds)
+    finally:
+        counts = tool.stop()
+    for kind, count in (counts or dict.fromkeys(KINDS, 0)).items():
+        print(f"{count:12d}  {kind}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
