@@ -11,7 +11,7 @@
  * Two ways to queue, to be compared:
  *  - spmc: every worker has a lock-free ring (spmc_ring.h) and helpers of its
  *    own; workers share nothing;
- *  - mutex: one queue with one lock for all workers and helpers (mutex_queue.h).
+ *  - mutex: one queue, one lock for all workers and helpers (mutex_queue.h).
  * Either way the job returns to its owner by a list without a lock (mpsc.h),
  * because only the owner may submit on its ring.
  *
@@ -238,8 +238,8 @@ static inline void crew_init(struct crew *c, struct pool *p, int ring_fd)
         die("stage5: eventfd: %s", strerror(errno));
 }
 
-/* Owner: keeps a read of the eventfd armed, where helpers write that cannot send
- * messages. */
+/* Owner: keeps a read of the eventfd armed, where helpers write that cannot
+ * send messages. */
 static inline void crew_listen(struct crew *c, struct io_uring *ring,
                                struct stats *st)
 {

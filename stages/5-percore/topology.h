@@ -127,7 +127,7 @@ static inline void seat_end(struct seat *seat, int n_conns,
     close(seat->crew.eventfd);
 }
 
-/* ---- --place rr: worker 0 accepts, and deals connections out as messages ---- */
+/* ---- --place rr: worker 0 accepts, and deals out by messages ---- */
 
 /* Connections that count against this seat's share: who deals counts those of
  * all. */
