@@ -157,11 +157,16 @@ WRAPPED := recv send accept4 epoll_wait epoll_ctl poll pthread_create read \
 	io_uring_submit_and_wait io_uring_submit_and_wait_timeout
 WRAP_FLAGS := $(WRAPPED:%=-Wl,--wrap=%)
 
+ifeq ($(V),tsan)
+TSAN_SIGNALS := $(B)/common/tests/tsan/signals.o
+endif
+
 define stage_rules
-$(B)/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) $(LIBCOMMON)
+$(B)/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
+		$(TSAN_SIGNALS) $(LIBCOMMON)
 	$$(call link,$(call needs_uring,$(1)))
 $(B)/fault/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
-		$(FAULT_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
+		$(FAULT_SRC:%.c=$(B)/%.o) $(TSAN_SIGNALS) $(LIBCOMMON)
 	$$(call link,$$(WRAP_FLAGS) $(call needs_uring,$(1)))
 endef
 $(foreach d,$(STAGE_DIRS),$(eval $(call stage_rules,$(call number,$(d)),$(d))))
