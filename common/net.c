@@ -152,9 +152,7 @@ int net_accept(int listener, bool nonblocking)
 
 bool net_accept_later(int err)
 {
-    err = err < 0 ? -err : err;
-    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM ||
-           err == EAGAIN || err == EPERM /* a firewall */ || peer_left(err);
+    return !peer_left(err < 0 ? -err : err);
 }
 
 void net_close(int fd)

@@ -29,7 +29,9 @@ void net_ready(const char *stage, const char *host, int port);
  * -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: stop accepting for a while. */
 int net_accept(int listener, bool nonblocking);
 
-/* True when accept's -errno means "later", not "the listener is broken". */
+/* After accept's -errno: false when only a peer left before it was accepted, so
+ * that the next may be accepted at once; true when trying again at once would
+ * fail again (descriptors, memory, a firewall, or anything not known): pause. */
 bool net_accept_later(int err);
 
 /* Closes without losing the answer: close() with unread input sends RST, which
