@@ -49,7 +49,8 @@ enum flags {
     KEEP = 2,  /* the connection stays open after this answer */
     QUIET = 4, /* HEAD: the header only */
     CHUNKED = 8,
-    OURS = 16, /* closing is our wish: the peer may still be sending */
+    LINGER = 16, /* closing is our wish, so the peer may still be sending; or
+                  * much of the answer may be under way when we close */
 };
 
 enum {
@@ -148,7 +149,9 @@ static void header(struct session *s, struct stats *st, struct http_str type,
     STAT_ADD(st, server_errors, s->status / 100 == 5);
     if ((s->flags & KEEP) && cancel_level(s->app->cancel) >= CANCEL_DRAIN &&
         last_request(s))
-        s->flags = (uint8_t)((s->flags & ~KEEP) | OURS);
+        s->flags = (uint8_t)((s->flags & ~KEEP) | LINGER);
+    if (length > BUF_SIZE)
+        s->flags |= LINGER;
     line.len--;
     p = put_date(put(put(p, line), STR("\r\nDate: ")));
     if (!(s->flags & KEEP))
@@ -172,7 +175,7 @@ static int answered(struct session *s)
 {
     s->turn++;
     s->phase = s->flags & KEEP ? HEAD : BYE;
-    s->flags &= OURS;
+    s->flags &= LINGER;
     return GO_ON;
 }
 
@@ -202,7 +205,7 @@ static int answer_error(struct session *s, struct stats *st, int status)
 /* An error that leaves open where the next request would begin. */
 static int fail(struct session *s, struct stats *st, int status)
 {
-    s->flags = (uint8_t)((s->flags & ~KEEP) | OURS);
+    s->flags = (uint8_t)((s->flags & ~KEEP) | LINGER);
     return answer_error(s, st, status);
 }
 
@@ -300,7 +303,7 @@ static void http_file(struct session *s, ssize_t n)
 static int answer_metrics(struct session *s, struct stats *st)
 {
     if (s->flags & OLD)
-        s->flags = (uint8_t)((s->flags & ~KEEP) | OURS);
+        s->flags = (uint8_t)((s->flags & ~KEEP) | LINGER);
     header(s, st, STR("text/plain; version=0.0.4"), -1, STR(""));
     s->arg = 0;
     s->phase = SEND_METRICS;
@@ -610,15 +613,17 @@ static int read_framing(struct session *s, struct stats *st)
 /* ======== the end of a connection ======================================== */
 
 /* Everything is in `out`.  What still arrives is discarded until the peer ends,
- * because close() with bytes unread sends RST over what it has not read yet. */
+ * because bytes that meet a closed socket are answered with RST, and that takes
+ * along whatever of the answer has not arrived yet. */
 static int say_bye(struct session *s)
 {
     size_t n = buf_len(&s->in);
 
     if (buf_len(&s->out) > 0)
         return WANT_SEND;
-    /* A peer that asked for the close has sent all that it wants to. */
-    if (s->eof || (!(s->flags & OURS) && !s->fin && n == 0))
+    /* A peer that asked for the close has sent all that it wants to, and an
+     * answer of one window is with it before anything could be in the way. */
+    if (s->eof || (!(s->flags & LINGER) && !s->fin && n == 0))
         return WANT_CLOSE;
     if (!s->fin)
         s->body.left = LINGER_MAX;

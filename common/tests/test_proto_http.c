@@ -945,6 +945,21 @@ Test(http, a_peer_that_asked_for_the_close_gets_it)
     cr_assert(t->s.fin);
 }
 
+/* The end of an answer longer than a window may have a long way to go: bytes
+ * that the peer sends meanwhile must not meet a closed socket. */
+Test(http, after_a_long_answer_the_peers_end_is_waited_for)
+{
+    struct talk *t = http();
+
+    cr_assert_eq(talk_say(t, "GET /bytes/16384 HTTP/1.0\r\n\r\n"), WANT_CLOSE);
+    talk_again(t);
+    cr_assert_eq(talk_say(t, "GET /bytes/16385 HTTP/1.0\r\n\r\n"), WANT_RECV);
+    cr_assert(t->s.fin);
+    cr_assert(!session_in_flight(&t->s));
+    cr_assert_eq(talk_say(t, "late"), WANT_RECV);
+    cr_assert_eq(talk_all(t, ""), WANT_CLOSE);
+}
+
 Test(http, an_error_after_the_end_closes_at_once)
 {
     struct talk *t = http();

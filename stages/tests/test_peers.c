@@ -11,6 +11,7 @@
 #include "talk.h"
 
 TestSuite(any_peers, .timeout = 120);
+TestSuite(http_peers, .timeout = 120);
 
 /* ==== at the door ========================================================= */
 
@@ -46,4 +47,116 @@ Test(any_peers, one_that_left_early_costs_no_pause)
     must_not_pause("ring_accept:ECONNABORTED:every=2");
     must_not_pause("ring_accept:EPROTO:every=2");
     must_not_pause("ring_accept:EINTR:every=2");
+}
+
+/* ==== at the end ========================================================== */
+
+/* What a receive takes at most: the size of a window. */
+enum { WINDOW = 16 * 1024 };
+
+/* A request of n bytes that asks for the close, and `more` bytes after it in
+ * the same write: the answer comes, and the end by FIN, not by RST. */
+static void must_hear_all(const struct server *s, size_t n, size_t more)
+{
+    static const char head[] = "GET / HTTP/1.1\r\nHost: a\r\n"
+                               "Connection: close\r\nX: ",
+                      tail[] = "\r\n\r\n";
+    size_t least = sizeof(head) - 1 + sizeof(tail) - 1;
+    char *wire = malloc(n + more);
+    struct client c;
+    struct reply a;
+
+    cr_assert(wire && n >= least);
+    memset(wire, 'x', n + more);
+    memcpy(wire, head, sizeof(head) - 1);
+    memcpy(wire + n - (sizeof(tail) - 1), tail, sizeof(tail) - 1);
+    client_open(&c, s);
+    cr_assert(client_send(&c, wire, n + more));
+    cr_assert(client_reply(&c, &a) && a.status == 200 && a.len == 14 && a.close,
+              "%zu and %zu bytes: %s", n, more, strerror(c.err));
+    cr_assert(client_ends_silently(&c), "%zu and %zu bytes: %s", n, more,
+              strerror(c.err));
+    /* A reset that came right behind the FIN would show here.  Where bytes were
+     * in the window, the server goes on listening. */
+    for (int i = 0; i < (n < WINDOW ? 3 : 1); i++) {
+        pause_s(0.02);
+        cr_assert(client_text(&c, "more"), "%zu and %zu bytes: %s", n, more,
+                  strerror(c.err));
+    }
+    reply_free(&a);
+    client_close(&c);
+    free(wire);
+}
+
+Test(http_peers, more_bytes_with_the_last_request)
+{
+    struct server s;
+
+    server_start(&s, NULL);
+    /* They are in the window when the answer has been sent ... */
+    must_hear_all(&s, 100, 1);
+    must_hear_all(&s, 100, 1000);
+    must_hear_all(&s, 100, WINDOW - 100);
+    must_hear_all(&s, 100, 4 * WINDOW);
+    /* ... or the request fills it, and they are still in the socket. */
+    for (int i = 0; i < 5; i++)
+        must_hear_all(&s, WINDOW, 1000);
+    cr_assert(server_answers(&s));
+    server_stop(&s);
+}
+
+/* The server has handed all of a long answer to the kernel, half of it has yet
+ * to leave, and the peer speaks again. */
+static void must_come_whole(const struct server *s, const char *request,
+                            size_t len)
+{
+    struct client c;
+    struct reply a;
+
+    client_open_small(&c, s);
+    cr_assert(client_text(&c, request));
+    cr_assert(client_head(&c, &a) && a.status == 200 && a.close, "%s", a.head);
+    pause_s(scaled(0.2));
+    for (int i = 0; i < 5; i++) {
+        cr_assert(client_text(&c, "and another thing"), "%s", strerror(c.err));
+        pause_s(0.02);
+    }
+    cr_assert(client_pattern(&c, 0, len) == len, "%s: cut off: %s", request,
+              strerror(c.err));
+    cr_assert(client_ends_silently(&c), "%s: %s", request, strerror(c.err));
+    client_close(&c);
+}
+
+Test(http_peers, more_bytes_while_a_long_answer_is_under_way)
+{
+    struct server s;
+
+    server_start(&s, NULL);
+    must_come_whole(&s,
+                    "GET /bytes/200000 HTTP/1.1\r\nHost: a\r\n"
+                    "Connection: close\r\n\r\n",
+                    200000);
+    must_come_whole(&s, "GET /bytes/200000 HTTP/1.0\r\n\r\n", 200000);
+    server_stop(&s);
+}
+
+/* Who asked for the close, has it, and does not go: bounded like any silence,
+ * and not put off by what is said. */
+Test(http_peers, the_end_of_a_long_answer_is_not_waited_for_without_end)
+{
+    struct client c;
+    struct server s;
+    double since;
+
+    server_start(&s, "--idle-timeout", "0.5", NULL);
+    client_open(&c, &s);
+    cr_assert(client_text(&c, "GET /bytes/50000 HTTP/1.0\r\n\r\n"));
+    cr_assert(client_ends(&c));
+    since = now();
+    while (in_time(since, 20) && client_text(&c, "x"))
+        pause_s(0.05);
+    cr_assert(in_time(since, 20), "still listens");
+    client_close(&c);
+    cr_assert(server_answers(&s));
+    server_stop(&s);
 }
