@@ -59,7 +59,7 @@ int service_wait_ms(const struct service *v, int64_t now_ms, int timers_ms,
 int64_t service_work(struct session *s, struct stats *st);
 
 /* Prints the --stats line when it is due.  One thread of the process. */
-void service_tick(struct service *v, int64_t now_ms);
+void service_tick(struct service *v);
 
 /* The summary line on stderr; closes what service_open opened. */
 void service_close(struct service *v);

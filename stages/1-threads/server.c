@@ -397,7 +397,7 @@ static void worker_loop(struct worker *w)
         join_done(w);
         if (w->now_ms >= w->scan_ms)
             expire(w);
-        service_tick(&w->sv, w->now_ms);
+        service_tick(&w->sv);
         if (service_over(&w->sv))
             break;
     }

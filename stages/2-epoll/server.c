@@ -327,7 +327,7 @@ static void worker_loop(struct worker *w)
             event(w, &evs[i]);
         STAT_ADD(&w->stats, events, n > 0 ? (uint64_t)n : 0);
         expire(w); /* after the events: who was heard just now is not late */
-        service_tick(&w->sv, w->now_ms);
+        service_tick(&w->sv);
         if (service_over(&w->sv))
             break;
     }

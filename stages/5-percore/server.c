@@ -393,7 +393,7 @@ static void worker_loop(struct worker *w)
         take_returns(w);
         run_waiting(w);
         expire(w); /* after the events: who was heard just now is not late */
-        service_tick(&w->sv, w->now_ms);
+        service_tick(&w->sv);
         if (service_over(&w->sv) && w->grace-- > 0)
             drain(w, SHUT_RDWR);
     }

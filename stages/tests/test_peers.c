@@ -160,3 +160,31 @@ Test(http_peers, the_end_of_a_long_answer_is_not_waited_for_without_end)
     cr_assert(server_answers(&s));
     server_stop(&s);
 }
+
+/* ==== meanwhile =========================================================== */
+
+/* Lines of --stats come by the clock on the wall, also when handlers leave a
+ * loop no time of its own. */
+Test(http_peers, stats_lines_come_while_handlers_run)
+{
+    struct client c;
+    struct server s;
+    struct reply a;
+    double since;
+    int lines;
+
+    server_start(&s, "--stats", "0.5", NULL);
+    client_open(&c, &s);
+    since = now();
+    do {
+        cr_assert(client_get(&c, "/work/100000", &a) && a.status == 200);
+        reply_free(&a);
+        lines = 0;
+        for (const char *p = server_stderr(&s); (p = strstr(p, "accepted 1"));
+             p++)
+            lines++;
+    } while (lines < 2 && in_time(since, 20));
+    cr_assert(lines >= 2, "%d lines: %s", lines, server_stderr(&s));
+    client_close(&c);
+    server_stop(&s);
+}
