@@ -19,7 +19,7 @@ TestSuite(park, .timeout = 120);
 
 /* ---- a small scheduler: workers spawn tasks, steal them, and sleep ---- */
 
-enum { WORKERS = 6, TASKS = 30000 };
+enum { WORKERS = 6, TASKS = 30000, WAVES = 300, CHAIN = 30 };
 
 struct task {
     int id;
@@ -28,7 +28,10 @@ struct task {
 };
 
 static struct task tasks[TASKS];
+static void (*run)(int w, struct task *t); /* what the tasks of a test do */
+static int goal;                           /* how many there are */
 static _Atomic int spawned, done, wrong, sleeps;
+static _Atomic int root[WORKERS]; /* 1 + the task that comes from outside */
 static struct park park;
 static struct deque queue[WORKERS];
 static int event[WORKERS];
@@ -49,30 +52,20 @@ static void wake_one(void)
         post(w);
 }
 
-static bool spawn(int w)
+static void push(int w, int i)
 {
-    int i;
-
-    if (deque_room(&queue[w]) == 0 || (i = spawned++) >= TASKS)
-        return false;
     tasks[i].id = i;
     tasks[i].body = (uint64_t)i + 7;
-    deque_push(&queue[w], &tasks[i], 0);
+    if (!deque_push(&queue[w], &tasks[i], 0))
+        abort();
     wake_one();
-    return true;
 }
 
-static void run(int w, struct task *t)
+static void finish(struct task *t)
 {
     if (t->body != (uint64_t)t->id + 7)
         wrong++;
-    t->runs++;
-    spawn(w); /* every task is followed by another, some by two */
-    if (t->id % 3 == 0)
-        spawn(w);
-    if (t->id % 64 == 0)
-        usleep(50); /* in a handler: what is queued here must be stolen */
-    if (++done == TASKS)
+    if (++done == goal)
         for (int i = 0; i < WORKERS; i++)
             post(i);
 }
@@ -94,28 +87,41 @@ static bool anything(void)
     return false;
 }
 
+/* The owner's queue first, then, for a searcher, those of the others. */
+static struct task *find(int w, bool *searching)
+{
+    int i = atomic_exchange(&root[w], 0);
+    struct task *t;
+
+    if (i > 0)
+        push(w, i - 1);
+    t = deque_pop(&queue[w]);
+    if (!t && !*searching)
+        *searching = park_search(&park);
+    if (!t && *searching)
+        t = steal(w);
+    if (t && *searching && park_found(&park))
+        wake_one();
+    return t;
+}
+
 static void *worker(void *arg)
 {
     int w = (int)(intptr_t)arg;
     bool searching = false;
     uint64_t n;
 
-    while (done < TASKS) {
-        struct task *t = deque_pop(&queue[w]);
+    while (done < goal) {
+        struct task *t = find(w, &searching);
 
-        if (!t && !searching)
-            searching = park_search(&park);
-        if (!t && searching)
-            t = steal(w);
         if (t) {
-            if (searching && park_found(&park))
-                wake_one();
             searching = false;
+            t->runs++;
             run(w, t);
             continue;
         }
         park_enter(&park, w, searching);
-        if (anything() || done == TASKS) {
+        if (anything() || done == goal) {
             park_cancel(&park, w);
             searching = true;
             continue;
@@ -128,31 +134,115 @@ static void *worker(void *arg)
     return NULL;
 }
 
-/* Ends only if nobody sleeps beside a task for good. */
-Test(park, workers_run_every_task_once_and_sleep_in_between)
-{
-    pthread_t t[WORKERS];
-    int lost = 0, twice = 0;
+static pthread_t threads[WORKERS];
 
+static void start_workers(void (*tasks_do)(int, struct task *), int n)
+{
+    run = tasks_do;
+    goal = n;
     park_init(&park, WORKERS);
     for (int i = 0; i < WORKERS; i++) {
         deque_init(&queue[i]);
         event[i] = eventfd(0, 0);
         cr_assert_geq(event[i], 0);
     }
-    cr_assert(spawn(0));
     for (intptr_t i = 0; i < WORKERS; i++)
-        cr_assert_eq(pthread_create(&t[i], NULL, worker, (void *)i), 0);
+        cr_assert_eq(pthread_create(&threads[i], NULL, worker, (void *)i), 0);
+}
+
+/* To a worker that may sleep: what comes from outside is posted. */
+static void give(int w, int i)
+{
+    root[w] = 1 + i;
+    post(w);
+}
+
+static void end_workers(void)
+{
+    int lost = 0, twice = 0;
+
     for (int i = 0; i < WORKERS; i++)
-        cr_assert_eq(pthread_join(t[i], NULL), 0);
-    for (int i = 0; i < TASKS; i++) {
+        cr_assert_eq(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < goal; i++) {
         lost += tasks[i].runs == 0;
         twice += tasks[i].runs > 1;
     }
     cr_assert_eq(lost, 0, "%d tasks lost", lost);
     cr_assert_eq(twice, 0, "%d tasks ran twice", twice);
     cr_assert_eq((int)wrong, 0);
-    cr_assert_gt((int)sleeps, 0, "nobody ever slept");
+}
+
+static void spawn(int w)
+{
+    int i;
+
+    if (deque_room(&queue[w]) > 0 && (i = spawned++) < TASKS)
+        push(w, i);
+}
+
+/* Every task is followed by another, some by two; some take a while, and what
+ * is queued behind them is to be stolen. */
+static void spread(int w, struct task *t)
+{
+    spawn(w);
+    if (t->id % 3 == 0)
+        spawn(w);
+    if (t->id % 64 == 0)
+        usleep(50);
+    finish(t);
+}
+
+Test(park, workers_run_every_task_once)
+{
+    spawned = 1;
+    start_workers(spread, TASKS);
+    give(0, 0);
+    end_workers();
+}
+
+static void wait_for(int i)
+{
+    while (tasks[i].runs == 0)
+        sched_yield();
+}
+
+/* Handlers that wait for what they have queued: they do not return before
+ * others have taken it.  Of three tasks the first queues the other two at once,
+ * and one of those holds up whoever runs it until a third worker has the other:
+ * so one wake-up must be followed by another.  At most two wait at a time. */
+static void pass_on(int w, struct task *t)
+{
+    int i = t->id;
+
+    if (i % 3 == 1)
+        wait_for(i + 1);
+    if (i % 3 == 0) {
+        push(w, i + 1);
+        push(w, i + 2);
+        wait_for(i + 1);
+        wait_for(i + 2);
+        if ((i + 3) % CHAIN != 0) {
+            push(w, i + 3);
+            wait_for(i + 3);
+        }
+    }
+    finish(t);
+}
+
+/* Each wave begins when all sleep, and ends only if somebody wakes for each of
+ * its tasks: a lost wake-up is a test that does not end. */
+Test(park, a_sleeper_wakes_for_every_task)
+{
+    const uint64_t all = PARK_BIT(WORKERS) - 1;
+
+    start_workers(pass_on, WAVES * CHAIN);
+    for (int i = 0; i < WAVES; i++) {
+        while (done < i * CHAIN || atomic_load(&park.word) != all)
+            usleep(20);
+        give(i % WORKERS, i * CHAIN);
+    }
+    end_workers();
+    cr_assert_geq((int)sleeps, WAVES, "%d sleeps", (int)sleeps);
 }
 
 Test(park, at_most_half_of_the_workers_search)
