@@ -2,8 +2,11 @@
 """A result set from a micro-benchmark: measured, described, whole or absent.
 
   micro_run.py uring_ops [--blocks 31] --out bench/results/NAME
+  micro_run.py queues [--blocks 15] --out bench/results/NAME
+  micro_run.py padding [--blocks 31] --out bench/results/NAME
 
-Each group is run by itself.  A group during which the hypervisor took more
+Each group is run by itself: the operations that belong together, or some
+blocks of all queues or paddings.  A group during which the hypervisor took more
 than 5 % of the two cpus is run again, at most twice, and that is counted.
 DIR appears when everything is there; until then there is nothing.
 Exit: 0; 1 the program failed; 2 not measured, with the reason; 64 usage;
@@ -73,19 +76,68 @@ def run_once(argv, group):
                          children_cpu() - cpu), round(seconds, 1))
 
 
-def run_group(args, group, path):
+class Operations:
+    """uring_ops: a group is some operations, with all of its blocks."""
+
+    def __init__(self, args):
+        self.args = args
+
+    def groups(self):
+        return micro_results.GROUPS
+
+    def command(self, group, path):
+        args = self.args
+        return [args.program, "--blocks", str(args.blocks), "--only", group,
+                "--json", path] + (["--quick"] if args.quick else [])
+
+    def read(self, group, path):
+        return micro_results.load_rows(path, [group])
+
+    @staticmethod
+    def join(whole, found):
+        whole["rows"] += found["rows"]
+
+
+class Blocks:
+    """queues, padding: a group is some blocks, with everything in each."""
+
+    def __init__(self, args):
+        self.args = args
+
+    def groups(self):
+        step = {"queues": 3, "padding": 8}[self.args.name]
+        last = self.args.blocks
+        return [f"blocks {first} to {min(first + step - 1, last)}"
+                for first in range(1, last + 1, step)]
+
+    def command(self, group, path):
+        _, first, _, last = group.split()
+        argv = [self.args.program, "--blocks",
+                str(int(last) - int(first) + 1), "--json", path]
+        return argv + (["--seconds", "0.01"] if self.args.quick else [])
+
+    def read(self, group, path):
+        return micro_results.load_blocks(path, self.args.name)
+
+    @staticmethod
+    def join(whole, found):
+        for row in found["rows"]:
+            row["block"] += whole["blocks"]
+        whole["rows"] += found["rows"]
+        whole["blocks"] += found["blocks"]
+
+
+def run_group(args, kind, group, path):
     """The rows of a group and what disturbed it."""
-    argv = [args.program, "--blocks", str(args.blocks), "--only", group,
-            "--json", path] + (["--quick"] if args.quick else [])
+    argv = kind.command(group, path)
     for attempt in range(1, ATTEMPTS + 1):
         steal, foreign, seconds = run_once(argv, group)
         print(f"{group}: {seconds} s, steal {steal} %, others {foreign} % of "
               f"cpus {','.join(map(str, CPUS))}", flush=True)
         if steal <= args.max_steal:
-            found = micro_results.load_rows(path, [group])
-            return found, {"group": group, "seconds": seconds,
-                           "steal_pct": steal, "foreign_pct": foreign,
-                           "attempts": attempt}
+            return kind.read(group, path), {
+                "group": group, "seconds": seconds, "steal_pct": steal,
+                "foreign_pct": foreign, "attempts": attempt}
     raise Refused(2, f"{group}: {ATTEMPTS} times more than {args.max_steal} "
                      f"% of steal: measure in a quieter hour, or say "
                      f"--max-steal")
@@ -93,24 +145,25 @@ def run_group(args, group, path):
 
 def measure(args, work):
     whole, groups = None, []
-    for group in micro_results.GROUPS:
+    kind = (Operations if args.name == micro_results.NAME else Blocks)(args)
+    for group in kind.groups():
         path = os.path.join(work, "group.json")
-        found, note = run_group(args, group, path)
+        found, note = run_group(args, kind, group, path)
         os.unlink(path)
         groups.append(note)
         if whole is None:
             whole = found
         else:
-            whole["rows"] += found["rows"]
+            kind.join(whole, found)
     return whole, groups
 
 
 def manifest(args, groups, rows):
-    command = (f"python3 bench/micro_run.py uring_ops --blocks {args.blocks}"
-               + (" --quick" if args.quick else ""))
+    command = (f"python3 bench/micro_run.py {args.name} --blocks "
+               f"{args.blocks}" + (" --quick" if args.quick else ""))
     return {
         "schema": micro_results.MANIFEST, "state": "complete",
-        "program": "uring_ops", "command": command, "quick": args.quick,
+        "program": args.name, "command": command, "quick": args.quick,
         "sha256": machine.sha256(rows),
         "binary": {"sha256": machine.sha256(args.program),
                    "compiler": machine.compiled_with(args.program)},
@@ -121,7 +174,7 @@ def manifest(args, groups, rows):
 
 def write_set(args, work):
     whole, groups = measure(args, work)
-    rows = os.path.join(work, micro_results.NAME + ".json")
+    rows = os.path.join(work, args.name + ".json")
     results.write_json(rows, whole)
     results.write_json(os.path.join(work, "manifest.json"),
                        manifest(args, groups, rows))
@@ -132,15 +185,18 @@ def write_set(args, work):
 
 def parse(argv):
     p = Parser(description=__doc__.partition("\n\n")[0])
-    p.add_argument("name", choices=[micro_results.NAME])
+    p.add_argument("name", choices=micro_results.PROGRAMS)
     p.add_argument("--out", required=True, metavar="DIR")
-    p.add_argument("--blocks", type=int, default=31, metavar="N")
+    p.add_argument("--blocks", type=int, metavar="N",
+                   help="31; queues: 15")
     p.add_argument("--quick", action="store_true",
                    help="for trying it out; nothing may quote the figures")
     p.add_argument("--max-steal", type=float, default=5.0, metavar="PERCENT")
     p.add_argument("--build", default=os.path.join(ROOT, "build"))
     args = p.parse_args(argv)
     args.program = os.path.join(args.build, "micro", args.name)
+    if args.blocks is None:
+        args.blocks = 15 if args.name == "queues" else 31
     if not 3 <= args.blocks <= 101:
         p.error("--blocks is from 3 to 101")
     return args

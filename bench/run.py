@@ -417,8 +417,9 @@ class Run:
         probe = self.arguments(part, cell, suite.probe)
         for attempt in range(self.args.redo + 1):
             fields = slices.measure(
-                self.rig_of(part, cell), server, self.starting(part, cell, server), args,
-                part.seconds, part.warmup, self.rng.randrange(1, 1 << 30),
+                self.rig_of(part, cell), server,
+                self.starting(part, cell, server), args, part.seconds,
+                part.warmup, self.rng.randrange(1, 1 << 30),
                 memory=suite.memory, probe=probe, each=each)
             row = {**self.common(part, cell, name, block, kind),
                    "order": order, "attempt": attempt, **fields}

@@ -6,6 +6,7 @@ it in order), and dies with the runner even if that is killed outright.
 """
 
 import ctypes
+import functools
 import glob
 import os
 import re
@@ -14,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -35,8 +37,20 @@ class Failed(Exception):
     """The server should have run and did not."""
 
 
-def in_child(cpus, death_signal=signal.SIGKILL):
-    """What to do between fork and exec: pin, and be bound to the parent."""
+@functools.lru_cache(maxsize=1)
+def may_go_first():
+    """Whether this process may ask for real-time priority."""
+    test = ("import os; os.sched_setscheduler(0, os.SCHED_FIFO, "
+            "os.sched_param(1))")
+    return subprocess.run([sys.executable, "-S", "-c", test], check=False,
+                          capture_output=True).returncode == 0
+
+
+def in_child(cpus, death_signal=signal.SIGKILL, first=False):
+    """What to do between fork and exec: pin, and be bound to the parent.
+
+    first: a priority above all ordinary threads, where that is allowed.
+    """
     parent = os.getpid()
 
     def prepare():
@@ -44,6 +58,11 @@ def in_child(cpus, death_signal=signal.SIGKILL):
         if os.getppid() != parent:   # it died before the line above
             os._exit(1)
         os.sched_setaffinity(0, cpus)
+        if first:
+            try:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            except OSError:
+                pass    # the row says so: shared_note() in slices.py
     return prepare
 
 

@@ -11,7 +11,7 @@ import time
 import machine
 import syscalls
 import wakeups as trace_wakeups
-from servers import Failed, in_child
+from servers import Failed, in_child, may_go_first
 
 LOADGEN = "ioladder-loadgen/1"
 TICK_S = 0.1
@@ -47,10 +47,11 @@ class Outcome:
         return (inside[0], inside[-1]) if len(inside) == 2 or inside else None
 
 
-def launch(argv, cpus, out):
+def launch(argv, cpus, out, first=False):
+    """Starts the generator; `first`: before all others on its cpus."""
     return subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE,
-        start_new_session=True, preexec_fn=in_child(cpus))
+        start_new_session=True, preexec_fn=in_child(cpus, first=first))
 
 
 def kill(proc):
@@ -106,6 +107,11 @@ class Rig:
             argv += ["--threads", str(min(threads, connections_of(args)))]
         return argv
 
+    def goes_first(self, args):
+        """Where an open loop shares cpus, the send times hold only when the
+        generator need not wait for a handler that burns its time slice."""
+        return self.shared and "--rate" in args
+
     def command(self, run, args, seconds, warmup, seed, out="-"):
         return [self.loadgen, "--port", str(run.port),
                 "--duration", f"{seconds:g}", "--warmup", f"{warmup:g}",
@@ -126,7 +132,8 @@ class Rig:
         proc = None
         with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
             try:
-                proc = launch(argv, self.client_cpus, out)
+                proc = launch(argv, self.client_cpus, out,
+                              self.goes_first(args))
                 turn = 0
                 while True:
                     outcome.samples.append(self.sample(run))
@@ -350,6 +357,13 @@ def complaints(outcome, moved, server_status, seconds):
     return found
 
 
+def shared_note(rig, args):
+    if not rig.goes_first(args):
+        return "client on the server's cpus"
+    return "client on the server's cpus, " + (
+        "before it" if may_go_first() else "without right of way")
+
+
 def measure(rig, server, start, args, seconds, warmup, seed, *,
             memory=False, probe=None, each=None):
     """Starts the server, loads it, stops it: the fields of a row."""
@@ -397,7 +411,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
         if "--service" in args:
             row["metrics"].update(fast_figures(outcome.report))
         if rig.shared:
-            row["metrics"]["notes"].append("client on the server's cpus")
+            row["metrics"]["notes"].append(shared_note(rig, args))
     if beside_report:
         row["probe"] = beside_report
         row["metrics"]["probe_p50_us"] = percentile(beside_report, "p50", 0.5)

@@ -12,11 +12,17 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(
     os.path.dirname(os.path.abspath(__file__))), "bench"))
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
 import summary as summaries      # noqa: E402
+import usl                       # noqa: E402
 
 NAMES = {"stage1": "1 threads", "stage2": "2 epoll", "stage3": "3 io_uring",
          "stage4": "4 fixed", "stage5": "5 per-core", "stage6": "6 stealing",
-         "nginx": "nginx", "go": "Go net/http"}
+         "nginx": "nginx", "go": "Go net/http",
+         "5-spmc": "5, spmc pool", "5-mutex": "5, mutex pool",
+         "6-queue": "6, --steal queue", "6-off": "6, --steal off",
+         "pad0": "6, PAD 0", "pad64": "6, PAD 64"}
 
 # Middle tones: each stands out on white and on near black, and neighbours
 # differ in lightness too, for print and for the colour-blind.
@@ -25,6 +31,9 @@ COLOURS = {"stage1": "#a8761a", "stage2": "#2f7fd6", "stage3": "#12936f",
            "nginx": "#7d858c", "go": "#7d858c"}
 MARKERS = {"stage1": "o", "stage2": "s", "stage3": "D", "stage4": "^",
            "stage5": "v", "stage6": "P", "nginx": "X", "go": "*"}
+# The suites of uneven work: what is drawn is the latency of the fast class.
+UNEVEN = ("show-sleep", "show-one", "show-hash")
+SKEW = ("skew-work", "skew-sleep")
 SPARE = ["#5b8c3a", "#b3478f", "#3a8fa3", "#8c6d5b"]
 
 WIDTH = 4.5        # inches: at a phone's width the letters stay legible
@@ -155,13 +164,257 @@ def plain_ticks(axis, log):
     axis.set_major_formatter(FuncFormatter(
         lambda v, _: f"{v / 1000:g} k" if abs(v) >= 10000 else f"{v:,g}"))
     if log:
-        axis.set_major_locator(LogLocator(base=10, numticks=6, subs=(1, 2, 5)))
+        low, high = axis.get_view_interval()
+        wide = low > 0 and high / low > 40    # 1, 2, 5 would overlap
+        axis.set_major_locator(LogLocator(
+            base=10, numticks=6, subs=(1,) if wide else (1, 2, 5)))
         axis.set_minor_formatter(NullFormatter())
 
 
 def titled(fig, data, text):
     fig.suptitle(text, x=0.02, ha="left", fontsize=9.5, fontweight="bold",
                  color=data.theme.ink)
+
+
+# --- uneven work ----------------------------------------------------------
+
+def fast(entries, name):
+    """The metric of the fast class, or of all where there are no classes."""
+    ours = f"fast_{name}_us"
+    return ours if any(ours in e["metrics"] for e in entries) \
+        else f"{name}_us"
+
+
+def draw_uneven(fig, data, suite, cell):
+    """p50 and p99 of each server, and the paired ratio to the yardstick."""
+    entries = data.entries(suite, cell)
+    servers = [e["server"] for e in entries]
+    left, right = fig.subplots(1, 2, gridspec_kw=APART)
+    metric = fast(entries, "p99")
+    which = "of the fast class" if metric.startswith("fast") else "of all"
+    dots(left, data, entries, metric, f"p99 {which}, us", log=True)
+    for place, e in enumerate(entries):
+        p50 = e["metrics"].get(fast(entries, "p50"))
+        if p50:
+            left.plot([p50[0]], [place], marker="|", markersize=9,
+                      color=data.colours[e["server"]])
+            left.set_xlim(min(left.get_xlim()[0], p50[0] / 1.6), None)
+    plain_ticks(left.xaxis, True)
+    base = data.summary.get("yardsticks", {}).get(suite)
+    ratio_dots(right, data, servers, [
+        next((c for c in data.ratios(suite, cell, metric)
+              if c["server"] == server and c["base"] == base), None)
+        for server in servers], f"p99, ratio to {data.name(base)}")
+    titled(fig, data, f"{cell_words(cell)} (tick: p50)")
+
+
+def ratio_dots(ax, data, servers, found, label):
+    """Paired ratios on a logarithmic axis, hollow where not certain."""
+    style(ax, data)
+    server_axis(ax, data, servers, labels=False)
+    ax.set_xscale("log")
+    ax.axvline(1, color=data.theme.ink, linewidth=0.8)
+    ax.set_xlabel(label)
+    ends = [1.0]
+    for place, (server, c) in enumerate(zip(servers, found)):
+        if not c:
+            continue
+        clear = c["verdict"] in ("lower", "higher")
+        colour = data.colours[server] if clear else data.theme.ink
+        low, high = c["low"] or c["ratio"], c["high"] or c["ratio"]
+        ends += [low, high]
+        ax.plot([low, high], [place, place], color=colour, linewidth=4,
+                alpha=0.35 if clear else 0.2, solid_capstyle="butt")
+        ax.plot([c["ratio"]], [place], marker=data.marker(server),
+                color=colour, markersize=6,
+                markerfacecolor=colour if clear else "none")
+        ax.annotate(f"{c['ratio']:.2f}", (high, place), xytext=(6, 0),
+                    textcoords="offset points", va="center", fontsize=8,
+                    color=data.theme.ink)
+    ax.set_xlim(min(ends) / 1.5, max(ends) * 2.5)
+    plain_ticks(ax.xaxis, True)
+
+
+def without(cell, *names):
+    return {k: v for k, v in cell.items() if k not in names}
+
+
+def load_groups(cells):
+    """[cells that differ in nothing but the load], two loads at least."""
+    found = []
+    for cell in cells:
+        for group in found:
+            if without(group[0], "load") == without(cell, "load"):
+                group.append(cell)
+                break
+        else:
+            found.append([cell])
+    return [sorted(g, key=lambda c: c["load"]) for g in found if len(g) > 1]
+
+
+def draw_load(fig, data, suite, cells):
+    """p50 and p99 of the fast class over load, everything else the same."""
+    entries = data.entries(suite, cells[0])
+    top, bottom = fig.subplots(2, 1, sharex=True)
+    for ax, name in ((top, "p50"), (bottom, "p99")):
+        ends = lines(ax, data, suite, cells, "load", fast(entries, name), 100)
+        ax.set_ylabel(f"{name}, us")
+        name_ends(ax, data, ends)
+    bottom.set_xlabel("load, % of the capacity when placed evenly")
+    titled(fig, data, cell_words(without(cells[0], "load")))
+
+
+def in_order(values, known):
+    """Each value once: the known ones first, as they are listed."""
+    values = list(dict.fromkeys(values))
+    return [v for v in known if v in values] + [v for v in values
+                                                if v not in known]
+
+
+def draw_matrix(fig, data, suite, cells, workers):
+    """The p99 ratio of stage 6 to 5 in all cells: services by placements."""
+    cells = [c for c in cells if c.get("workers") == workers]
+    rows = in_order((c["service"] for c in cells),
+                    ["const", "exponential", "bimodal"])
+    columns = in_order((c["place"] for c in cells), ["rr", "hash", "one"])
+    axes = fig.subplots(len(rows), len(columns), squeeze=False, sharex=True,
+                        sharey=True)
+    for row, service in zip(axes, rows):
+        for ax, place in zip(row, columns):
+            style(ax, data, "y")
+            ax.set_yscale("log")
+            ax.axhline(1, color=data.theme.ink, linewidth=0.8)
+            ax.set_title(f"{service}, {place}", fontsize=8, loc="left",
+                         color=data.theme.ink)
+            matrix_lines(ax, data, suite, [
+                c for c in cells
+                if (c["service"], c["place"]) == (service, place)])
+    for row in axes:
+        plain_ticks(row[0].yaxis, True)
+    axes[0][-1].legend(fontsize=7, frameon=False, title="connections",
+                       title_fontsize=7, labelcolor=data.theme.ink)
+    for ax in axes[-1]:
+        ax.set_xlabel("load, %")
+    for row in axes:
+        row[0].set_ylabel("p99, 6 / 5")
+    titled(fig, data, f"Stage 6 to stage 5, p99 of the fast class, "
+                      f"{workers} workers (hollow: not certain)")
+
+
+def matrix_lines(ax, data, suite, cells):
+    counts = sorted({c["connections"] for c in cells})
+    for number, count in enumerate(counts):
+        points = []
+        for cell in cells:
+            entries = data.entries(suite, cell)
+            c = next((c for c in data.ratios(suite, cell,
+                                             fast(entries, "p99"))
+                      if (c["server"], c["base"]) == ("stage6", "stage5")),
+                     None)
+            if c and cell["connections"] == count:
+                points.append((cell["load"] * 100, c["ratio"],
+                               c["verdict"] in ("lower", "higher")))
+        colour = SPARE[number % len(SPARE)]
+        points.sort()
+        ax.plot([p[0] for p in points], [p[1] for p in points],
+                color=colour, linewidth=1, label=str(count))
+        for x, y, clear in points:
+            ax.plot([x], [y], marker="o", markersize=4, color=colour,
+                    markerfacecolor=colour if clear else "none")
+
+
+def add_uneven(data, add):
+    names = {"show-sleep": "skew", "show-one": "skew-one",
+             "show-hash": "skew-hash"}
+    for suite in UNEVEN:
+        for number, cell in enumerate(data.suites.get(suite, ()), 1):
+            add(names[suite] + (f"-{number}" if number > 1 else ""),
+                data_title(data, suite), suite,
+                _rows_height(len(data.entries(suite, cell))),
+                lambda fig, s=suite, c=cell: draw_uneven(fig, data, s, c),
+                [cell])
+    for suite in SKEW:
+        cells = data.suites.get(suite, [])
+        for workers in dict.fromkeys(c.get("workers") for c in cells):
+            ours = [c for c in cells if c.get("workers") == workers]
+            groups = load_groups(ours)
+            if len(groups) > 1:
+                add(f"{suite}-{workers}", data_title(data, suite), suite,
+                    1.2 + 1.3 * len({c["service"] for c in ours}),
+                    lambda fig, s=suite, c=ours, w=workers: draw_matrix(
+                        fig, data, s, c, w), ours)
+            for number, group in enumerate(groups[:1]):
+                add(f"{suite}-{workers}-load", data_title(data, suite),
+                    suite, 4.3, lambda fig, s=suite, g=group: draw_load(
+                        fig, data, s, g), group)
+
+
+# --- scaling --------------------------------------------------------------
+
+def scaling_points(data, server):
+    """[(workers, [median, low, high] of requests/s)]"""
+    found = []
+    for cell in data.suites.get("scaling", ()):
+        for e in data.entries("scaling", cell):
+            if e["server"] == server and "qps" in e["metrics"]:
+                found.append((cell["workers"], e["metrics"]["qps"]))
+    return sorted(found)
+
+
+def law_text(data, server):
+    """The Universal Scalability Law through a server's points, in words."""
+    points = scaling_points(data, server)
+    law = usl.fit([(n, x[0]) for n, x in points])
+    if not law:
+        return f"not fitted: {len(points)} point{'s'[:len(points) != 1]}"
+    peak = usl.peak(law)
+    return (f"one worker {summaries.number(law.one)}/s, contention "
+            f"{law.contention:.3f}, crosstalk {law.crosstalk:.5f}, "
+            + (f"most at {peak:.0f} workers" if peak else "no peak"))
+
+
+def draw_scaling(fig, data):
+    left, right = fig.subplots(1, 2)
+    servers = [s for s in data.order if scaling_points(data, s)]
+    for ax, metric, label in ((left, "qps", "requests/s"),
+                              (right, "cpu_us", "server CPU, us a request")):
+        style(ax, data, "y")
+        for number, server in enumerate(servers):
+            points = []
+            for cell in data.suites["scaling"]:
+                for e in data.entries("scaling", cell):
+                    if e["server"] == server and metric in e["metrics"]:
+                        points.append((cell["workers"],
+                                       *e["metrics"][metric]))
+            points.sort()
+            colour = data.colours[server]
+            aside = (number - (len(servers) - 1) / 2) * 0.04
+            for n, _, low, high in points:
+                if low is not None:
+                    ax.plot([n + aside] * 2, [low, high], color=colour,
+                            linewidth=3, alpha=0.35)
+            ax.plot([p[0] + aside for p in points], [p[1] for p in points],
+                    color=colour, marker=data.marker(server), markersize=4.5,
+                    linewidth=1.2, label=data.name(server))
+            if metric == "qps":
+                draw_law(ax, points, colour)
+        ax.set_ylim(0, None)
+        ax.set_xticks(sorted({c["workers"] for c in data.suites["scaling"]}))
+        ax.set_xlabel("workers")
+        ax.set_ylabel(label)
+        plain_ticks(ax.yaxis, False)
+    right.legend(fontsize=7, frameon=False, labelcolor=data.theme.ink)
+    titled(fig, data, "Over the number of workers")
+
+
+def draw_law(ax, points, colour):
+    law = usl.fit([(p[0], p[1]) for p in points])
+    if not law:
+        return
+    low, high = points[0][0], points[-1][0]
+    xs = [low + (high - low) * i / 60 for i in range(61)]
+    ax.plot(xs, [usl.throughput(law, x) for x in xs], color=colour,
+            linewidth=0.9, linestyle="--")
 
 
 # --- the figures ----------------------------------------------------------
@@ -491,7 +744,12 @@ def figures_of(data):
     if files:
         add("files", "Files", "files", 0.5 + len(files) * (height - 0.2),
             lambda fig: draw_files(fig, data, files), files)
-    shown = {"keepalive", "latency", "idle", "files"}
+    add_uneven(data, add)
+    if data.suites.get("scaling"):
+        add("scaling", "Over the number of workers", "scaling", 2.6,
+            lambda fig: draw_scaling(fig, data), data.suites["scaling"])
+    shown = {"keepalive", "latency", "idle", "files", "scaling",
+             *UNEVEN, *SKEW}
     if len(depth) > 1:
         shown.add("pipeline")
     for suite, cells in data.suites.items():
@@ -510,9 +768,13 @@ def data_title(data, suite):
 
 
 def sentence(data, suite, cell, metric):
-    """The paired comparisons of neighbours, in words."""
+    """The paired comparisons of neighbours, or with the suite's yardstick, in
+    words."""
     parts, servers = [], [e["server"] for e in data.entries(suite, cell)]
-    for above, server in zip(servers, servers[1:]):
+    base = data.summary.get("yardsticks", {}).get(suite)
+    pairs = [(base, s) for s in servers if s != base] if base \
+        else zip(servers, servers[1:])
+    for above, server in pairs:
         c = next((c for c in data.ratios(suite, cell, metric)
                   if c["server"] == server and c["base"] == above), None)
         if not c:

@@ -2,6 +2,8 @@
 """The report of a result set: one HTML page that needs nothing else, and a PDF.
 
   report.py [RESULTSET] [--out DIR]      build/results/latest, build/report
+  report.py RESULTSET --also DIR ...     the figures of more sets, also of
+                                         bench/micro_run.py queues, padding
 
 The pictures are drawn once, in colours that the page's style sheet replaces,
 so that the same drawing is light or dark with the reader's system.
@@ -53,6 +55,7 @@ def with_matplotlib():
 if __name__ == "__main__":
     with_matplotlib()
 
+import micro_results               # noqa: E402
 import results                     # noqa: E402
 import summary as summaries        # noqa: E402
 
@@ -116,6 +119,7 @@ ratios are what carries over.</p>
 {figures}
 </div>
 {tables}
+{more}
 <h2>The machine and the build</h2>
 <div class="wide">{facts}</div>
 </body>
@@ -152,6 +156,13 @@ def caption(figure, data):
         figure.suite, "cpu_us")
     if figure.name == "ladder":
         metric = "p99_us"
+    if figure.suite in (*figures.UNEVEN, *figures.SKEW):
+        metric = figures.fast(data.entries(figure.suite, figure.cells[-1]),
+                              "p99")
+    if figure.suite == "scaling":
+        return "Universal Scalability Law: " + "; ".join(
+            f"{data.name(s)}: {figures.law_text(data, s)}"
+            for s in data.order if figures.scaling_points(data, s)) + "."
     if figure.suite == "idle" or figure.name == "syscalls":
         return ""
     cell = figure.cells[-1]
@@ -162,6 +173,7 @@ def caption(figure, data):
     if not text:
         return ""
     word = {"p99_us": "p99", "probe_p99_us": "p99 of /",
+            "fast_p99_us": "p99 of the fast class",
             "cpu_us": "CPU time of a request"}[metric]
     if "idle" in cell:   # a crowd's few requests: their p99 is the question
         return ""
@@ -248,19 +260,54 @@ def machine_line(manifest):
             f"{', '.join(map(str, m['client_cpus']))}, over loopback.")
 
 
-def write_html(path, data, pyplot):
+def figures_html(data, pyplot, prefix=""):
     parts = []
-    for figure in figures.figures_of(data):
-        text = caption(figure, data)
+    for figure in drawable(data):
+        text = "" if is_blocks(data) else caption(figure, data)
+        figure.name = prefix + figure.name
         parts.append(f"<figure id=\"{figure.name}\">"
                      + svg_of(figure, data, pyplot)
                      + (f"<figcaption>{html.escape(text)}</figcaption>"
                         if text else "") + "</figure>")
+    return "\n".join(parts)
+
+
+def is_blocks(data):
+    return isinstance(data, blocks_tables.Data)
+
+
+def drawable(data):
+    return (blocks_tables if is_blocks(data) else figures).figures_of(data)
+
+
+def more_html(data, number, pyplot):
+    """A further result set: its own machine line, figures and tables."""
+    if is_blocks(data):
+        title = f"micro-benchmark: {data.program}"
+        words = uring_tables.machine_text(data)
+        tables = "\n".join(
+            f"<details><summary>Table: {html.escape(head)}</summary>"
+            f"{table_html(text, head)}</details>"
+            for head, text in blocks_tables.sections(data)
+            if text.startswith("|"))
+    else:
+        title = data.manifest["name"]
+        words = machine_line(data.manifest) + " " + summaries.state_text(
+            data.manifest, data.summary)
+        tables = tables_html(data)
+    return (f"<h2>{html.escape(title)}</h2><p>{html.escape(words)}</p>"
+            f'<div class="figures">'
+            f'{figures_html(data, pyplot, f"set{number}-")}</div>{tables}')
+
+
+def write_html(path, data, pyplot, more=()):
     page = PAGE.format(
         title=html.escape("ioladder: " + data.manifest["name"]),
         machine=html.escape(machine_line(data.manifest)),
         state=html.escape(summaries.state_text(data.manifest, data.summary)),
-        figures="\n".join(parts), tables=tables_html(data),
+        figures=figures_html(data, pyplot), tables=tables_html(data),
+        more="\n".join(more_html(d, n, pyplot)
+                       for n, d in enumerate(more, 1)),
         facts=facts_html(data.manifest))
     with open(path + ".tmp", "w", encoding="utf-8") as f:
         f.write(page)
@@ -281,12 +328,13 @@ def pages_of(drawn):
         yield page, room - used
 
 
-def write_pdf(path, data, pyplot):
+def write_pdf(path, data, pyplot, more=()):
     from matplotlib.backends.backend_pdf import PdfPages
     with PdfPages(path + ".tmp", metadata={
             "Title": "ioladder: " + data.manifest["name"]}) as pdf:
         text_page(pdf, pyplot, data, front_text(data), 8)
-        for page, rest in pages_of(figures.figures_of(data)):
+        drawn = [f for d in (data, *more) for f in drawable(d)]
+        for page, rest in pages_of(drawn):
             fig = pyplot.figure(figsize=A4, layout="constrained")
             heights = [1.25 * f.height + 0.3 for f in page]
             subs = fig.subfigures(len(page) + 1, 1, squeeze=False,
@@ -299,7 +347,16 @@ def write_pdf(path, data, pyplot):
             pyplot.close(fig)
         for text in table_pages(data):
             text_page(pdf, pyplot, data, text, 6)
+        for each in more:
+            for text in blocks_pages(each) if is_blocks(each) \
+                    else table_pages(each):
+                text_page(pdf, pyplot, each, text, 6)
     os.replace(path + ".tmp", path)
+
+
+def blocks_pages(data):
+    yield "\n".join(line for head, text in blocks_tables.sections(data)
+                    for line in (head, "", *text.splitlines(), "", ""))
 
 
 def front_text(data):
@@ -332,7 +389,8 @@ def table_pages(data, limit=88):
 def text_page(pdf, pyplot, data, text, size):
     import textwrap
     fig = pyplot.figure(figsize=A4)
-    fig.text(0.07, 0.955, "ioladder: " + data.manifest["name"], fontsize=13,
+    name = data.manifest.get("name") or data.manifest["program"]
+    fig.text(0.07, 0.955, "ioladder: " + name, fontsize=13,
              fontweight="bold", va="top")
     wide = int(900 / size)
     lines = [w for line in text.splitlines()
@@ -345,11 +403,23 @@ def text_page(pdf, pyplot, data, text, size):
     pyplot.close(fig)
 
 
+def load_more(path, theme):
+    if not micro_results.is_set(path):
+        return figures.Data(*results.load(path), theme)
+    manifest, _ = micro_results.load(path)
+    if manifest["program"] not in micro_results.BLOCKS:
+        raise results.ResultError(f"{path}: the report has no section for "
+                                  f"{manifest['program']}")
+    return blocks_tables.Data(path, theme)
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     p.add_argument("resultset", nargs="?",
                    default=results.default_directory(ROOT))
     p.add_argument("--out", default=os.path.join(ROOT, "build", "report"))
+    p.add_argument("--also", action="append", default=[], metavar="DIR",
+                   help="another result set, in sections of its own")
     args = p.parse_args(argv)
     try:
         loaded = results.load(args.resultset)
@@ -363,8 +433,10 @@ def main(argv=None):
     matplotlib = with_matplotlib()
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    global figures
+    global figures, blocks_tables, uring_tables
+    import blocks_tables
     import figures
+    import uring_tables
     # Text stays text in the page (small, and in the page's own font); in the
     # PDF fonts are embedded as outlines that every reader shows.
     matplotlib.rcParams.update({
@@ -374,9 +446,15 @@ def main(argv=None):
     os.makedirs(args.out, exist_ok=True)
     page = os.path.join(args.out, "index.html")
     paper = os.path.join(args.out, "report.pdf")
-    write_html(page, figures.Data(*loaded,
-                                  figures.Theme(INK, FAINT, "none")), pyplot)
-    write_pdf(paper, figures.Data(*loaded), pyplot)
+    css = figures.Theme(INK, FAINT, "none")
+    try:
+        more = [[load_more(path, theme) for path in args.also]
+                for theme in (css, figures.LIGHT)]
+    except results.ResultError as err:
+        print(f"report.py: {err}", file=sys.stderr)
+        return 1
+    write_html(page, figures.Data(*loaded, css), pyplot, more[0])
+    write_pdf(paper, figures.Data(*loaded), pyplot, more[1])
     for path in (page, paper):
         print("report:", os.path.relpath(path))
     return 0

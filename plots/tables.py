@@ -16,11 +16,13 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   keepalive,connections=64     the table of one cell
   ratios:keepalive,connections=64    every paired comparison of that cell
   slope:idle                   memory for each connection
+  law:scaling                  the Universal Scalability Law, where it fits
   machine                      what it was measured on
   image:ladder                 a picture, as docs/img/SET-ladder.svg: ladder,
                                cpu, syscalls, connections, latency, idle, ...
 
-A set of bench/micro_run.py gives what uring_tables.py says.
+A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
+says.
 """
 
 import argparse
@@ -38,6 +40,7 @@ sys.path.insert(0, os.path.join(ROOT, "plots"))
 import micro_results               # noqa: E402
 import results                     # noqa: E402
 import summary as summaries        # noqa: E402
+import blocks_tables               # noqa: E402
 import figures                     # noqa: E402
 import uring_tables                # noqa: E402
 
@@ -85,7 +88,8 @@ def worth_a_row(data, server, base):
 def ratio_table(data, suite, cell):
     words = {"cpu_us": "CPU", "qps": "requests/s", "p50_us": "p50",
              "p99_us": "p99", "probe_p99_us": "p99 of /",
-             "system_cpu_us": "whole system CPU"}
+             "system_cpu_us": "whole system CPU", "fast_p50_us": "fast p50",
+             "fast_p90_us": "fast p90", "fast_p99_us": "fast p99"}
     body, pairs = [], []
     for c in data.summary["comparisons"]:
         if c["suite"] == suite and c["cell"] == cell:
@@ -95,6 +99,9 @@ def ratio_table(data, suite, cell):
     shown = ["cpu_us", "qps", "p99_us"]
     if suite == "files":
         shown.append("probe_p99_us")
+    if any(c["metric"] == "fast_p99_us" and c["suite"] == suite
+           for c in data.summary["comparisons"]):
+        shown = ["fast_p50_us", "fast_p90_us", "fast_p99_us", "cpu_us"]
     for server, base in pairs:
         body.append([f"{data.name(server)} / {data.name(base)}"] + [
             summaries.ratio_text(summaries.find(
@@ -104,6 +111,15 @@ def ratio_table(data, suite, cell):
         raise DocError(f"{suite}: nothing was compared")
     return summaries.table(["paired ratio"] + [words[m] for m in shown],
                            body)
+
+
+def law_table(data):
+    servers = [s for s in data.order if figures.scaling_points(data, s)]
+    if not servers:
+        raise DocError("the result set has no suite 'scaling'")
+    return summaries.table(
+        ["server", "Universal Scalability Law"],
+        [[data.name(s), figures.law_text(data, s)] for s in servers])
 
 
 def machine_text(data):
@@ -118,12 +134,16 @@ def machine_text(data):
             + summaries.state_text(data.manifest, data.summary))
 
 
-def is_micro(data):
-    return isinstance(data, uring_tables.Data)
+def module_of(data):
+    """Who knows the tables and pictures of this kind of set."""
+    for module in (uring_tables, blocks_tables):
+        if isinstance(data, module.Data):
+            return module
+    return None
 
 
 def find_figure(data, name):
-    source = uring_tables if is_micro(data) else figures
+    source = module_of(data) or figures
     drawable = {f.name: f for f in source.figures_of(data)}
     if name not in drawable:
         raise DocError(f"the result set gives no picture {name!r}; it gives "
@@ -180,13 +200,15 @@ def render(data, what, link=""):
     kind, _, rest = what.partition(":")
     if kind == "image":
         return f"![{find_figure(data, rest).title}]({link})"
-    if is_micro(data):
-        text = uring_tables.render(data, what)
+    if module_of(data):
+        text = module_of(data).render(data, what)
         if text is None:
             raise DocError(f"the result set gives no {what!r}")
         return text
     if what == "machine":
         return machine_text(data)
+    if what == "law:scaling":
+        return law_table(data)
     if kind == "slope":
         table = summaries.slope_table(data.summary, rest)
         if not table:
@@ -202,9 +224,16 @@ def render(data, what, link=""):
     return "\n\n".join(parts)
 
 
+def load_micro(directory):
+    manifest, _ = micro_results.load(directory)
+    if manifest["program"] == micro_results.NAME:
+        return uring_tables.Data(directory)
+    return blocks_tables.Data(directory)
+
+
 def load(directory, cache):
     if directory not in cache and micro_results.is_set(directory):
-        cache[directory] = uring_tables.Data(directory)
+        cache[directory] = load_micro(directory)
     elif directory not in cache:
         cache[directory] = figures.Data(*results.load(directory))
     return cache[directory]

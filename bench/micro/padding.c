@@ -122,13 +122,13 @@ static void *write_counter(void *arg)
         die("cannot pin to cpu %d", w->cpu);
     pthread_barrier_wait(&start);
     began = now();
-    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+    do { /* once at least: it may get its cpu only when the slice is over */
         for (int i = 0; i < BATCH; i++) {
             update(w->counter);
             spin(spins);
         }
         n += BATCH;
-    }
+    } while (!atomic_load_explicit(&stop, memory_order_relaxed));
     w->ns = (now() - began) / (double)n;
     if (atomic_load(w->counter) != n)
         die("a counter shows %llu after %llu updates",

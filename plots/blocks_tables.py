@@ -1,0 +1,253 @@
+"""What the sets of bench/micro_run.py queues and padding give.
+
+tables.py asks here when a marker names such a set.  NAME is one of
+
+  queues               all the tables of a set of queues, or the one of a
+  queues:paced,spin    load (paced, flat) and a way to wait (spin, park)
+  padding:add          cost of an update by padding: add, store
+  c2c                  the core-to-core matrix of the machine
+  machine              what it was measured on, and what disturbed it
+  command              how to do it again
+  image:queues         mean and p99 of each queue, paced
+  image:padding        what padding saves, by the time between two updates
+
+Every block is in the set; the ratios are made here, within a block.
+"""
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+
+import micro_results               # noqa: E402
+import stats_math                  # noqa: E402
+import summary as summaries        # noqa: E402
+import figures                     # noqa: E402
+import uring_tables                # noqa: E402
+
+QUEUES = {"spmc": "ring of stage 5", "mutex": "mutex queue",
+          "ck": "ck_ring (spmc)", "deque": "ready queue of stage 6",
+          "chase-lev": "Chase-Lev deque"}
+LOADS = {"paced": "paced", "flat": "flat out"}
+WAITS = {"spin": "spinning", "park": "parked"}
+RING = "spmc"
+COLOURS = dict(zip(QUEUES, ["#8b62d0", "#7d858c", "#2f7fd6", "#d97316",
+                            "#12936f"]))
+MARKS = dict(zip(QUEUES, ["v", "X", "s", "P", "D"]))
+
+
+class Data:
+    """A loaded set: what tables.py and report.py need of one."""
+
+    def __init__(self, directory, theme=figures.LIGHT):
+        self.manifest, self.summary = micro_results.load(directory)
+        self.program = self.manifest["program"]
+        self.theme = theme
+        self.rows = self.summary["rows"]
+        self.colours = COLOURS
+        self.order = [q for q in QUEUES if self.by_block(queue=q)]
+
+    def by_block(self, metric=None, **wanted):
+        """{block: the figure of the one row that is meant}"""
+        return {row["block"]: row[metric] if metric else row
+                for row in self.rows
+                if all(row.get(k) == v for k, v in wanted.items())}
+
+    def values(self, name):
+        """The values of a field, in the order of the rows."""
+        return list(dict.fromkeys(row.get(name) for row in self.rows))
+
+    # For the drawing functions of figures.py.
+    def name(self, queue):
+        return QUEUES.get(queue, queue)
+
+    def marker(self, queue):
+        return MARKS.get(queue, "o")
+
+
+def interval(values):
+    return stats_math.bootstrap_median(list(values.values()))
+
+
+def ratio(data, ours, theirs):
+    found = stats_math.compare(ours, theirs)
+    if found and (data.manifest["quick"] or found["low"] is None):
+        found = {**found, "low": None, "verdict": "a quick run"}
+    return summaries.ratio_text(found)
+
+
+# --- queues ---------------------------------------------------------------
+
+def queues_table(data, load, wait):
+    body = []
+    ring = {m: data.by_block(m, load=load, wait=wait, queue=RING)
+            for m in ("mean_ns", "p99_ns")}
+    for queue in data.order:
+        mine = {m: data.by_block(m, load=load, wait=wait, queue=queue)
+                for m in ("mean_ns", "p50_ns", "p99_ns", "p99.9_ns",
+                          "tasks_per_s")}
+        if not mine["mean_ns"]:
+            continue
+        line = [QUEUES[queue], summaries.with_interval(
+            interval(mine["mean_ns"]))]
+        line += [summaries.number(interval(mine["p50_ns"])[0]),
+                 summaries.with_interval(interval(mine["p99_ns"])),
+                 summaries.number(interval(mine["p99.9_ns"])[0]),
+                 summaries.number(interval(mine["tasks_per_s"])[0])]
+        line += ["-" if queue == RING or not ring[m]
+                 else ratio(data, ring[m], mine[m])
+                 for m in ("mean_ns", "p99_ns")]
+        body.append(line)
+    return summaries.table(
+        ["queue", "mean ns", "p50 ns", "p99 ns", "p99.9 ns", "tasks/s",
+         "ring's mean / its", "ring's p99 / its"], body)
+
+
+def load_words(data, load):
+    rate = data.summary.get("rate")
+    return f"{rate:,.0f} tasks a second" if load == "paced" and rate \
+        else LOADS[load]
+
+
+def all_queues(data):
+    parts = []
+    for load in LOADS:
+        for wait in WAITS:
+            if data.by_block(load=load, wait=wait):
+                words = load_words(data, load)
+                parts += [f"{words[0].upper()}{words[1:]}, consumers "
+                          f"{WAITS[wait]}:", queues_table(data, load, wait)]
+    return "\n\n".join(parts)
+
+
+def draw_queues(fig, data):
+    waits = [w for w in WAITS if data.by_block(load="paced", wait=w)]
+    axes = fig.subplots(len(waits), 2, squeeze=False,
+                        gridspec_kw=figures.APART)
+    for (left, right), wait in zip(axes, waits):
+        entries = [{"server": q, "metrics": {
+            m: interval(data.by_block(m, load="paced", wait=wait, queue=q))
+            for m in ("mean_ns", "p99_ns")}} for q in data.order]
+        figures.dots(left, data, entries, "mean_ns", "mean, ns", log=True)
+        figures.dots(right, data, entries, "p99_ns", "p99, ns", log=True,
+                     labels=False)
+        left.set_title(f"consumers {WAITS[wait]}", fontsize=8, loc="left",
+                       color=data.theme.ink)
+    figures.titled(fig, data, "From producer to consumer at "
+                   + load_words(data, "paced"))
+
+
+# --- padding --------------------------------------------------------------
+
+def pad_cell(data, update, every, pad):
+    return data.by_block("ns_per_update", update=update, every_ns=every,
+                         pad=pad)
+
+
+def padding_table(data, update):
+    pads = data.values("pad")
+    body = []
+    for every in data.values("every_ns"):
+        cells = {pad: pad_cell(data, update, every, pad) for pad in pads}
+        body.append([f"{every:,}"] + [
+            summaries.number(interval(cells[pad])[0]) for pad in pads] + [
+            ratio(data, cells[0], cells[pad]) for pad in pads if pad])
+    return summaries.table(
+        ["an update every ns"] + [f"PAD {pad}, ns" for pad in pads]
+        + [f"PAD 0 / {pad}" for pad in pads if pad], body)
+
+
+def draw_padding(fig, data):
+    updates = data.values("update")
+    axes = fig.subplots(1, len(updates), squeeze=False, sharey=True)[0]
+    words = {"add": "atomic add", "store": "load and store"}
+    for ax, update in zip(axes, updates):
+        figures.style(ax, data, "y")
+        every = data.values("every_ns")
+        ax.axhline(1, color=data.theme.ink, linewidth=0.8)
+        for place, pad in enumerate(p for p in data.values("pad") if p):
+            points = [stats_math.compare(pad_cell(data, update, e, 0),
+                                         pad_cell(data, update, e, pad))
+                      for e in every]
+            mid = [c["ratio"] for c in points]
+            colour = uring_tables.COLOURS[place]
+            for x, c in enumerate(points):
+                if c["low"] is not None:
+                    ax.plot([x + 0.08 * (place - 1)] * 2,
+                            [c["low"], c["high"]], color=colour, linewidth=3,
+                            alpha=0.35)
+            ax.plot([x + 0.08 * (place - 1) for x in range(len(mid))], mid,
+                    color=colour, marker=uring_tables.MARKS[place],
+                    markersize=4, linewidth=1.2, label=f"PAD {pad}")
+        ax.set_xticks(range(len(every)))
+        ax.set_xticklabels([f"{e:,}" for e in every])
+        ax.set_xlabel("ns between two updates")
+        ax.set_title(words.get(update, update), fontsize=8, loc="left",
+                     color=data.theme.ink)
+    axes[0].set_ylabel("cost at PAD 0, as a ratio")
+    axes[-1].legend(fontsize=7, frameon=False, labelcolor=data.theme.ink)
+    figures.titled(fig, data, "Two cores, two words: side by side, or apart")
+
+
+# --- both -----------------------------------------------------------------
+
+def c2c_table(data):
+    """Round trips of a cache line; a table of cpus by cpus."""
+    found = data.manifest["machine"].get("core_to_core") or {}
+    pairs = {}
+    for p in found.get("pairs") or ():
+        pairs[p["a"], p["b"]] = pairs[p["b"], p["a"]] = p["ns"]
+    if not pairs:
+        return f"Not measured: {found.get('missing', 'one cpu only')}."
+    cpus = sorted({cpu for pair in pairs for cpu in pair})
+    return summaries.table(
+        ["ns, to and fro"] + [f"cpu {cpu}" for cpu in cpus],
+        [[f"cpu {a}"] + ["-" if (a, b) not in pairs else
+                         "not measured" if pairs[a, b] < 0 else
+                         f"{pairs[a, b]:.0f}" for b in cpus] for a in cpus])
+
+
+def figures_of(data):
+    if data.program == "queues":
+        if not data.by_block(load="paced"):
+            return []
+        rows = 2 * len(data.order)
+        return [figures.Figure("queues", "Latency of the queues", "queues",
+                               1.6 + figures.ROW * rows,
+                               lambda fig: draw_queues(fig, data), [])]
+    return [figures.Figure("padding", "What padding saves", "padding", 2.6,
+                           lambda fig: draw_padding(fig, data), [])]
+
+
+def sections(data):
+    """[(heading, Markdown)] for the report."""
+    if data.program == "queues":
+        return [(f"{load_words(data, load)}, consumers {WAITS[wait]}",
+                 queues_table(data, load, wait))
+                for load in LOADS for wait in WAITS
+                if data.by_block(load=load, wait=wait)]
+    return [(f"update by {update}", padding_table(data, update))
+            for update in data.values("update")] + [
+                ("a cache line between cpus", c2c_table(data))]
+
+
+def render(data, what):
+    """The Markdown for one NAME, or None: there is no such."""
+    kind, _, rest = what.partition(":")
+    if what == "machine":
+        return uring_tables.machine_text(data)
+    if what == "command":
+        return f"    {data.manifest['command']} --out DIR"
+    if what == "c2c":
+        return c2c_table(data)
+    if data.program == "queues" and what == "queues":
+        return all_queues(data)
+    if data.program == "queues" and kind == "queues":
+        load, _, wait = rest.partition(",")
+        return queues_table(data, load, wait) \
+            if data.by_block(load=load, wait=wait) else None
+    if data.program == "padding" and kind == "padding":
+        return padding_table(data, rest) \
+            if data.by_block(update=rest) else None
+    return None
