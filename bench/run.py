@@ -326,7 +326,7 @@ class Run:
             return self.rig
         if cell["workers"] not in self.rigs:
             server, client = machine.cpus_for_workers(
-                machine.topology(), cell["workers"])
+                self.rig.topology, cell["workers"])
             self.rigs[cell["workers"]] = slices.Rig(
                 args.loadgen, server, client, args.seed)
         return self.rigs[cell["workers"]]
@@ -835,6 +835,7 @@ def benchmark(args):
         return 0
     writer = open_result_set(args)
     rig = slices.Rig(args.loadgen, server_cpus, client_cpus, args.seed)
+    rig.topology = machine.topology()   # all cpus: soon this process has less
     manifest = make_manifest(args, parts, servers, skipped, rig)
     results.write_json(os.path.join(args.out, "manifest.json"), manifest)
     # Off the server's cpu; its children are pinned one by one.

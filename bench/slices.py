@@ -87,6 +87,8 @@ def read_report(text, status, stderr):
 class Rig:
     """What all slices of a run share: cpus, generator, limits."""
 
+    topology = ()
+
     def __init__(self, loadgen, server_cpus, client_cpus, seed):
         self.loadgen = loadgen
         self.server_cpus, self.client_cpus = server_cpus, client_cpus

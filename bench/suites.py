@@ -128,7 +128,15 @@ def _skew_suites():
         {"workers": [1, 2], "connections": [64, 256]},
         ["--connections", "{connections}"], server=["--place", "rr"],
         only=("stage5", "stage6", "nginx"), reference="stage5",
-        cpus="workers", wakeups=True, seconds=1.2, warmup=0.3, blocks=31)
+        cpus="workers", seconds=1.2, warmup=0.3, blocks=31)
+    # By hash, since the other placements hand every connection over once.
+    yield Suite(
+        "show-wakeups", "Who wakes the threads of a server, GET /, closed loop",
+        {"workers": [2], "connections": [64]},
+        ["--connections", "{connections}"],
+        variants={"5-pool": ("stage5", ["--pool", "spmc"])},
+        only=("stage5", "stage6"), reference="stage5", cpus="workers",
+        wakeups=True, seconds=0.5, warmup=0.2, blocks=5)
     yield Suite(
         "show-pads", "Words of different cores 0, 64 or 128 bytes apart, "
         "GET /, closed loop",
@@ -144,7 +152,7 @@ def _skew_suites():
          "connections": [256]},
         ["--connections", "{connections}"], server=["--place", "rr"],
         only=("stage5", "stage6", "nginx"), reference="stage5",
-        cpus="workers", wakeups=True)
+        cpus="workers")
 
 
 def _suites():

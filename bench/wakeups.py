@@ -3,7 +3,7 @@
 
 Four counts by trace/wakeups.bt: woken by the process's own threads or by
 others, from the sleeper's cpu (near) or from another one (far).  run.py
-divides them by the requests of the run (suites scaling and show-balanced).
+divides them by the requests of the run (suite show-wakeups).
 """
 
 import json
@@ -19,14 +19,14 @@ KINDS = ("own near", "own far", "other near", "other far")
 
 class Wakeups(syscalls.Tool):
     name = "bpftrace"
-
-    def start(self, pids):
-        self.began = time.monotonic()
-        return super().start(pids)
+    attach_s = 20.0     # it compiles its program first
 
     def attached(self, pids):
-        # It does not say when; it compiles its program first.
-        return time.monotonic() > self.began + 2.5
+        with open(self.out.name, encoding="utf-8", errors="replace") as f:
+            if "counting" not in f.read():
+                return False
+        time.sleep(0.2)     # it attaches to the rest right after saying so
+        return True
 
     def command(self, pids, out):
         return ["bpftrace", "-q", "-f", "json", "-o", out,

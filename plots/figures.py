@@ -20,7 +20,7 @@ import usl                       # noqa: E402
 NAMES = {"stage1": "1 threads", "stage2": "2 epoll", "stage3": "3 io_uring",
          "stage4": "4 fixed", "stage5": "5 per-core", "stage6": "6 stealing",
          "nginx": "nginx", "go": "Go net/http",
-         "5-spmc": "5, spmc pool", "5-mutex": "5, mutex pool",
+         "5-spmc": "5, spmc pool", "5-pool": "5, spmc pool", "5-mutex": "5, mutex pool",
          "6-queue": "6, --steal queue", "6-off": "6, --steal off",
          "pad0": "6, PAD 0", "pad64": "6, PAD 64"}
 
@@ -669,6 +669,10 @@ def draw_files(fig, data, cells):
     titled(fig, data, "Files, and what they do to GET / beside them")
 
 
+PLACES = {"hash": "placed by hash", "rr": "placed evenly",
+          "one": "all on one worker"}
+
+
 def cell_words(cell):
     """{"connections": 64} -> "64 connections"."""
     words = []
@@ -677,8 +681,12 @@ def cell_words(cell):
             words.append(f"{value * 100:.0f} % load")
         elif name == "size":
             words.append(f"{value // 1024:,} KiB")
-        elif name in ("connections",):
-            words.append(f"{value:,} connection{'s'[:value != 1]}")
+        elif name in ("connections", "workers"):
+            words.append(f"{value:,} {name[:-1]}{'s'[:value != 1]}")
+        elif name == "rate":
+            words.append(f"{value:,} requests/s")
+        elif name == "place":
+            words.append(PLACES.get(value, str(value)))
         elif isinstance(value, int):
             words.append(f"{name} {value:,}")
         else:

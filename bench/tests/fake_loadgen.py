@@ -69,6 +69,13 @@ report = {
     "limited_by": "server", "idle": {"wanted": 0, "open": 0, "lost": 0},
     "host": {"steal_pct": 12.0 if wrong == "steal" else 0.0},
 }
+if "bimodal" in option("--service", ""):
+    # The slow class is one in two hundred, and slow.
+    report["classes"] = [
+        {"name": name, "latency_us": {
+            "count": requests // share, "p50": 50.0 * slow, "p90": 60.0 * slow,
+            "p99": p99 / 2 * slow, "p99.9": 70.0 * slow}}
+        for name, share, slow in (("fast", 1, 1), ("slow", 200, 40))]
 text = json.dumps(report)
 print(text[:40] if wrong == "cut" else text)
 sys.exit(1 if wrong == "errors" else 0)

@@ -3,7 +3,8 @@
 
 What it does wrong comes from FAKE_SERVER, a JSON object by its own name:
 "skip" (leaves with 77), "die" (leaves with 3), "overflow" (a completion
-overflows in every slice), "stubborn" (ignores SIGTERM).
+overflows in every slice), "stubborn" (ignores SIGTERM), "plain" (knows no
+--place).
 """
 import json
 import os
@@ -20,6 +21,9 @@ if mode == "skip":
 if mode == "die":
     print(f"{name}: no such thing", file=sys.stderr)
     sys.exit(3)
+if mode == "plain" and "--place" in sys.argv:
+    print(f"{name}: --place: no such switch", file=sys.stderr)
+    sys.exit(64)
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
