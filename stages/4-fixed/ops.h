@@ -31,8 +31,12 @@ struct own_options {
     int send;         /* enum send_by */
     int direct;       /* sockets are named by their place in the ring's table */
     bool poll_first;  /* the kernel knows IORING_RECVSEND_POLL_FIRST */
-    unsigned report;  /* IORING_SEND_ZC_REPORT_USAGE, while it seems known */
+    unsigned report;  /* IORING_SEND_ZC_REPORT_USAGE, if the kernel knows it */
+    unsigned copying; /* sends to come that copy: too little may be locked */
+    bool told;        /* stderr has heard of that */
 };
+
+enum { COPY_FOR = 64 }; /* sends, before another one tries without a copy */
 
 static const char *const recv_names[] = {"ring", "fixed", "plain", NULL};
 static const char *const send_names[] = {"plain", "fixed", "zc", NULL};
@@ -77,6 +81,25 @@ static inline error_t own_switch(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
+/* IORING_SEND_ZC_REPORT_USAGE (6.2) has no probe of its own.  A send to no
+ * socket tells: flags that are not known are refused before its descriptor is.
+ * In a ring of its own, whose completions nobody else will meet. */
+static inline bool zc_reports(void)
+{
+    struct io_uring ring;
+    struct io_uring_cqe *cqe;
+    bool known;
+
+    if (io_uring_queue_init(4, &ring, 0) < 0)
+        return false;
+    io_uring_prep_send_zc(io_uring_get_sqe(&ring), -1, "", 0, 0,
+                          IORING_SEND_ZC_REPORT_USAGE);
+    known = io_uring_submit_and_wait(&ring, 1) == 1 &&
+            io_uring_peek_cqe(&ring, &cqe) == 0 && cqe->res == -EBADF;
+    io_uring_queue_exit(&ring);
+    return known;
+}
+
 /* What the kernel lacks is left out; the start line says what is left.  slots:
  * places in the ring's table of files.  False: no memory. */
 static inline bool own_init(struct own_options *own, struct arena *a,
@@ -91,7 +114,8 @@ static inline bool own_init(struct own_options *own, struct arena *a,
     if (own->direct && io_uring_register_files_sparse(ring, (unsigned)slots))
         own->direct = 0;
     own->poll_first = uring_has_poll_first(ring);
-    own->report = IORING_SEND_ZC_REPORT_USAGE;
+    if (own->send == SEND_ZC && zc_reports())
+        own->report = IORING_SEND_ZC_REPORT_USAGE;
     return true;
 }
 
@@ -156,13 +180,17 @@ static inline void prep_recv(const struct own_options *own, struct arena *a,
 /* From a piece goes what fits at once (MSG_DONTWAIT, RWF_NOWAIT): the rest is
  * spilled and waits from memory of its own.  True: a zero-copy send, which
  * completes twice. */
-static inline bool prep_send(const struct own_options *own, struct arena *a,
+static inline bool prep_send(struct own_options *own, struct arena *a,
                              struct io_uring_sqe *sqe, int fd, struct buf *out)
 {
     bool lent = arena_has(a, out->mem), fixed = arena_fixed(a, out->mem);
     int flags = MSG_NOSIGNAL | (lent ? MSG_DONTWAIT : 0);
     bool zc = lent && own->send == SEND_ZC && !arena_low(a);
 
+    if (zc && !fixed && own->copying > 0) {
+        own->copying--;
+        zc = false;
+    }
     if (fixed && own->send == SEND_FIXED) {
         io_uring_prep_write_fixed(sqe, fd, buf_data(out),
                                   (unsigned)buf_len(out), 0, 0);
@@ -178,18 +206,19 @@ static inline bool prep_send(const struct own_options *own, struct arena *a,
     return zc;
 }
 
-/* The result of a zero-copy send.  Before 6.2 the report is unknown: the same
- * send is tried again without it.  Pages pinned for a send count against the
- * user's limit on locked memory: once that is used up, plain sends follow. */
+/* The result of a zero-copy send.  Pages pinned for a send count against the
+ * user's limit on locked memory, unless they are registered: when that is used
+ * up, sends copy for a while.  Whoever measures has to know, so it is said. */
 static inline int zc_result(struct own_options *own,
                             const struct io_uring_cqe *cqe)
 {
-    if (cqe->res == -EINVAL && own->report)
-        own->report = 0;
-    else if (cqe->res == -ENOBUFS || cqe->res == -ENOMEM)
-        own->send = SEND_PLAIN;
-    else
+    if (cqe->res != -ENOBUFS && cqe->res != -ENOMEM)
         return cqe->res;
+    if (!own->told)
+        fprintf(stderr, "stage4: --send zc: no more memory may be locked "
+                        "(ulimit -l): some sends copy\n");
+    own->told = true;
+    own->copying = COPY_FOR;
     return -EINTR;
 }
 

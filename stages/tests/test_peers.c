@@ -161,6 +161,77 @@ Test(http_peers, the_end_of_a_long_answer_is_not_waited_for_without_end)
     server_stop(&s);
 }
 
+/* ==== without a copy ====================================================== */
+
+/* Once the crowd has gone there is enough to lock, and sends do without a copy
+ * again; loopback says of each that it has copied after all.  A kernel that
+ * says nothing (before 6.2) cannot be asked. */
+static void copied_again(struct server *s, long memlock)
+{
+    enum { PINGS = 400 };
+    struct client c;
+    const char *at;
+
+    client_open(&c, s);
+    for (int i = 0; i < PINGS; i++)
+        cr_assert(client_ping(&c), "%ld bytes, request %d", memlock, i);
+    client_close(&c);
+    server_signal(s, SIGTERM);
+    cr_assert(server_wait(s, scaled(15)) == 0, "%s", server_stderr(s));
+    at = strstr(server_stderr(s), " zc_copied ");
+    cr_assert(!at || memlock < 1 << 20 || atoi(at + 11) > PINGS / 2,
+              "%ld bytes: %s", memlock, server_stderr(s));
+    close(s->out);
+    close(s->err);
+}
+
+/* Zero-copy sends lock the pages that they send from.  With less to lock than
+ * there are pieces, some may have to be copied after all, and whichever way a
+ * byte goes, it is the right one: also for readers that let it wait. */
+static void without_a_copy(long memlock)
+{
+    enum { N = 64 };
+    struct launch how = {.memlock = memlock};
+    struct rng r = rng_start(50);
+    struct talk *t = calloc(N, sizeof(*t));
+    struct server s;
+    bool done;
+
+    if (getuid() == 0) /* locked pages are counted by user: one of our own */
+        how.uid = 30000 + (int)(getpid() % 30000) + (int)(memlock >> 20);
+    cr_assert(t);
+    server_start_as(&s, &how, "--send", "zc", NULL);
+    for (int i = 0; i < N; i++) {
+        talk_make(&t[i], &r, 8, 100000);
+        t[i].small = i % 2;
+        t[i].most_read = i % 2 ? 3000 : 0;
+        t[i].deaf = i % 4 != 3 ? now() + 0.5 : 0;
+    }
+    done = talk_all(t, N, &s, 60);
+    for (int i = 0; i < N; i++) {
+        const char *wrong = talk_wrong(&t[i]);
+
+        cr_assert(!wrong,
+                  "%ld bytes, client %d: %s (%zu of %zu said, %zu "
+                  "heard), seed %lu: %s",
+                  memlock, i, wrong, t[i].sent, t[i].n_out, t[i].n_in,
+                  (unsigned long)seed_of_run(), server_stderr(&s));
+        talk_free(&t[i]);
+    }
+    cr_assert(done, "%ld bytes: not done in time", memlock);
+    copied_again(&s, memlock);
+    free(t);
+}
+
+Test(any_peers, zero_copy_with_little_to_lock)
+{
+    if (server_stage() != 4)
+        cr_skip("%s: only stage 4 sends without a copy", server_path());
+    without_a_copy(64 << 10);
+    without_a_copy(1 << 20);
+    without_a_copy(2 << 20);
+}
+
 /* ==== meanwhile =========================================================== */
 
 /* Lines of --stats come by the clock on the wall, also when handlers leave a
