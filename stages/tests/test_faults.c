@@ -48,6 +48,8 @@ static void must_have_hit(struct server *s, const char *plan)
         needed |= strncmp(plan, always[i], strlen(always[i])) == 0;
     if (server_stage() == 1 && strstr(plan, "EAGAIN"))
         needed = false; /* its calls block: EAGAIN would be a lie */
+    if (strstr(server_stderr(s), "this kernel cannot"))
+        needed = false; /* too old, or no memory left for a ring to try it */
     server_stop_faulty(s, &hit, &seen);
     cr_assert(hit > 0 || (!needed && seen < 30), "%s: hit %u of %u calls", plan,
               hit, seen);

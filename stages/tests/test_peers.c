@@ -227,9 +227,9 @@ Test(any_peers, zero_copy_with_little_to_lock)
 {
     if (server_stage() != 4)
         cr_skip("%s: only stage 4 sends without a copy", server_path());
-    without_a_copy(64 << 10);
-    without_a_copy(1 << 20);
     without_a_copy(2 << 20);
+    without_a_copy(1 << 20);
+    without_a_copy(64 << 10);
 }
 
 /* ==== meanwhile =========================================================== */
