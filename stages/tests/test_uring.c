@@ -350,11 +350,17 @@ static void with_memlock(long bytes, unsigned long least)
     struct server s;
 
     /* A bad address ends it late: 1 means that it got a ring before. */
-    if (bytes > 0 &&
-        server_run(&s, &usual, "--port", "0", "--host", "192.0.2.1", NULL) == 1)
-        cr_assert(server_run(&s, &how, "--port", "0", "--host", "192.0.2.1",
-                             NULL) == 1,
-                  "not with %ld bytes: %s", bytes, server_stderr(&s));
+    if (bytes > 0 && server_run(&s, &usual, "--port", "0", "--host",
+                                "192.0.2.1", NULL) == 1) {
+        int status =
+            server_run(&s, &how, "--port", "0", "--host", "192.0.2.1", NULL);
+
+        if (status == 77 && !how.uid)
+            cr_skip("other servers of this user have locked what may be: %s",
+                    server_stderr(&s));
+        cr_assert(status == 1, "not with %ld bytes: %s", bytes,
+                  server_stderr(&s));
+    }
     if (how.uid) /* the first one's memory comes back a little later */
         how.uid++;
     server_start_as(&s, &how, NULL);
@@ -362,7 +368,7 @@ static void with_memlock(long bytes, unsigned long least)
         unsigned long of = 0, n = registered(&s, &of);
         unsigned long fit = bytes < 0 ? 0 : (unsigned long)bytes / PIECE;
 
-        cr_assert(of == 1024 && n <= fit && n >= least,
+        cr_assert(of == 1024 && n <= fit && (n >= least || !how.uid),
                   "%lu of %lu registered with %ld bytes", n, of, bytes);
     }
     for (int i = 0; i < N; i++)
