@@ -78,6 +78,7 @@ FAULT_SRC := $(wildcard stages/tests/fault_wrap.c)
 FUZZ_SRC := $(wildcard common/tests/fuzz_*.c)
 VERIFY_SRC := $(wildcard stages/tests/verify/*.c stages/tests/verify/*.sh)
 TEST_LOCKFREE_SRC := $(wildcard stages/tests/lockfree/test_*.c)
+LONG_SRC := $(wildcard stages/tests/long/*.c)
 
 LIBCOMMON := $(B)/common/libcommon.a
 LOADGEN := $(if $(LOADGEN_SRC),$(B)/loadgen)
@@ -104,6 +105,7 @@ help:
 ## make format          clang-format on all C files
 ## make snippets        brings quotations in the docs up to date
 ## make lint            formatting, static analysis, stage diffs, docs checks
+## make long            STAGE=5 SECONDS=600 ARGS=..: mixed faults, under ASan
 ## make valgrind        every stage answers and exits clean under valgrind
 ## make fuzz            libFuzzer, FUZZ_SECONDS=60 in all
 ## make differential    the HTTP parser beside the one of Node.js
@@ -264,6 +266,20 @@ test-python: $(STAGE_BINS) $(LOADGEN) $(DRIVERS)
 		echo "== python, $$d"; \
 		$(PYTHON) -m unittest discover -s $$d -p 'test_*.py' || failed=1; \
 	done; exit $$failed
+
+# Under ASan unless V says otherwise; the peers are a plain build in any case.
+STAGE ?= $(lastword $(STAGES))
+SECONDS ?= 60
+ARGS ?=
+LONG_ARGS ?=
+build/long: $(LONG_SRC:%.c=build/%.o)
+	$(call link)
+.PHONY: long long-run
+long:
+	$(Q)$(MAKE) --no-print-directory V= build/long
+	$(Q)$(MAKE) --no-print-directory V=$(or $(V),asan) long-run
+long-run: $(B)/stage$(STAGE)
+	build/long --seconds=$(SECONDS) $(LONG_ARGS) $< $(ARGS)
 
 .PHONY: valgrind
 valgrind: $(STAGE_BINS)
