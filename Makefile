@@ -29,7 +29,8 @@ CLANG ?= clang
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 # ---- flags ----
-WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla \
+	-Wno-psabi
 WERROR ?=
 OPT := -O2
 SAN :=
