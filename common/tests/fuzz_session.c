@@ -172,13 +172,50 @@ static void run(struct engine *e)
 
 /* ======== comparing ====================================================== */
 
-/* Takes out what may differ: the second, and "100 Continue", which is said only
- * while the body is still awaited. */
+/* How much of p[0..len) is the line before a chunk of *n bytes; 0: none. */
+static size_t chunk_line(const uint8_t *p, size_t len, size_t *n)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *digit;
+    size_t i = 0;
+
+    *n = 0;
+    for (; i < len && p[i] && i < 8 && (digit = strchr(digits, p[i])); i++)
+        *n = *n * 16 + (size_t)(digit - digits);
+    return i > 0 && len - i >= 2 && memcmp(p + i, "\r\n", 2) == 0 ? i + 2 : 0;
+}
+
+/* Takes the lines out from between the pieces of a chunked body, which begins
+ * at *from and moves to *to; both move on. */
+static void join_chunks(uint8_t *p, size_t len, size_t *from, size_t *to)
+{
+    size_t n, line;
+
+    while ((line = chunk_line(p + *from, len - *from, &n)) > 0) {
+        bool last = n == 0;
+
+        *from += line;
+        n = n < len - *from ? n : len - *from;
+        memmove(p + *to, p + *from, n);
+        *to += n;
+        *from += n;
+        if (len - *from >= 2)
+            *from += 2;
+        if (last)
+            break;
+    }
+}
+
+/* Takes out what may differ: the second, "100 Continue", which is said only
+ * while the body is still awaited, and where a body was cut into chunks, which
+ * depends on the room for them. */
 static size_t normalise(uint8_t *p, size_t len)
 {
     static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
     static const char date[] = "\r\nDate: ";
-    const size_t interim_len = sizeof(interim) - 1, date_len = sizeof(date) - 1;
+    static const char chunked[] = "\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const size_t interim_len = sizeof(interim) - 1, date_len = sizeof(date) - 1,
+                 chunked_len = sizeof(chunked) - 1;
     size_t to = 0;
 
     for (size_t i = 0; i < len;) {
@@ -190,6 +227,12 @@ static size_t normalise(uint8_t *p, size_t len)
             memcpy(p + to, date, date_len);
             to += date_len;
             i += date_len + 29;
+        } else if (len - i >= chunked_len &&
+                   memcmp(p + i, chunked, chunked_len) == 0) {
+            memcpy(p + to, chunked, chunked_len);
+            to += chunked_len;
+            i += chunked_len;
+            join_chunks(p, len, &i, &to);
         } else {
             p[to++] = p[i++];
         }
