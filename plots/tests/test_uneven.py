@@ -132,6 +132,8 @@ class Uneven(Scratch):
         cells = [c.strip() for c in line.strip("|").split("|")]
         self.assertRegex(cells[-2], r"^0\.05 \(0\.0\d to 0\.0\d\)$")
         self.assertRegex(cells[-1], r"^0\.12 \(")
+        off = next(x for x in text.splitlines() if "| 6-off" in x)
+        self.assertRegex(off, r"1\.0\d \([^|]*\|$")    # to stage5, not above
         base = next(x for x in text.splitlines() if "| stage5" in x)
         self.assertTrue(base.rstrip(" |").endswith("-"), base)
         ratios = tables.render(self.data(), "ratios:show-sleep")
