@@ -74,6 +74,22 @@ def idle_lines(data):
                            + triple([s["bytes"], s["low"], s["high"]]))
 
 
+def skew_lines(data, cell):
+    entries = data.entries("show-sleep", cell)
+    metric = figures.fast(entries, "p99")
+    for e in entries:
+        if metric in e["metrics"]:
+            yield " ".join([quoted(data, e["server"])]
+                           + triple(e["metrics"][metric]))
+
+
+def bounded(script, heading, lines):
+    """A picture on a logarithmic axis, which must be told its ends."""
+    values = [float(line.rsplit(None, 3)[1]) for line in lines]
+    return (script, heading, "\n".join(lines), len(lines),
+            {"least": min(values), "most": max(values)})
+
+
 def pictures(data):
     """[(script, heading, lines, number of rows, more variables)]"""
     found, head = [], data.headline()
@@ -93,10 +109,11 @@ def pictures(data):
                       "\n\n".join(blocks), len(blocks), {}))
     idle = list(idle_lines(data))
     if idle:
-        sizes = [float(line.rsplit(None, 3)[1]) for line in idle]
-        found.append(("idle", "Memory of an idle connection",
-                      "\n".join(idle), len(idle),
-                      {"least": min(sizes), "most": max(sizes)}))
+        found.append(bounded("idle", "Memory of an idle connection", idle))
+    for cell in data.suites.get("show-sleep", ())[:1]:
+        skew = list(skew_lines(data, cell))
+        if skew:
+            found.append(bounded("skew", figures.cell_words(cell), skew))
     return found
 
 
@@ -137,7 +154,7 @@ def main(argv=None):
     p.add_argument("--out", default=os.path.join(ROOT, "build", "figures"))
     p.add_argument("--preview", action="store_true")
     p.add_argument("--only", action="append", metavar="NAME",
-                   help="ladder, p99, cpu, syscalls, latency, idle")
+                   help="ladder, p99, cpu, syscalls, latency, idle, skew")
     args = p.parse_args(argv)
     if not shutil.which("gnuplot"):
         print("draw.py: gnuplot is not installed (apt-get install "

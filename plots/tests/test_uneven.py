@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -152,6 +153,19 @@ class Uneven(Scratch):
         self.assertIn("6 stealing is at 0.12 of 5 per-core",
                       figures.sentence(data, "show-sleep", SLEEP,
                                        "fast_p99_us"))
+
+    def test_in_the_terminal(self):
+        if not shutil.which("gnuplot"):
+            self.skipTest("gnuplot is not installed")
+        self.data()
+        done = subprocess.run(
+            [sys.executable, os.path.join(ROOT, "plots", "draw.py"),
+             self.set, "--preview"], capture_output=True, text=True,
+            check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for word in ("5 per-core", "6 stealing", "p99 of the fast class",
+                     "8 workers, bimodal, 512 connections"):
+            self.assertIn(word, done.stdout)
 
     def test_one_class_is_shown_as_all(self):
         rows = uneven_rows("show-one", {"workers": 2, "load": 1.2})
