@@ -171,6 +171,12 @@ static bool waits_for_it(const struct peer *p)
            (p->ending == END_STAY && p->n_due == 0 && script_done(p));
 }
 
+/* The answer that is due is the last, and nothing of ours is on its way. */
+static bool all_is_said(const struct peer *p)
+{
+    return p->n_due <= 1 && script_done(p);
+}
+
 /* The server has ended the connection, by FIN or RST. */
 static void ended(struct crowd *c, struct peer *p, int err)
 {
@@ -180,8 +186,9 @@ static void ended(struct crowd *c, struct peer *p, int err)
     planned = p->over || (p->n_due == 0 && p->fin && !reply_partial(p));
     if (planned && err == 0) {
         end_well(c, p);
-    } else if (drain && (err || !reply_partial(p))) {
-        /* It may have closed before the request came. */
+    } else if (drain && (!reply_partial(p) || (err && !all_is_said(p)))) {
+        /* It may have closed before the request came, and a request that it
+         * has not read turns its close into a reset. */
         end_cut(c, p, false);
     } else if (waits_for_it(p) && may_be_late(c, p)) {
         COUNT(c->t, timed_out, 1);
@@ -230,7 +237,9 @@ static bool wind_up(struct crowd *c, struct peer *p)
         script_wind_up(p);
         if (p->ending < END_HALF)
             p->ending = END_LEAVE;
-        if (p->manner == STALLED && mood == CALM)
+        /* Not one that has begun to read: it is no longer late. */
+        p->strict = p->manner == STALLED && mood == CALM && p->hear_at > c->at;
+        if (p->strict)
             p->hear_at = c->at + c->run->idle_s + 1.5;
     }
     if ((mood != CALM && (p->manner == LORIS || p->manner == STALLED)) ||
@@ -361,7 +370,7 @@ static bool hear(struct crowd *c, struct peer *p)
     if (!no && p->manner == STALLED && p->n_due == 0) {
         p->ending = END_LEAVE;
         COUNT(c->t, spared, 1);
-        if (p->winding)
+        if (p->strict)
             no = "a reader that slept past its deadline was waited for";
     }
     if (!no)

@@ -118,6 +118,7 @@ int server_start(struct run *run, char **argv);
 int server_status(struct run *run); /* exit status; -1: it runs */
 const char *server_stderr(const struct run *run);
 long server_fds(const struct run *run);
+long server_threads(const struct run *run);
 long server_private_kib(const struct run *run);
 double server_cpu(const struct run *run);
 uint64_t listen_drops(void);

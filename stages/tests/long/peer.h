@@ -97,7 +97,8 @@ struct peer {
     uint64_t cut_at;
     double until; /* HOT: asks until then */
     bool small;   /* small kernel buffers */
-    bool winding; /* EBB: the plan was cut short */
+    bool winding; /* EBB: the plan was cut short, */
+    bool strict;  /* and now it must be closed at its deadline */
     /* saying */
     bool connected, hold, fin, broken;
     int begun;

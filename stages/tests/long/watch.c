@@ -117,13 +117,13 @@ const char *server_stderr(const struct run *run)
 
 /* ==== /proc =============================================================== */
 
-long server_fds(const struct run *run)
+static long entries(const struct run *run, const char *folder)
 {
     char path[64];
     DIR *dir;
     long n = 0;
 
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)run->server);
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)run->server, folder);
     dir = opendir(path);
     if (!dir)
         return -1;
@@ -131,6 +131,16 @@ long server_fds(const struct run *run)
         n += e->d_name[0] != '.';
     closedir(dir);
     return n;
+}
+
+long server_fds(const struct run *run)
+{
+    return entries(run, "fd");
+}
+
+long server_threads(const struct run *run)
+{
+    return entries(run, "task");
 }
 
 /* What no other process shares: what files back comes and goes as the kernel
