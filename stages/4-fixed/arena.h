@@ -186,14 +186,16 @@ static inline bool arena_spill(struct arena *a, struct buf *b)
     return true;
 }
 
-/* Registers as much as the limit on locked memory allows, all or a half or a
- * quarter ...: less registered is slower for some operations, never wrong. */
-static inline void arena_register(struct arena *a, struct io_uring *ring)
+/* Registers as much as the limit on locked memory allows, and at most `most`
+ * pieces: all or a half or a quarter ...  Less registered is slower for some
+ * operations, never wrong. */
+static inline void arena_register(struct arena *a, struct io_uring *ring,
+                                  unsigned most)
 {
     for (unsigned n = a->n; n > 0; n /= 2) {
         struct iovec all = {a->mem, (size_t)n * PIECE_STRIDE};
 
-        if (io_uring_register_buffers(ring, &all, 1) == 0) {
+        if (n <= most && io_uring_register_buffers(ring, &all, 1) == 0) {
             a->n_fixed = n;
             return;
         }
@@ -220,11 +222,11 @@ static inline void arena_ring(struct arena *a, struct io_uring *ring)
     io_uring_buf_ring_init(a->ring);
 }
 
-/* n: a power of two, at least 2.  `lend`: make the provided-buffer ring;
- * without it, or when the kernel has none, all pieces are on the stack.
- * False: no memory. */
+/* n: a power of two, at least 2.  `leave`: so many are not registered.  `lend`:
+ * make the provided-buffer ring; without it, or when the kernel has none, all
+ * pieces are on the stack.  False: no memory. */
 static inline bool arena_init(struct arena *a, struct io_uring *ring,
-                              unsigned n, bool lend)
+                              unsigned n, unsigned leave, bool lend)
 {
     *a = (struct arena){.n = n};
     a->mem = mmap(NULL, (size_t)n * PIECE_STRIDE, PROT_READ | PROT_WRITE,
@@ -234,7 +236,7 @@ static inline bool arena_init(struct arena *a, struct io_uring *ring,
     a->given = calloc(n, sizeof *a->given);
     if (a->mem == MAP_FAILED || !a->free || !a->pins || !a->given)
         return false;
-    arena_register(a, ring);
+    arena_register(a, ring, n - leave);
     if (lend)
         arena_ring(a, ring);
     for (unsigned i = n; i-- > 0;)

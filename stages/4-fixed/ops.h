@@ -27,6 +27,7 @@ enum send_by { SEND_PLAIN, SEND_FIXED, SEND_ZC };
 struct own_options {
     struct uring_options uring;
     unsigned buffers; /* pieces of the arena */
+    unsigned leave;   /* that many of them are not to be registered */
     int recv;         /* enum recv_by */
     int send;         /* enum send_by */
     int direct;       /* sockets are named by their place in the ring's table */
@@ -105,7 +106,7 @@ static inline bool zc_reports(void)
 static inline bool own_init(struct own_options *own, struct arena *a,
                             struct io_uring *ring, int slots)
 {
-    if (!arena_init(a, ring, own->buffers, own->recv == RECV_RING))
+    if (!arena_init(a, ring, own->buffers, own->leave, own->recv == RECV_RING))
         return false;
     if (own->recv == RECV_RING && !a->ring)
         own->recv = RECV_PLAIN;

@@ -71,7 +71,7 @@ static inline bool probe_try(struct io_uring *ring, unsigned what)
     case TRY_FILES:
         return io_uring_register_files_sparse(ring, 8) == 0;
     default:
-        if (!arena_init(&a, ring, 2, what == TRY_BUF_RING))
+        if (!arena_init(&a, ring, 2, 0, what == TRY_BUF_RING))
             return false;
         has = what == TRY_BUF_RING ? a.ring != NULL : a.n_fixed > 0;
         if (a.ring)

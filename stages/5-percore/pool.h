@@ -288,19 +288,6 @@ static inline void *own_lines(size_t align, size_t size)
     return memset(mem, 0, size);
 }
 
-/* MSG_RING came with 5.18. */
-static inline bool pool_has_msg(void)
-{
-    struct io_uring ring;
-    bool has = io_uring_queue_init(2, &ring, 0) == 0;
-
-    if (has) {
-        has = uring_has(&ring, IORING_OP_MSG_RING);
-        io_uring_queue_exit(&ring);
-    }
-    return has;
-}
-
 /* From here on helpers are given no ring. */
 static inline void pool_no_msg(struct pool *p, const char *why)
 {
@@ -337,8 +324,6 @@ static inline void pool_init(struct pool *p, int n_workers)
     if (p->by == POOL_INLINE)
         return;
     p->helpers = own_lines(_Alignof(struct helper), most * sizeof *p->helpers);
-    if (p->wake == WAKE_MSG && !pool_has_msg())
-        pool_no_msg(p, "no IORING_OP_MSG_RING here (Linux 5.18)");
 }
 
 /* When no job is out, and the rings of the owners are still there: a helper

@@ -20,11 +20,19 @@
 #define TOPOLOGY_H
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <semaphore.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sysexits.h>
 
 #include "switches.h"
+
+enum {
+    LEAST_LOCKED = 24 * 1024, /* bytes of locked memory for a worker's rings */
+    HELPER_LOCKED = 8 * 1024,
+};
 
 /* One worker's place.  All that others know of it. */
 struct seat {
@@ -66,6 +74,20 @@ static inline void seat_copy(const struct seat *seat, struct service *sv,
         sv->opt.stats_ms = 0; /* one of them prints */
 }
 
+/* MSG_RING came with 5.18. */
+static inline void seat_messages(struct seat *seat, struct io_uring *ring)
+{
+    static const char why[] = "no IORING_OP_MSG_RING here (Linux 5.18)";
+    struct server *v = seat->server;
+
+    if (seat->n > 0 || uring_has(ring, IORING_OP_MSG_RING))
+        return;
+    if (v->own.place == PLACE_RR)
+        die_status(EX_SKIP, "stage5: --place rr: %s", why);
+    if (v->pool.by != POOL_INLINE && v->pool.wake == WAKE_MSG)
+        pool_no_msg(&v->pool, why);
+}
+
 /* Fills in what a worker has like every other, and tells the others what they
  * may know of it.  The signal's completion is &sv->signal. */
 static inline void seat_open(struct seat *seat, struct service *sv,
@@ -76,10 +98,7 @@ static inline void seat_open(struct seat *seat, struct service *sv,
 
     seat_copy(seat, sv, own);
     uring_open(ring, sv->name, &own->uring, seat->max_conns);
-    if (seat->server->own.place == PLACE_RR &&
-        !uring_has(ring, IORING_OP_MSG_RING))
-        die_status(EX_SKIP, "stage5: --place rr: this kernel lacks "
-                            "IORING_OP_MSG_RING (Linux 5.18)");
+    seat_messages(seat, ring);
     if (!own_init(own, a, ring, seat->max_conns))
         die("stage5: no memory for the arena");
     sqe = io_uring_get_sqe(ring);
@@ -194,18 +213,45 @@ static inline bool seat_all_dealt(struct seat *seat, bool accepts)
 
 /* ---- what main does ---- */
 
-/* Descriptors: every thread has a few of its own; connections get the rest.
- * A worker without a connection to have is not started. */
+/* How much memory the process may lock; ~0: all it likes. */
+static inline size_t lockable(void)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct cap[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    struct rlimit limit;
+
+    syscall(SYS_capget, &head, cap);
+    if (cap[0].effective & 1U << CAP_IPC_LOCK ||
+        getrlimit(RLIMIT_MEMLOCK, &limit) < 0 ||
+        limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return limit.rlim_cur;
+}
+
+/* --workers, or one for each cpu; but no more than can have a ring each, and
+ * leave half of the descriptors to connections. */
+static inline int server_workers(const struct options *opt, int limit, int each)
+{
+    int n = opt->workers ? opt->workers : net_cpus();
+
+    if (opt->workers > MAX_WORKERS)
+        die_status(EX_USAGE, "stage5: --workers: at most %d", MAX_WORKERS);
+    while (!opt->workers && n > 1 &&
+           (n > MAX_WORKERS || n * each > limit / 2 - 16 ||
+            lockable() / LEAST_LOCKED < (unsigned)n))
+        n--;
+    return n;
+}
+
+/* Descriptors: every thread has a few of its own; connections get the rest.  A
+ * worker without a connection to have is not started. */
 static inline void server_size(struct server *v)
 {
     struct options *opt = &v->service.opt;
-    int per_worker = v->own.pool == POOL_INLINE ? 4 : 4 + v->own.helpers;
+    int each = v->own.pool == POOL_INLINE ? 4 : 4 + v->own.helpers;
     int limit = (int)sysconf(_SC_OPEN_MAX);
-    int n = opt->workers ? opt->workers : net_cpus();
-    int most = limit - 16 - per_worker * n;
+    int n = server_workers(opt, limit, each), most = limit - 16 - each * n;
 
-    if (n > MAX_WORKERS)
-        die_status(EX_USAGE, "stage5: --workers: at most %d", MAX_WORKERS);
     if (most < n)
         die("stage5: %d descriptors are too few for %d workers", limit, n);
     if (opt->max_conns > most)
@@ -216,6 +262,36 @@ static inline void server_size(struct server *v)
                             .per_worker = v->own.helpers,
                             .pin = !v->own.unpinned};
     atomic_init(&v->dealt, v->own.place != PLACE_RR);
+}
+
+/* What a ring takes, about. */
+static inline size_t ring_bytes(size_t cq)
+{
+    return cq * 16 + (cq < SQ_ENTRIES ? cq : SQ_ENTRIES) * 72;
+}
+
+/* Rings are locked memory, on most kernels.  Left alone, the first worker would
+ * take all that may be locked, and the second would find no room for its ring.
+ * So each has a share: at most one half of it is for the ring; what the rings
+ * of its helpers and of its buffers leave is for pieces. */
+static inline void server_lock(struct server *v)
+{
+    struct own_options *io = &v->own.io;
+    int n = v->n_workers, rings = v->own.place == PLACE_HASH ? n : 1;
+    size_t share = lockable() / (unsigned)n, used = LEAST_LOCKED / 2, most;
+    unsigned all = CQ_LEAST, cq;
+
+    while (all < (unsigned)(v->service.opt.max_conns / rings + ACCEPTS + 2))
+        all *= 2;
+    for (cq = all; cq > CQ_FEWEST && ring_bytes(cq) > share / 2;)
+        cq /= 2;
+    if (cq < all && io->uring.cq == 0)
+        io->uring.cq = cq;
+    used += ring_bytes(cq) + io->buffers * sizeof(struct io_uring_buf) / 2;
+    if (v->pool.by != POOL_INLINE)
+        used += HELPER_LOCKED * (size_t)v->pool.per_worker;
+    most = share > used ? (share - used) / PIECE_STRIDE : 0;
+    io->leave = most < io->buffers ? io->buffers - (unsigned)most : 0;
 }
 
 /* By hash every worker has a listener and a fixed share of --max-conns: a
@@ -300,6 +376,7 @@ static inline void server_run(struct server *v, void *(*worker)(void *))
     bool whole = true;
 
     server_size(v);
+    server_lock(v);
     server_listen(v);
     server_start(v, worker);
     server_describe(v);
