@@ -1,0 +1,616 @@
+/* test_pools.c - several workers, and helpers that run their requests. */
+#include <criterion/criterion.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "talk.h"
+
+TestSuite(any_pools, .timeout = 300);
+TestSuite(http_pools, .timeout = 300);
+
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: test\r\n\r\n"
+
+static void must_have_pools(void)
+{
+    if (server_stage() != 5)
+        cr_skip("this stage has no pools");
+}
+
+/* Is "NAME N" in the last line of --stats? */
+static bool counted(const struct server *s, const char *name, unsigned n)
+{
+    const char *p = server_stderr(s), *last = NULL;
+    size_t len = strlen(name);
+
+    for (; (p = strstr(p, name)) != NULL; p++)
+        if (p[-1] == ' ' && p[len] == ' ')
+            last = p;
+    return last && strtoul(last + len, NULL, 10) >= n;
+}
+
+/* The sample of that worker in /metrics, or -1. */
+static long sample(const struct server *s, const char *name, int worker)
+{
+    struct client c;
+    struct reply a;
+    char key[64];
+    const char *p;
+    long value;
+
+    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"%d\"} ", name,
+             worker);
+    client_open(&c, s);
+    cr_assert(client_get(&c, "/metrics", &a));
+    p = strstr(a.body, key);
+    value = p ? strtol(p + strlen(key), NULL, 10) : -1;
+    reply_free(&a);
+    client_close(&c);
+    return value;
+}
+
+static void must_be_ok(struct client *c, int i)
+{
+    struct reply a;
+
+    cr_assert(client_reply(c, &a), "no answer to %d: %s", i, strerror(c->err));
+    cr_assert(a.status == 200, "connection %d: %s", i, a.head);
+    reply_free(&a);
+}
+
+/* ==== what a helper is for ================================================ */
+
+/* Has bytes to read. */
+static bool heard(const struct client *c)
+{
+    char byte;
+
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+/* While `slow` sleeps in a handler, somebody else is served.  The machine may
+ * be so busy that the second is over: then another try. */
+static bool served_beside(const struct server *s, const char *slow)
+{
+    struct client a, b;
+    bool beside = false;
+
+    client_open(&b, s);
+    for (int try = 0; try < 5 && !beside; try++) {
+        client_open(&a, s);
+        cr_assert(client_text(&a, slow));
+        if (strstr(slow, "GET / "))
+            must_be_ok(&a, 0);
+        cr_assert(client_ping(&b));
+        beside = !heard(&a);
+        must_be_ok(&a, 1);
+        client_close(&a);
+    }
+    client_close(&b);
+    return beside;
+}
+
+static void must_not_block(const char *pool, const char *wake)
+{
+    struct server s;
+
+    server_start(&s, "--workers", "1", "--pool", pool, "--pool-threads", "2",
+                 "--wake", wake, NULL);
+    cr_assert(served_beside(&s, GET("/sleep/1000000")), "%s, %s", pool, wake);
+    /* The first answer leaves by itself, and then no bytes are left that would
+     * have to be looked at: only the handler is. */
+    cr_assert(served_beside(&s, GET("/") GET("/sleep/1000000")),
+              "%s, %s: in a pipeline", pool, wake);
+    server_stop(&s);
+}
+
+Test(http_pools, a_handler_holds_up_nobody)
+{
+    must_have_pools();
+    must_not_block("spmc", "msg");
+    must_not_block("spmc", "eventfd");
+    must_not_block("mutex", "msg");
+    must_not_block("mutex", "eventfd");
+}
+
+/* More requests than the queue has places, behind one that takes long.  All of
+ * them go through the pool, in the end. */
+static void must_hold_all(const char *pool, const char *workers)
+{
+    enum { N = 1500 };
+    struct client *c = calloc(N, sizeof(*c)), slow;
+    struct server s;
+
+    server_start(&s, "--workers", workers, "--pool", pool, "--place", "one",
+                 "--buffers", "4096", "--stats", "0.05", NULL);
+    client_open(&slow, &s);
+    cr_assert(client_text(&slow, GET("/sleep/1000000")));
+    for (int i = 0; i < N; i++) {
+        client_open_small(&c[i], &s);
+        cr_assert(client_text(&c[i], GET("/work/10")));
+    }
+    must_be_ok(&slow, -1);
+    for (int i = 0; i < N; i++)
+        must_be_ok(&c[i], i);
+    cr_assert(EVENTUALLY(counted(&s, "handed", N + 1), 10), "%s",
+              server_stderr(&s));
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+    client_close(&slow);
+    free(c);
+    server_stop(&s);
+}
+
+Test(http_pools, more_jobs_than_places)
+{
+    must_have_pools();
+    must_hold_all("spmc", "1");
+    must_hold_all("mutex", "4");
+}
+
+/* Fewer pieces of memory than requests. */
+Test(http_pools, two_thousand_and_one_helper)
+{
+    enum { N = 2000 };
+    struct client *c = calloc(N, sizeof(*c));
+    struct server s;
+
+    must_have_pools();
+    server_start(&s, "--workers", "1", "--pool", "spmc", "--buffers", "64",
+                 NULL);
+    for (int i = 0; i < N; i++) {
+        client_open_small(&c[i], &s);
+        cr_assert(client_text(&c[i], GET("/work/50")));
+    }
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < N; i++)
+            must_be_ok(&c[i], i);
+        for (int i = 0; i < N && turn == 0; i++)
+            cr_assert(client_text(&c[i], GET("/work/10")));
+    }
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+    free(c);
+    server_stop(&s);
+}
+
+/* ==== peers that leave ==================================================== */
+
+static void must_survive_resets(const char *pool, const char *wake)
+{
+    enum { N = 150, ROUNDS = 3 };
+    static const char *const says[] = {
+        GET("/sleep/2000"), GET("/") GET("/sleep/2000"),
+        GET("/sleep/2000") GET("/bytes/100000"), GET("/sleep/2000") "GET"};
+    struct client c[N];
+    struct server s;
+    int fds;
+
+    server_start(&s, "--pool", pool, "--wake", wake, "--pool-threads", "2",
+                 NULL);
+    fds = server_fds(&s);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < N; i++) {
+            client_open(&c[i], &s);
+            cr_assert(client_text(&c[i], says[i % 4]));
+        }
+        for (int i = 0; i < N; i++)
+            (i % 3 ? client_reset : client_close)(&c[i]);
+        cr_assert(server_answers(&s));
+    }
+    cr_assert(EVENTUALLY(server_fds(&s) <= fds, 10), "%d descriptors are left",
+              server_fds(&s) - fds);
+    server_stop(&s);
+}
+
+Test(http_pools, resets_while_a_helper_has_it)
+{
+    must_have_pools();
+    must_survive_resets("spmc", "msg");
+    must_survive_resets("mutex", "eventfd");
+}
+
+/* Work in progress is not idleness; a request that dribbles in is, though every
+ * byte of it goes to a helper and back. */
+Test(http_pools, deadlines_stand_still_and_go_on)
+{
+    struct client c, slow;
+    struct server s;
+    double since;
+
+    must_have_pools();
+    server_start(&s, "--pool", "spmc", "--idle-timeout", "0.5", NULL);
+    client_open(&c, &s);
+    cr_assert(client_text(&c, GET("/sleep/1000000")));
+    must_be_ok(&c, 0);
+    client_close(&c);
+
+    client_open(&slow, &s);
+    since = now();
+    client_text(&slow, "GET / HTTP/1.1\r\nA: ");
+    for (int i = 0; i < 400 && client_text(&slow, "\n"); i++)
+        pause_s(0.02);
+    cr_assert(client_gone(&slow) && in_time(since, 5), "%.1f s", now() - since);
+    client_close(&slow);
+    server_stop(&s);
+}
+
+/* ==== the end ============================================================= */
+
+/* Some with a helper, most in the queue: all of them are answered. */
+static void must_finish_all(const char *pool, const char *wake)
+{
+    enum { N = 24 };
+    struct client c[N], idle;
+    struct server s;
+    struct reply a;
+
+    server_start(&s, "--workers", "2", "--pool", pool, "--wake", wake,
+                 "--drain-timeout", "60", "--stats", "0.02", NULL);
+    client_open(&idle, &s);
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        cr_assert(client_text(&c[i], GET("/sleep/50000")));
+    }
+    cr_assert(EVENTUALLY(counted(&s, "handed", N), 10), "%s",
+              server_stderr(&s));
+    server_signal(&s, SIGTERM);
+    for (int i = 0; i < N; i++) {
+        cr_assert(client_reply(&c[i], &a), "%s, %s: no answer to %d: %s", pool,
+                  wake, i, strerror(c[i].err));
+        cr_assert(a.status == 200);
+        reply_free(&a);
+        client_close(&c[i]);
+    }
+    cr_assert(client_ends_silently(&idle));
+    client_close(&idle);
+    cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
+}
+
+Test(http_pools, work_in_the_pool_is_finished)
+{
+    must_have_pools();
+    must_finish_all("spmc", "msg");
+    must_finish_all("spmc", "eventfd");
+    must_finish_all("mutex", "msg");
+    must_finish_all("mutex", "eventfd");
+}
+
+/* A hundred seconds of sleep with one helper, and a drain that ends earlier. */
+Test(http_pools, drain_timeout_ends_sleeping_helpers)
+{
+    enum { N = 100 };
+    struct client c[N];
+    struct server s;
+
+    must_have_pools();
+    server_start(&s, "--workers", "1", "--pool", "spmc", "--drain-timeout",
+                 "0.5", "--stats", "0.02", NULL);
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        cr_assert(client_text(&c[i], GET("/sleep/1000000")));
+    }
+    cr_assert(EVENTUALLY(counted(&s, "handed", N), 10), "%s",
+              server_stderr(&s));
+    server_signal(&s, SIGTERM);
+    cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+}
+
+/* A whole answer, or none; how many of them. */
+static int whole_or_none(struct client *c, int i)
+{
+    char body[20000];
+    struct reply a;
+
+    if (!client_head(c, &a)) {
+        cr_assert(a.status == 0 && c->len == 0,
+                  "connection %d: half a header section", i);
+        return 0;
+    }
+    cr_assert(a.status == 200 && a.length >= 0 &&
+              a.length <= (int64_t)sizeof(body));
+    cr_assert(client_read_all(c, body, (size_t)a.length),
+              "connection %d: half an answer", i);
+    return 1;
+}
+
+/* Requests are on their way everywhere when the signal comes.  Whoever looks
+ * into a session that a helper has is seen by ThreadSanitizer. */
+static void must_end_in_the_middle(const char *const args[])
+{
+    enum { N = 50, TURNS = 6 };
+    static const char *const says[] = {GET("/work/300"), GET("/"),
+                                       GET("/bytes/20000"), GET("/sleep/500")};
+    struct client c[N];
+    struct server s;
+    int whole = 0;
+
+    server_launch(&s, &(struct launch){0}, args);
+    for (int i = 0; i < N; i++)
+        client_open(&c[i], &s);
+    for (int turn = 1; turn <= TURNS; turn++) {
+        for (int i = 0; i < N; i++)
+            cr_assert(client_text(&c[i], says[(i + turn) % 4]));
+        if (turn == TURNS)
+            server_signal(&s, SIGTERM);
+        for (int i = 0; i < N; i++)
+            whole += whole_or_none(&c[i], i);
+    }
+    cr_assert(whole >= N * (TURNS - 1), "%d answers", whole);
+    cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+}
+
+Test(http_pools, drain_in_the_middle)
+{
+#define MIDDLE(...) must_end_in_the_middle((const char *[]){__VA_ARGS__, NULL})
+    must_have_pools();
+    for (int again = 0; again < 3; again++) {
+        MIDDLE("--workers", "2", "--pool", "spmc", "--pool-threads", "2");
+        MIDDLE("--workers", "2", "--pool", "mutex", "--wake", "eventfd");
+        MIDDLE("--workers", "3", "--pool", "spmc", "--place", "rr");
+        MIDDLE("--workers", "3", "--place", "rr");
+    }
+}
+
+/* Connections that are on their way from worker to worker when it ends. */
+Test(any_pools, drain_while_connections_are_dealt)
+{
+    enum { N = 30 };
+    struct client c[N];
+    struct server s;
+
+    must_have_pools();
+    for (int again = 0; again < 10; again++) {
+        server_start(&s, "--place", "rr", "--workers", "4", NULL);
+        for (int i = 0; i < N; i++)
+            client_open(&c[i], &s);
+        server_signal(&s, SIGTERM);
+        cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
+        for (int i = 0; i < N; i++) {
+            cr_assert(client_gone(&c[i]), "connection %d", i);
+            client_close(&c[i]);
+        }
+    }
+}
+
+/* ==== wake-ups ============================================================ */
+
+/* Everything at once, and completions that do not fit. */
+static void must_wake(const struct launch *how, const char *const args[])
+{
+    enum { N = 80 };
+    struct talk t[N];
+    struct server s;
+    struct rng r = rng_start(51);
+
+    server_launch(&s, how, args);
+    for (int i = 0; i < N; i++)
+        talk_make(&t[i], &r, 12, 2000);
+    cr_assert(talk_all(t, N, &s, 60), "%s %s: stuck: %s", args[1], args[3],
+              server_stderr(&s));
+    for (int i = 0; i < N; i++) {
+        const char *wrong = talk_wrong(&t[i]);
+
+        cr_assert(!wrong, "%s %s: client %d: %s", args[1], args[3], i, wrong);
+        talk_free(&t[i]);
+    }
+    server_stop(&s);
+}
+
+#define WAKE(how, ...) must_wake(how, (const char *[]){__VA_ARGS__, NULL})
+
+Test(any_pools, no_wake_up_is_lost)
+{
+    const struct launch usual = {0};
+
+    must_have_pools();
+    WAKE(&usual, "--pool", "spmc", "--wake", "msg", "--cq", "4");
+    WAKE(&usual, "--pool", "spmc", "--wake", "eventfd", "--cq", "4");
+    WAKE(&usual, "--pool", "mutex", "--wake", "msg", "--cq", "4");
+    WAKE(&usual, "--pool", "spmc", "--wake", "msg", "--taskrun", "none");
+    WAKE(&usual, "--pool", "spmc", "--wake", "msg", "--pool-threads", "8",
+         "--workers", "1");
+    WAKE(&usual, "--pool", "mutex", "--wake", "eventfd", "--buffers", "2");
+}
+
+/* Messages that cannot be sent become writes to the eventfd. */
+Test(any_pools, interrupted_messages)
+{
+    struct launch how = {.fault = "ring_enter:EINTR:every=3"};
+    struct launch busy = {.fault = "ring_enter:EBUSY:every=2"};
+
+    must_have_pools();
+    how.binary = busy.binary = fault_path();
+    WAKE(&how, "--pool", "spmc", "--wake", "msg", "--pool-threads", "2");
+    WAKE(&busy, "--pool", "mutex", "--wake", "msg");
+}
+
+/* ==== who sits where ====================================================== */
+
+/* How many threads of the server may run on so many cpus. */
+static int threads_on(const struct server *s, int cpus)
+{
+    cpu_set_t set;
+    int found = 0;
+
+    /* Thread numbers follow the process's own closely. */
+    for (pid_t tid = s->pid; tid < s->pid + 4096; tid++) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)s->pid, (int)tid);
+        if (access(path, F_OK) == 0 &&
+            sched_getaffinity(tid, sizeof(set), &set) == 0)
+            found += CPU_COUNT(&set) == cpus;
+    }
+    return found;
+}
+
+static int lines_with(const char *text, const char *words)
+{
+    int n = 0;
+
+    while ((text = strstr(text, words)) != NULL) {
+        text += strlen(words);
+        n++;
+    }
+    return n;
+}
+
+Test(any_pools, threads_sit_where_it_says)
+{
+    struct server s;
+    cpu_set_t set, one;
+    int cpu = 0, all, pinned;
+
+    must_have_pools();
+    cr_assert(sched_getaffinity(0, sizeof(set), &set) == 0);
+    all = CPU_COUNT(&set);
+    while (!CPU_ISSET(cpu, &set))
+        cpu++;
+
+    server_start(&s, "--workers", "3", "--pool", "spmc", "--pool-threads", "2",
+                 "--pin", "on", NULL);
+    cr_assert(lines_with(server_stderr(&s), "stage5: worker ") == 3);
+    cr_assert(lines_with(server_stderr(&s), ", pool spmc: cpu ") == 3);
+    pinned = threads_on(&s, 1);
+    cr_assert(all == 1 || (pinned >= 9 && pinned <= 9 + sanitizer_threads()),
+              "%d threads are pinned", pinned);
+    cr_assert(server_answers(&s));
+    server_stop(&s);
+
+    server_start(&s, "--workers", "3", "--pool", "inline", "--pin", "off",
+                 NULL);
+    cr_assert(lines_with(server_stderr(&s), ": cpu any, ring ") == 3);
+    cr_assert(all == 1 || threads_on(&s, 1) == 0);
+    server_stop(&s);
+
+    /* As in a container that has one cpu of many. */
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    cr_assert(sched_setaffinity(0, sizeof(one), &one) == 0);
+    server_start(&s, "--pool", "mutex", NULL);
+    cr_assert(getenv("STAGE_ARGS") ||
+                  lines_with(server_stderr(&s), "stage5: worker ") == 1,
+              "%s", server_stderr(&s));
+    cr_assert(server_answers(&s));
+    server_stop(&s);
+    server_start(&s, "--workers", "4", NULL);
+    cr_assert(lines_with(server_stderr(&s), "stage5: worker ") == 4);
+    cr_assert(server_answers(&s));
+    server_stop(&s);
+}
+
+Test(http_pools, placement)
+{
+    enum { N = 30 };
+    struct client c[N];
+    struct server s;
+
+    must_have_pools();
+    server_start(&s, "--place", "rr", "--workers", "3", NULL);
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        cr_assert(client_ping(&c[i]));
+    }
+    cr_assert(sample(&s, "accepted", 0) == 11, "its own 10, and this one");
+    cr_assert(sample(&s, "accepted", 1) == 11 && sample(&s, "requests", 1) > 9);
+    cr_assert(sample(&s, "accepted", 2) == 11 && sample(&s, "requests", 2) > 9);
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+    server_stop(&s);
+
+    server_start(&s, "--place", "one", "--workers", "3", NULL);
+    for (int i = 0; i < 10; i++)
+        cr_assert(server_answers(&s));
+    cr_assert(sample(&s, "accepted", 0) == 11);
+    cr_assert(sample(&s, "accepted", 1) == 0);
+    server_stop(&s);
+}
+
+/* ==== limits ============================================================== */
+
+/* --max-conns is shared out, or counted by who deals; never exceeded.  `least`:
+ * so many of the first are sure to be served. */
+static void must_limit(const char *place, int least)
+{
+    enum { N = 30, ALLOWED = 8 };
+    struct client c[N];
+    struct server s;
+    int base, served = 0;
+
+    server_start(&s, "--max-conns", "8", "--workers", "3", "--place", place,
+                 NULL);
+    base = server_fds(&s);
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        if (i >= least)
+            client_timeout(&c[i], i < ALLOWED ? 0.5 : 0.05);
+        served += client_ping(&c[i]);
+    }
+    cr_assert(served >= least && served <= ALLOWED, "%s: %d of %d served: %s",
+              place, served, N, server_stderr(&s));
+    cr_assert(server_fds(&s) <= base + ALLOWED);
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+    cr_assert(EVENTUALLY(server_fds(&s) <= base, 10));
+    cr_assert(server_answers(&s), "%s: full for good", place);
+    server_stop(&s);
+}
+
+Test(any_pools, max_conns_of_all_workers)
+{
+    must_have_pools();
+    must_limit("hash", 1);
+    must_limit("rr", 8);
+    must_limit("one", 8);
+}
+
+/* Less of everything than one would like: it starts, and serves. */
+Test(any_pools, few_descriptors)
+{
+    struct launch few = {.nofile = 44};
+    struct server s;
+
+    must_have_pools();
+    server_start_as(&s, &few, "--pool", "spmc", "--pool-threads", "2", NULL);
+    cr_assert(client_traffic(&s, 2) == 2);
+    server_stop(&s);
+    server_start(&s, "--workers", "6", "--max-conns", "2", NULL);
+    cr_assert(client_traffic(&s, 2) == 2);
+    server_stop(&s);
+    cr_assert(server_run(&s, &few, "--port", "0", "--workers", "40", NULL) ==
+              1);
+    cr_assert(strstr(server_stderr(&s), "40 workers"), "%s", server_stderr(&s));
+}
+
+/* Rings count as locked memory: the workers have to share what there is.  It is
+ * counted by user, so these users are such as nobody else is likely to be. */
+static void must_share(long memlock, const char *workers)
+{
+    struct launch how = {.memlock = memlock, .uid = 61500 + atoi(workers)};
+    struct server s;
+
+    server_start_as(&s, &how, "--pool", "spmc", "--workers", workers, NULL);
+    cr_assert(lines_with(server_stderr(&s), "stage5: worker ") ==
+              atoi(workers));
+    cr_assert(client_traffic(&s, 4) == 4);
+    server_stop(&s);
+}
+
+Test(any_pools, little_may_be_locked)
+{
+    must_have_pools();
+    if (geteuid() != 0)
+        cr_skip("root can have a limit on locked memory of its own");
+    must_share(64 << 10, "2");
+    must_share(8 << 20, "8");
+}
