@@ -31,7 +31,7 @@ int net_accept(int listener, bool nonblocking);
 
 /* After accept's -errno: false when only a peer left before it was accepted, so
  * that the next may be accepted at once; true when trying again at once would
- * fail again (descriptors, memory, a firewall, or anything not known): pause. */
+ * fail again (descriptors, memory, a firewall, anything not known): pause. */
 bool net_accept_later(int err);
 
 /* Closes without losing the answer: close() with unread input sends RST, which
