@@ -642,6 +642,9 @@ def parse_arguments(argv):
     p.add_argument("--app", choices=["http", "echo"])
     p.add_argument("--redo", type=int, default=2, metavar="N",
                    help="times a bad slice is done again (2)")
+    p.add_argument("--max-steal", type=float, metavar="PERCENT",
+                   default=slices.STEAL_LIMIT,
+                   help="a slice with more is done again (5)")
     p.add_argument("--workers", type=positive(int), default=1, metavar="N",
                    help="cpus of the server (1)")
     p.add_argument("--no-trace", action="store_true",
@@ -737,7 +740,8 @@ def make_manifest(args, parts, servers, skipped, rig):
         "schema": results.MANIFEST,
         "name": os.path.basename(os.path.normpath(args.out)),
         "state": "running", "suite": args.suite, "seed": args.seed,
-        "redo": args.redo, "app": args.app or "http",
+        "redo": args.redo,
+        "max_steal_pct": args.max_steal, "app": args.app or "http",
         "loadgen_args": args.loadgen_arg,
         "loadgen": {"sha256": machine.sha256(args.loadgen),
                     "compiled_with": machine.compiled_with(args.loadgen)},
@@ -807,6 +811,7 @@ def benchmark(args):
     if not os.access(args.loadgen, os.X_OK):
         raise ValueError(f"{args.loadgen} is not built (make)")
     raise_descriptor_limit()
+    slices.STEAL_LIMIT = args.max_steal
     parts, budget = make_parts(args.suite, args)
     servers = choose_servers(args, catalogue(ROOT, args.build), parts)
     server_cpus, client_cpus = pick_cpus(args)

@@ -61,7 +61,9 @@ class Bench(unittest.TestCase):
 
     def command(self, *words):
         argv = [sys.executable, os.path.join(BENCH, "run.py"),
-                "--build", self.build, "--seed", "7", *words]
+                "--build", self.build, "--seed", "7",
+                # What a neighbour takes must not decide a test.
+                "--max-steal", "100", *words]
         if "--summarise" not in words and "--out" not in words:
             argv += ["--out", self.out]
         plan = os.path.join(self.dir.name, "plan.json")
@@ -222,11 +224,15 @@ class Bad(Bench):
         found = results.load_summary(self.out)
         self.assertEqual((found["redone"], found["lost"]), (4, 0))
         why = " ".join(w for r in self.rows() for w in r["why"])
-        for word in ("2 status", "1 lost", "steal 12.0", "no whole report",
+        for word in ("2 status", "1 lost", "steal 150.0", "no whole report",
                      "cannot connect"):
             self.assertIn(word, why)
         self.assertEqual(sum(r["valid"] for r in self.rows()), 15)
         self.assertIn("4 redone", done.stdout)
+
+    def test_the_limit_of_steal_is_five_percent(self):
+        import run
+        self.assertEqual(run.parse_arguments([]).max_steal, 5.0)
 
     def test_a_slice_that_stays_bad_is_given_up(self):
         self.plan = {"calls": {str(n): "errors" for n in range(1, 400)}}
