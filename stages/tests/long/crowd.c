@@ -31,6 +31,7 @@ struct crowd {
     double storm_at;       /* when the next storm comes */
     int storm;             /* peers of it that have still to come */
     double at, awake;      /* the clocks, as of this turn */
+    double paused_at;      /* the end of the last pause of this process */
     double closed_at;      /* connections are refused or stuck: not before */
     struct peer *peers;    /* MAX_PEERS places */
     struct pollfd *polled; /* the same */
@@ -164,6 +165,16 @@ static bool may_be_late(const struct crowd *c, const struct peer *p)
     return c->at - patience_from(p) >= 0.9 * c->run->idle_s;
 }
 
+/* Whoever has said all and does nothing but listen is not late, however long it
+ * takes: a server that closes then has lost sight of it.  Not so when this
+ * process did not run for a while. */
+static bool all_ears(const struct crowd *c, const struct peer *p)
+{
+    return p->connected && p->n_due > 0 && script_done(p) &&
+           p->say_pause <= 0 && p->hear_pause <= 0 && c->at > p->hear_at &&
+           p->manner != STALLED && patience_from(p) > c->paused_at;
+}
+
 /* One that is there to be closed at its deadline. */
 static bool waits_for_it(const struct peer *p)
 {
@@ -186,9 +197,11 @@ static void ended(struct crowd *c, struct peer *p, int err)
     planned = p->over || (p->n_due == 0 && p->fin && !reply_partial(p));
     if (planned && err == 0) {
         end_well(c, p);
-    } else if (drain && (!reply_partial(p) || (err && !all_is_said(p)))) {
+    } else if (drain && (c->run->echo || !reply_partial(p) ||
+                         (err && !all_is_said(p)))) {
         /* It may have closed before the request came, and a request that it
-         * has not read turns its close into a reset. */
+         * has not read turns its close into a reset.  A stream of --app echo
+         * has no requests that could be in flight. */
         end_cut(c, p, false);
     } else if (waits_for_it(p) && may_be_late(c, p)) {
         COUNT(c->t, timed_out, 1);
@@ -196,7 +209,7 @@ static void ended(struct crowd *c, struct peer *p, int err)
             end_cut(c, p, false);
         else
             end_well(c, p);
-    } else if (may_be_late(c, p)) {
+    } else if (may_be_late(c, p) && !all_ears(c, p)) {
         COUNT(c->t, late, 1);
         hang_up(c, p, false);
     } else {
@@ -424,6 +437,8 @@ static void watch_clocks(struct crowd *c)
 
     c->awake += passed < 0.2 ? passed : 0.2;
     c->at = at;
+    if (passed > 0.3)
+        c->paused_at = at;
 }
 
 static void weather(struct crowd *c)

@@ -621,6 +621,7 @@ void script_stop(struct peer *p)
            p->due[(p->first + p->n_due - 1) % MAX_DUE].ends > p->said)
         p->n_due--;
     p->asks = p->begun;
+    p->made = p->said;
     p->text_pos = p->text_len;
     p->run = p->rest = 0;
     p->out_pos = p->out_len = 0;

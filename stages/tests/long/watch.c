@@ -224,6 +224,8 @@ const char *probe(const struct run *run, struct tally *t, const char *target)
     static char text[256 * 1024];
     size_t len = 0;
     ssize_t n;
+    bool handler = !run->echo && (strncmp(target, "/work/", 6) == 0 ||
+                                  strncmp(target, "/sleep/", 7) == 0);
     char *body;
     int fd = open_probe(run);
 
@@ -231,6 +233,7 @@ const char *probe(const struct run *run, struct tally *t, const char *target)
         return NULL;
     COUNT(t, connects, 1);
     COUNT(t, asked, !run->echo);
+    COUNT(t, works_asked, handler);
     n = snprintf(text, sizeof text,
                  run->echo ? "\r\n\r\n%s" : "GET %s HTTP/1.0\r\n\r\n", target);
     n = send(fd, text, (size_t)n, MSG_NOSIGNAL);
@@ -246,6 +249,7 @@ const char *probe(const struct run *run, struct tally *t, const char *target)
     if (n < 0 || !body || (!run->echo && strncmp(text + 9, "200", 3) != 0))
         return NULL;
     COUNT(t, answered, !run->echo);
+    COUNT(t, works_done, handler);
     return body + 4;
 }
 
