@@ -241,7 +241,7 @@ Test(files, no_descriptor_is_told_apart)
     out_of_descriptors();
 }
 
-Test(files, a_fifo_is_not_waited_for, .timeout = 5)
+Test(files, a_fifo_is_not_waited_for, .timeout = 60)
 {
     struct file_info info;
 

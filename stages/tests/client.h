@@ -82,6 +82,14 @@ uint64_t client_pattern(struct client *c, uint64_t from, uint64_t n);
 
 /* One exchange in whatever protocol APP says; true when it was right. */
 bool client_ping(struct client *c);
+/* The same on a connection with an idle timeout, last used at *last.  A test
+ * that did not get the core for half of that time may have lost it, and opens
+ * another one. */
+bool client_keeps(struct client *c, const struct server *s, double *last,
+                  double timeout);
+/* Waits until the server has taken all that was sent from its socket; false
+ * when it does not. */
+bool client_is_heard(const struct client *c);
 /* A new connection, one exchange, close. */
 bool server_answers(const struct server *s);
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -94,9 +95,7 @@ static double time_scale(void)
     const char *scale = getenv("TIME_SCALE");
     double factor = scale ? strtod(scale, NULL) : 0;
 
-    if (factor > 0)
-        return factor;
-    return server_is_sanitized() ? 5 : 1;
+    return (factor > 0 ? factor : 1) * (server_is_sanitized() ? 5 : 1);
 }
 
 double scaled(double seconds)
@@ -224,6 +223,28 @@ void launch_main(int argc, char **argv)
 /* ==== the parent's half =================================================== */
 
 enum { MAX_ARGS = 40 };
+
+/* kernel.io_uring_disabled is one for the whole machine, and a test sets it: so
+ * a server of another user is started while nobody has it set, if that can be
+ * arranged.  Returns what rings_unlock() takes. */
+int rings_lock(bool to_forbid)
+{
+    static bool mine;
+    int fd = -1;
+
+    if (!mine)
+        fd = open("/tmp/ioladder-rings.lock", O_RDWR | O_CREAT | O_CLOEXEC,
+                  0666);
+    if (fd >= 0 && flock(fd, to_forbid ? LOCK_EX : LOCK_SH) == 0)
+        mine = to_forbid; /* the servers that it starts need no lock */
+    return fd;
+}
+
+void rings_unlock(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
 
 /* Appends the words of STAGE_ARGS; returns the new count. */
 static int stage_args(const char *argv[], int n)
@@ -370,6 +391,7 @@ void server_launch(struct server *s, const struct launch *how,
 {
     const char *app = app_is_http() ? "http" : "echo", *colon;
     const char *const common[] = {"--port", "0", "--app", app, NULL};
+    int lock = how->uid ? rings_lock(false) : -1;
     double since = now();
     bool ready;
 
@@ -383,6 +405,7 @@ void server_launch(struct server *s, const struct launch *how,
         pause_s(0.1);
         spawn(s, how, common, args);
     }
+    rings_unlock(lock);
     if (!ready) {
         int status = server_wait(s, scaled(5));
 
@@ -402,11 +425,12 @@ int server_run_argv(struct server *s, const struct launch *how,
                     const char *const args[])
 {
     static const char *const none[] = {NULL};
-    int status;
+    int status, lock = how->uid ? rings_lock(false) : -1;
 
     *s = (struct server){0};
     spawn(s, how, none, args);
     status = server_wait(s, scaled(20));
+    rings_unlock(lock);
     if (status < 0) {
         server_signal(s, SIGKILL);
         server_wait(s, scaled(20));
@@ -595,4 +619,16 @@ double server_cpu(const struct server *s)
     cr_assert(clock_getcpuclockid(s->pid, &clock) == 0);
     cr_assert(clock_gettime(clock, &t) == 0);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+bool server_rests(const struct server *s, double share, double seconds)
+{
+    for (int i = 0; i < 10; i++) {
+        double cpu = server_cpu(s), since = now();
+
+        pause_s(seconds);
+        if (server_cpu(s) - cpu < share * (now() - since))
+            return true;
+    }
+    return false;
 }

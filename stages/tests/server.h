@@ -3,8 +3,8 @@
  * The environment names it: SERVER (path of a stage's binary) and APP (http or
  * echo).  STAGE_ARGS holds switches for every start, so that the whole suite
  * can be run against a variant: STAGE_ARGS='--recv plain --send zc'.
- * TIME_SCALE multiplies every waiting time (1, or 5 for the slow builds with
- * sanitizers); SEED replaces the fixed seed of the random tests.
+ * TIME_SCALE multiplies every waiting time (which is 5 times as long for the
+ * slow builds with sanitizers anyway); SEED replaces the fixed seed of the random tests.
  *
  * A server is started through this very runner ("@launch"), which becomes the
  * server by exec after setting limits, closing what it inherited above 2 and
@@ -82,6 +82,15 @@ int server_fds(const struct server *s);
 int server_threads(const struct server *s);
 long server_rss_kib(const struct server *s);
 double server_cpu(const struct server *s); /* seconds, user and system */
+
+/* Is there a spell of that many seconds in which it takes less than that share
+ * of a core?  One that spins has none; one that still has something to do has
+ * one later: several are tried. */
+bool server_rests(const struct server *s, double share, double seconds);
+
+/* Around what depends on kernel.io_uring_disabled, and what sets it. */
+int rings_lock(bool to_forbid);
+void rings_unlock(int lock);
 
 /* The "@launch" half: argv after the marker.  Does not return. */
 _Noreturn void launch_main(int argc, char **argv);

@@ -23,17 +23,12 @@ enum { PEERS = 6 };
 
 static void must_rest(struct server *s, int fds, int threads, const char *plan)
 {
-    double cpu, since;
-
     cr_assert(server_alive(s), "%s ended it: %s", plan, server_stderr(s));
     cr_assert(EVENTUALLY(server_fds(s) <= fds, 10),
               "%s: %d descriptors, not %d", plan, server_fds(s), fds);
     cr_assert(EVENTUALLY(server_threads(s) <= threads, 10), "%s: %d threads",
               plan, server_threads(s));
-    cpu = server_cpu(s);
-    since = now();
-    pause_s(0.1);
-    cr_assert(server_cpu(s) - cpu < 0.5 * (now() - since), "%s: spins", plan);
+    cr_assert(server_rests(s, 0.5, 0.1), "%s: spins", plan);
 }
 
 /* A rule that hit nothing tests nothing.  Calls that a stage need not make, or
@@ -241,19 +236,14 @@ static void must_wait(const char *plan)
     struct launch how = {.binary = fault_path(), .fault = plan};
     struct client c[20];
     struct server s;
-    double cpu, since;
 
     if (!applies(plan))
         return;
     server_start_as(&s, &how, NULL);
     for (int i = 0; i < 20; i++)
         client_open(&c[i], &s);
-    pause_s(0.1);
-    cpu = server_cpu(&s);
-    since = now();
-    pause_s(0.5);
+    cr_assert(server_rests(&s, 0.5, 0.5), "%s: spins", plan);
     cr_assert(server_alive(&s), "%s ended it: %s", plan, server_stderr(&s));
-    cr_assert(server_cpu(&s) - cpu < 0.5 * (now() - since), "%s: spins", plan);
     for (int i = 0; i < 20; i++)
         client_close(&c[i]);
     must_have_hit(&s, plan);

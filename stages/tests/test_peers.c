@@ -10,8 +10,8 @@
 
 #include "talk.h"
 
-TestSuite(any_peers, .timeout = 120);
-TestSuite(http_peers, .timeout = 120);
+TestSuite(any_peers, .timeout = 300);
+TestSuite(http_peers, .timeout = 300);
 
 /* ==== at the door ========================================================= */
 

@@ -74,15 +74,6 @@ static unsigned long metric(const struct server *s, const char *name)
     return n;
 }
 
-/* Share of a core over `seconds`. */
-static double busy(const struct server *s, double seconds)
-{
-    double cpu = server_cpu(s), since = now();
-
-    pause_s(seconds);
-    return (server_cpu(s) - cpu) / (now() - since);
-}
-
 /* What must come back to where it was. */
 struct trace {
     int fds, threads;
@@ -221,13 +212,14 @@ Test(any_uring, forbidden_by_the_sysctl)
 {
     struct launch how = {.uid = 65534};
     struct server s;
-    int status, guard, back;
+    int status, guard, back, lock;
     pid_t pid;
 
     need_ring();
     if (getuid() != 0 || sysctl_get() != '0')
         cr_skip("%s is %c, user %d: cannot be tried", SYSCTL, sysctl_get(),
                 (int)getuid());
+    lock = rings_lock(true);
     pid = sysctl_guard(&guard);
     if (!sysctl_set('1')) {
         close(guard);
@@ -238,6 +230,7 @@ Test(any_uring, forbidden_by_the_sysctl)
     close(guard);
     cr_assert(waitpid(pid, &back, 0) == pid && back == 0, "not set back");
     cr_assert(sysctl_get() == '0', "not set back");
+    rings_unlock(lock);
     must_refuse(&s, status, "sysctl");
     cr_assert(strstr(server_stderr(&s), "kernel.io_uring_disabled"), "%s",
               server_stderr(&s));
@@ -324,10 +317,10 @@ Test(any_uring, probe_is_text)
 
 /* ==== little locked memory ================================================ */
 
-/* A user of its own for each run: what is locked is counted by user. */
+/* Two users of its own for each test: what is locked is counted by user. */
 static int nobody_else(void)
 {
-    return getuid() == 0 ? 61000 + (int)(getpid() % 4000) : 0;
+    return getuid() == 0 ? 70000 + 2 * (int)(getpid() % 100000) : 0;
 }
 
 static unsigned long registered(const struct server *s, unsigned long *of)
@@ -405,7 +398,6 @@ static void storm(const char *recv_how, const char *send_how)
     struct server s;
     struct trace start;
     unsigned long enobufs;
-    double share;
     char what[64];
 
     snprintf(what, sizeof(what), "2 buffers, %s, %s", recv_how, send_how);
@@ -421,9 +413,7 @@ static void storm(const char *recv_how, const char *send_how)
     }
     must_all(t, N, &s, what);
     must_return_to(&s, start, what);
-    share = busy(&s, 1);
-    cr_assert(share < 0.02, "%s: %.1f %% of a core when idle", what,
-              100 * share);
+    cr_assert(server_rests(&s, 0.02, 1), "%s: works when idle", what);
     cr_assert(server_answers(&s));
     if (app_is_http()) {
         enobufs = metric(&s, "enobufs");
@@ -489,10 +479,10 @@ Test(any_uring, stalled_peers_hold_no_buffer)
             cr_assert(client_ping(&other), "%s: request %d", ways[k], i);
             longest = now() - since > longest ? now() - since : longest;
         }
-        cr_assert(longest < scaled(2), "%s: %.3f s for an answer", ways[k],
+        cr_assert(longest < scaled(5), "%s: %.3f s for an answer", ways[k],
                   longest);
         cr_assert(server_answers(&s), "%s: nobody new", ways[k]);
-        cr_assert(busy(&s, 0.3) < 0.2, "%s: spins", ways[k]);
+        cr_assert(server_rests(&s, 0.2, 0.3), "%s: spins", ways[k]);
         for (int i = 0; i < STALLED + HALF; i++)
             client_close(&c[i]);
         client_close(&other);
@@ -548,7 +538,7 @@ static void overflow(const char *entries, const char *taskrun)
         talk_make(&t[i], &r, 5, 2000);
     must_all(t, N, &s, what);
     must_return_to(&s, start, what);
-    cr_assert(busy(&s, 0.3) < 0.1, "%s: spins", what);
+    cr_assert(server_rests(&s, 0.1, 0.3), "%s: spins", what);
     cr_assert(end_counted(&s, "cq_overflow") > 0, "%s: no overflow seen", what);
     free(t);
 }
@@ -560,6 +550,40 @@ Test(any_uring, completions_overflow)
     overflow("4", "coop");
     overflow("4", "none");
     overflow("16", "defer");
+}
+
+/* The SQ is full and the kernel takes nothing: whoever finds no place waits for
+ * one, and nobody is forgotten.  Completions must come meanwhile, or nobody
+ * looks for a place: so not in the mode that holds them back. */
+static void submission_refused(const char *plan)
+{
+    enum { N = 60 };
+    struct launch how = {.binary = fault_path(), .fault = plan};
+    struct rng r = rng_start(46);
+    struct talk *t = calloc(N, sizeof(*t));
+    struct server s;
+    struct trace start;
+    unsigned hit, seen;
+
+    server_start_as(&s, &how, "--cq", "4", "--taskrun", "none", NULL);
+    start = trace_of(&s);
+    for (int i = 0; i < N; i++)
+        talk_make(&t[i], &r, 5, 2000);
+    must_all(t, N, &s, plan);
+    must_return_to(&s, start, plan);
+    cr_assert(server_rests(&s, 0.1, 0.3), "%s: spins", plan);
+    server_stop_faulty(&s, &hit, &seen);
+    cr_assert(hit > 10, "%s: hit %u of %u", plan, hit, seen);
+    free(t);
+}
+
+Test(any_uring, submission_queue_is_full)
+{
+    need_ring();
+    submission_refused("ring_enter:EBUSY:every=2");
+    submission_refused("ring_enter:EAGAIN:every=3,ring_enter:EBUSY:every=2");
+    submission_refused("ring_enter:EINTR:every=3,ring_enter:EBUSY:every=4,"
+                       "ring_enter:EAGAIN:every=2");
 }
 
 /* ==== every way to move bytes ============================================= */
@@ -632,8 +656,8 @@ static void drain(struct server *s, const char *what)
     if (app_is_http())
         client_text(&mid, "POST /echo HTTP/1.1\r\nHost: a\r\n"
                           "Content-Length: 10\r\n\r\n12345");
+    cr_assert(client_is_heard(&mid));
     cr_assert(client_ping(&idle), "%s", what);
-    pause_s(0.03);
     since = now();
     server_signal(s, SIGTERM);
     cr_assert(client_gone(&idle), "%s: idle and still there", what);
@@ -646,7 +670,7 @@ static void drain(struct server *s, const char *what)
     }
     cr_assert(server_wait(s, scaled(6)) == 0, "%s: status %d: %s", what,
               s->status, server_stderr(s));
-    cr_assert(now() - since < scaled(4), "%s: %.1f s", what, now() - since);
+    cr_assert(now() - since < scaled(5), "%s: %.1f s", what, now() - since);
     client_close(&idle);
     client_close(&stalled);
     client_close(&mid);
@@ -815,7 +839,7 @@ static void drain_busy(const char *const args[])
     server_signal(&s, SIGTERM);
     status = server_wait(&s, scaled(8));
     cr_assert(status == 0, "status %d: %s", status, server_stderr(&s));
-    cr_assert(now() - since < scaled(4), "%.1f s", now() - since);
+    cr_assert(now() - since < scaled(5), "%.1f s", now() - since);
     for (int i = 0; i < N; i++) {
         cr_assert(client_gone(&c[i]), "client %d", i);
         client_close(&c[i]);
@@ -847,36 +871,45 @@ Test(any_uring, drain_with_everything_under_way)
 
 /* The deadline of 0.2 s and the rest of the request meet: an answer that is
  * right, or none, or the beginning of one. */
-static void race_the_deadline(const char *const args[])
+static void race_once(const struct server *s, struct rng *r, int *whole,
+                      int *late)
 {
     enum { N = 150 };
-    struct rng r = rng_start(45);
     struct talk *t = calloc(N, sizeof(*t));
+
+    for (int i = 0; i < N; i++) {
+        talk_make_one(&t[i], r, ITEM_POST, 2000);
+        t[i].pause_at = rng_between(r, 1, t[i].n_out - 1);
+        t[i].pause = 0.15 + (double)rng_between(r, 0, 1000) / 10000;
+        t[i].start = now() + (double)rng_between(r, 0, 300) / 1000;
+    }
+    cr_assert(talk_all(t, N, s, 20), "somebody was not sent away");
+    for (int i = 0; i < N; i++) {
+        const char *wrong_so_far = talk_wrong_so_far(&t[i]);
+
+        cr_assert(!wrong_so_far, "client %d: %s", i, wrong_so_far);
+        *whole += !talk_wrong(&t[i]);
+        *late += talk_wrong(&t[i]) != NULL;
+        talk_free(&t[i]);
+    }
+    free(t);
+}
+
+/* Until both have been seen: a crowded machine makes everybody late. */
+static void race_the_deadline(const char *const args[])
+{
+    struct rng r = rng_start(45);
     struct server s;
     struct trace start;
     int whole = 0, late = 0;
 
     server_launch(&s, &usual, args);
     start = trace_of(&s);
-    for (int i = 0; i < N; i++) {
-        talk_make_one(&t[i], &r, ITEM_POST, 2000);
-        t[i].pause_at = rng_between(&r, 1, t[i].n_out - 1);
-        t[i].pause = 0.15 + (double)rng_between(&r, 0, 1000) / 10000;
-        t[i].start = now() + (double)rng_between(&r, 0, 300) / 1000;
-    }
-    cr_assert(talk_all(t, N, &s, 20), "somebody was not sent away");
-    for (int i = 0; i < N; i++) {
-        const char *wrong_so_far = talk_wrong_so_far(&t[i]);
-
-        cr_assert(!wrong_so_far, "client %d: %s", i, wrong_so_far);
-        whole += !talk_wrong(&t[i]);
-        late += talk_wrong(&t[i]) != NULL;
-        talk_free(&t[i]);
-    }
+    for (int i = 0; i < 10 && (whole == 0 || late == 0); i++)
+        race_once(&s, &r, &whole, &late);
     cr_assert(late > 0, "nobody was late");
     cr_assert(whole > 0 || server_is_sanitized(), "everybody was late");
     must_return_to(&s, start, "deadlines");
-    free(t);
     server_stop(&s);
 }
 
@@ -919,7 +952,6 @@ Test(any_uring, idle_crowd_costs_next_to_nothing)
     struct server s;
     struct trace start;
     long before, grown;
-    double share;
 
     need_ring();
     if (server_is_sanitized())
@@ -936,8 +968,7 @@ Test(any_uring, idle_crowd_costs_next_to_nothing)
     grown = 1024 * (anonymous_kib(&s) - before) / N;
     if (server_stage() == 4) /* 256 by design; pages round it up */
         cr_assert(grown <= 320, "%ld bytes a connection", grown);
-    share = busy(&s, 2);
-    cr_assert(share < 0.01, "%.1f %% of a core for idle peers", 100 * share);
+    cr_assert(server_rests(&s, 0.01, 2), "works for idle peers");
     for (int i = 0; i < N; i += 37)
         cr_assert(client_ping(&c[i]), "client %d, woken", i);
     for (int i = 0; i < N; i++)

@@ -65,10 +65,12 @@ Test(any_valgrind, clean_to_the_end)
     /* It does not see a ring's operations write into our memory. */
     if (server_stage() >= 3)
         under[2] = "--undef-value-errors=no";
-    /* It runs one thread at a time and lets none run while one waits in a ring.
-     * So there is one worker, and its wait ends soon. */
+    /* It runs one thread at a time, and none, nor a signal's handler, while one
+     * waits in a ring.  So there is one worker, and its wait ends soon. */
     if (server_stage() >= 5)
         server_start_as(&s, &how, "--workers", "1", "--stats", "0.02", NULL);
+    else if (server_stage() >= 3)
+        server_start_as(&s, &how, "--stats", "0.02", NULL);
     else
         server_start_as(&s, &how, NULL);
     short_life(&s);
