@@ -318,6 +318,7 @@ static inline void pool_init(struct pool *p, int n_workers)
 {
     size_t most = (size_t)n_workers * (size_t)p->per_worker;
 
+    CHECK(n_workers > 0);
     mq_init(&p->queue);
     p->share = p->by == POOL_MUTEX ? MUTEX_QUEUE_SIZE / (unsigned)n_workers
                                    : SPMC_SIZE;

@@ -278,9 +278,11 @@ static inline void server_lock(struct server *v)
 {
     struct own_options *io = &v->own.io;
     int n = v->n_workers, rings = v->own.place == PLACE_HASH ? n : 1;
-    size_t share = lockable() / (unsigned)n, used = LEAST_LOCKED / 2, most;
+    size_t share, used = LEAST_LOCKED / 2, most;
     unsigned all = CQ_LEAST, cq;
 
+    CHECK(n > 0);
+    share = lockable() / (unsigned)n;
     while (all < (unsigned)(v->service.opt.max_conns / rings + ACCEPTS + 2))
         all *= 2;
     for (cq = all; cq > CQ_FEWEST && ring_bytes(cq) > share / 2;)
