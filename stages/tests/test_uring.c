@@ -549,7 +549,7 @@ Test(any_uring, completions_overflow)
     overflow("2", "defer");
     overflow("4", "coop");
     overflow("4", "none");
-    overflow("16", "defer");
+    overflow("8", "defer");
 }
 
 /* The SQ is full and the kernel takes nothing: whoever finds no place waits for
