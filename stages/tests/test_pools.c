@@ -1,5 +1,6 @@
 /* test_pools.c - several workers, and helpers that run their requests. */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -437,21 +438,22 @@ Test(any_pools, interrupted_messages)
 
 /* ==== who sits where ====================================================== */
 
-/* How many threads of the server may run on so many cpus. */
+/* How many threads of the server may run on just so many cpus. */
 static int threads_on(const struct server *s, int cpus)
 {
+    char path[64];
     cpu_set_t set;
     int found = 0;
+    DIR *dir;
 
-    /* Thread numbers follow the process's own closely. */
-    for (pid_t tid = s->pid; tid < s->pid + 4096; tid++) {
-        char path[64];
-
-        snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)s->pid, (int)tid);
-        if (access(path, F_OK) == 0 &&
-            sched_getaffinity(tid, sizeof(set), &set) == 0)
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)s->pid);
+    dir = opendir(path);
+    cr_assert(dir, "%s", path);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        if (e->d_name[0] != '.' &&
+            sched_getaffinity(atoi(e->d_name), sizeof(set), &set) == 0)
             found += CPU_COUNT(&set) == cpus;
-    }
+    closedir(dir);
     return found;
 }
 
