@@ -4,6 +4,7 @@ Run by `make test`; V=asan or V=tsan picks the build.
 """
 
 import collections
+import functools
 import json
 import math
 import os
@@ -65,6 +66,25 @@ class Case(unittest.TestCase):
         self.assertEqual(result["errors"]["total"], sum(want.values()))
         self.assertEqual(status, 1)
         return result
+
+
+def measures(case, tries=5):
+    """A class whose tests judge times: on a crowded machine somebody may get
+    the core so late that what is measured is the crowd.  What is wrong in the
+    generator is wrong in every try."""
+    def again(test):
+        @functools.wraps(test)
+        def run(self):
+            for left in reversed(range(tries)):
+                try:
+                    return test(self)
+                except AssertionError:
+                    if not left:
+                        raise
+        return run
+    for name in [n for n in vars(case) if n.startswith("test_")]:
+        setattr(case, name, again(vars(case)[name]))
+    return case
 
 
 class RightReplies(Case):
@@ -258,21 +278,7 @@ class WrongReplies(Case):
                     continue
                 conn.sendall(bad.reply())
         with bad.Server(serve) as server:
-            outcome = load(server.port, "--connections", 4, "--timeout", 0.3)
-            self.counted(outcome, timeout=server.count["bad"])
-
-    def test_silence_does_not_hold_a_connection(self):
-        """Each connection goes silent several times, and is given up."""
-        def serve(server, conn, _number):
-            for n, _ in enumerate(bad.Requests(conn)):
-                if n == 3:
-                    server.add("bad")
-                    continue
-                conn.sendall(bad.reply())
-        with bad.Server(serve) as server:
-            outcome = load(server.port, "--connections", 2, "--timeout", 0.1,
-                           duration=1)
-            self.assertGreater(server.count["bad"], 4)
+            outcome = load(server.port, "--connections", 4, "--timeout", 2)
             self.counted(outcome, timeout=server.count["bad"])
 
     def test_connecting_without_end(self):
@@ -363,6 +369,23 @@ class WrongReplies(Case):
         self.check(bad.http(answer), "bytes", "--method", "POST", "--size", 64)
 
 
+@measures
+class Silence(Case):
+    def test_does_not_hold_a_connection(self):
+        """Each connection goes silent several times, and is given up."""
+        def serve(server, conn, _number):
+            for n, _ in enumerate(bad.Requests(conn)):
+                if n == 3:
+                    server.add("bad")
+                    continue
+                conn.sendall(bad.reply())
+        with bad.Server(serve) as server:
+            outcome = load(server.port, "--connections", 2, "--timeout", 0.2,
+                           duration=2)
+            self.assertGreater(server.count["bad"], 4)
+            self.counted(outcome, timeout=server.count["bad"])
+
+
 class WrongEchoes(Case):
     def run_echo(self, change, *switches):
         """change(server, messages) gives what is sent for each message."""
@@ -371,7 +394,7 @@ class WrongEchoes(Case):
                 conn.sendall(out)
         with bad.Server(serve) as server:
             outcome = load(server.port, "--app", "echo", "--size", 64,
-                           "--connections", 2, "--timeout", 0.5, *switches)
+                           "--connections", 2, "--timeout", 2, *switches)
             return server, outcome
 
     def test_byte(self):
@@ -501,6 +524,7 @@ class OneThread:
         self.close()
 
 
+@measures
 class Pauses(Case):
     """A pause of 200 ms shows in the open loop, and whose it was."""
 
@@ -577,6 +601,7 @@ class Pauses(Case):
             self.assertLess(result["latency_us"]["p99"], 100000)
 
 
+@measures
 class Arithmetic(Case):
     def test_littles_law(self):
         """Connections = rate * time each request is under way."""
@@ -675,6 +700,7 @@ class Arithmetic(Case):
         self.assertLess(result["achieved_rate"], 250)
 
 
+@measures
 class Crowd(Case):
     def test_holds_and_spreads(self):
         with bad.Server(bad.http(lambda *_: bad.reply())) as server:
