@@ -223,9 +223,12 @@ build/test_servers: FORCE
 	$(Q)$(MAKE) --no-print-directory V= $@
 endif
 
-PY_TEST_DIRS := $(sort $(dir $(wildcard .ci/tests/test_*.py \
-	common/tests/test_*.py stages/tests/test_*.py bench/tests/test_*.py \
-	plots/tests/test_*.py docs/tests/test_*.py)))
+# Only the tests of the load generator look at the flavour: the others would be
+# the same again.
+PY_TESTS := $(if $(V),bench/tests/test_loadgen.py,$(wildcard \
+	.ci/tests/test_*.py common/tests/test_*.py stages/tests/test_*.py \
+	bench/tests/test_*.py plots/tests/test_*.py docs/tests/test_*.py))
+PY_TEST_DIRS := $(sort $(dir $(PY_TESTS)))
 
 .PHONY: test check test-build test-common test-bench test-lockfree \
 	test-servers test-python
@@ -265,7 +268,8 @@ test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
 test-python: $(STAGE_BINS) $(LOADGEN) $(DRIVERS)
 	@failed=0; for d in $(PY_TEST_DIRS); do \
 		echo "== python, $$d"; \
-		$(PYTHON) -m unittest discover -s $$d -p 'test_*.py' || failed=1; \
+		$(PYTHON) -m unittest discover -s $$d \
+			-p '$(if $(V),$(notdir $(PY_TESTS)),test_*.py)' || failed=1; \
 	done; exit $$failed
 
 # Under ASan unless V says otherwise; the peers are a plain build in any case.
