@@ -581,13 +581,14 @@ static int read_body(struct session *s, struct stats *st)
  * each chunk, CRLF after it, and trailers, which are checked and dropped. */
 static int read_framing(struct session *s, struct stats *st)
 {
-    const char *p = (char *)buf_data(&s->in);
     size_t len = buf_len(&s->in);
     uint64_t size = 0;
+    const char *p;
     int n, next;
 
-    if (!worth_parsing(s))
+    if (!worth_parsing(s)) /* perhaps there is no window */
         return receive(s);
+    p = (char *)buf_data(&s->in);
     if (s->phase == CHUNK_SIZE)
         n = http_parse_chunk(p, len, &size);
     else if (s->phase == TRAILERS)

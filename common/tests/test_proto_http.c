@@ -1060,6 +1060,20 @@ Test(http, in_flight_from_the_header_to_the_last_byte)
     cr_assert(!session_in_flight(&t->s), "sent");
 }
 
+/* An engine that lends its windows steps without one for the input; counting
+ * from no window is what clang's sanitizer would report. */
+Test(http, waits_for_a_chunk_without_a_window)
+{
+    struct talk *t = http();
+
+    talk_lend(t);
+    expect_say(t, POST("/echo", "Transfer-Encoding: chunked\r\n", "1\r\na\r\n"),
+               WANT_RECV, "");
+    buf_reclaim(&t->s.in);
+    cr_assert_eq(session_step(&t->s, &t->st), WANT_RECV);
+    expect_say(t, "0\r\n\r\n", WANT_RECV, ECHOED("", 1, "a"));
+}
+
 Test(http, in_flight_while_a_handler_runs)
 {
     struct talk *t = http();
