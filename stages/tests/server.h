@@ -4,7 +4,8 @@
  * echo).  STAGE_ARGS holds switches for every start, so that the whole suite
  * can be run against a variant: STAGE_ARGS='--recv plain --send zc'.
  * TIME_SCALE multiplies every waiting time (which is 5 times as long for the
- * slow builds with sanitizers anyway); SEED replaces the fixed seed of the random tests.
+ * slow builds with sanitizers anyway); SEED replaces the fixed seed of the
+ * random tests.
  *
  * A server is started through this very runner ("@launch"), which becomes the
  * server by exec after setting limits, closing what it inherited above 2 and

@@ -132,6 +132,13 @@ static void remove_files(void)
     rmdir(root);
 }
 
+/* The server and the crowds end with their parent. */
+static void on_signal(int signo)
+{
+    remove_files();
+    _exit(128 + signo);
+}
+
 /* ==== crowds ============================================================== */
 
 static void start_crowds(void)
@@ -240,8 +247,8 @@ static bool flood(double until, struct rng *r)
     return total().found == 0;
 }
 
-/* Waits for cond, as long as patience lasts; counted in turns, because a machine
- * that stands still for a minute is nobody's fault. */
+/* Waits for cond, as long as patience lasts.  Counted in turns, because a
+ * machine that stands still for a minute is nobody's fault. */
 #define WAIT(cond)                                                             \
     __extension__({                                                            \
         for (int i_ = 0; !(cond) && i_ < run.patience_s * 100; i_++)           \
@@ -581,6 +588,8 @@ int main(int argc, char **argv)
     judge = &run.shared->tally[MAX_CROWDS];
     make_files();
     atexit(remove_files);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
     quiet_allocator();
     snprintf(idle, sizeof idle, "--idle-timeout=%g", run.idle_s);
     args[n++] = argv[optind++];
