@@ -31,6 +31,14 @@
     X(handed,        counter, "requests handed to another thread")             \
     X(wakes,         counter, "wake-ups sent to another thread")               \
     X(events,        counter, "events or completions those waits returned")    \
+    X(enters,        counter, "batches given to the ring")                     \
+    X(completions,   counter, "completions that those batches returned")       \
+    X(runs,          counter, "turns that connections were given")             \
+    X(injected,      counter, "connections queued by their own events")        \
+    X(stolen,        counter, "connections taken from a sibling's queue")      \
+    X(rescued,       counter, "events taken from the set of a stuck sibling")  \
+    X(searches,      counter, "searches for work elsewhere")                   \
+    X(parks,         counter, "sleeps for want of work anywhere")              \
     X(enobufs,       counter, "receives that found no buffer")                 \
     X(zc_copied,     counter, "zero-copy sends that the kernel copied")        \
     X(cq_overflow,   counter, "completions that overflowed the queue")
