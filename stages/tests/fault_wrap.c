@@ -15,6 +15,7 @@
  * only; an epoll that is told "nothing there" gets its edge again.  The
  * operations of a ring are hit where they are submitted: a short one asks the
  * kernel for less; a failing one becomes a NOP that completes with the error.
+ * preadv2 is looked at where it may not wait (RWF_NOWAIT).
  *
  * At exit stderr gets a line for each rule: "fault: recv EINTR: 40 of 120".
  */
@@ -33,6 +34,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* ==== the schedule ======================================================== */
@@ -40,7 +42,7 @@
 /* clang-format off */
 #define CALLS(X)                                                               \
     X(recv) X(send) X(accept4) X(epoll_wait) X(epoll_ctl) X(poll)              \
-    X(pthread_create) X(read) X(pread) X(write) X(openat2)                     \
+    X(pthread_create) X(read) X(pread) X(preadv2) X(write) X(openat2)          \
     X(malloc) X(calloc) X(realloc) X(aligned_alloc)                            \
     X(ring_enter) X(ring_recv) X(ring_send) X(ring_read) X(ring_accept)
 /* clang-format on */
@@ -232,6 +234,8 @@ REAL(ssize_t, recv, int fd, void *p, size_t n, int flags);
 REAL(ssize_t, send, int fd, const void *p, size_t n, int flags);
 REAL(ssize_t, read, int fd, void *p, size_t n);
 REAL(ssize_t, pread, int fd, void *p, size_t n, off_t at);
+REAL(ssize_t, preadv2, int fd, const struct iovec *v, int n, off_t at,
+     int flags);
 REAL(ssize_t, write, int fd, const void *p, size_t n);
 REAL(int, accept4, int fd, struct sockaddr *a, socklen_t *len, int flags);
 REAL(int, poll, struct pollfd *p, nfds_t n, int ms);
@@ -256,7 +260,8 @@ int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 {
     size_t unused = 0;
 
-    if (plan_count(CALL_epoll_ctl, false, &unused) < 0)
+    /* To forget a descriptor takes no memory. */
+    if (op != EPOLL_CTL_DEL && plan_count(CALL_epoll_ctl, false, &unused) < 0)
         return -1;
     if (fd >= 0 && fd < 1 << 16) {
         if (op != EPOLL_CTL_DEL)
@@ -285,11 +290,10 @@ static bool nonblocking(int fd, int flags)
 ssize_t __wrap_recv(int fd, void *p, size_t n, int flags)
 {
     size_t asked = n;
-    ssize_t got = plan_count(CALL_recv, nonblocking(fd, flags), &n);
+    bool kept = plan_count(CALL_recv, nonblocking(fd, flags), &n) < 0;
+    ssize_t got = kept ? -1 : __real_recv(fd, p, n, flags);
 
-    if (got == 0)
-        got = __real_recv(fd, p, n, flags);
-    if (got < 0 || n < asked) {
+    if (kept || n < asked) {
         int saved = errno;
 
         edge_again(fd);
@@ -319,6 +323,16 @@ ssize_t __wrap_pread(int fd, void *p, size_t n, off_t at)
 {
     return plan_count(CALL_pread, false, &n) < 0 ? -1
                                                  : __real_pread(fd, p, n, at);
+}
+
+ssize_t __wrap_preadv2(int fd, const struct iovec *v, int n, off_t at,
+                       int flags)
+{
+    size_t unused = 0;
+
+    if (flags & RWF_NOWAIT && plan_count(CALL_preadv2, true, &unused) < 0)
+        return -1;
+    return __real_preadv2(fd, v, n, at, flags);
 }
 
 ssize_t __wrap_write(int fd, const void *p, size_t n)
@@ -476,6 +490,8 @@ static void sqe_plan(struct io_uring_sqe *sqe)
     enum call call = sqe_call(sqe);
     const struct rule *r = call == N_CALLS ? NULL : plan(call, true);
 
+    if (r && (call == CALL_ring_recv || r->what == EAGAIN))
+        edge_again(sqe->fd);
     if (r && r->what != SHORT)
         sqe_fail(sqe, r->what);
     else if (r && call != CALL_ring_accept)

@@ -35,7 +35,8 @@ static void must_rest(struct server *s, int fds, int threads, const char *plan)
  * makes at its start only, may go without. */
 static void must_have_hit(struct server *s, const char *plan)
 {
-    static const char *const always[] = {"recv", "send", "accept4", "ring_"};
+    static const char *const always[] = {"recv", "send", "accept4", "ring_",
+                                         "preadv2"};
     bool needed = false;
     unsigned hit, seen;
 
@@ -50,12 +51,27 @@ static void must_have_hit(struct server *s, const char *plan)
               hit, seen);
 }
 
-/* Does the stage make this call at all?  Stages from 3 on have a ring. */
+/* Does the stage make this call at all?  Stages from 3 on have a ring; stage 6
+ * uses it beside plain calls, and never to accept. */
 static bool applies(const char *plan)
 {
     bool ring = strncmp(plan, "ring_", 5) == 0;
 
+    if (server_stage() == 6)
+        return strncmp(plan, "ring_accept", 11) != 0 &&
+               strncmp(plan, "pthread_create", 14) != 0;
     return ring == (server_stage() >= 3);
+}
+
+/* The plans for epoll_ctl begin when two workers have made their sets; stage 6
+ * uses its ring for a single peer only when it is told to. */
+static const char *plan_switch(const char *plan)
+{
+    if (server_stage() != 6)
+        return NULL;
+    if (strncmp(plan, "epoll_ctl", 9) == 0)
+        return "--workers=2";
+    return strncmp(plan, "ring_", 5) == 0 ? "--submit=batch" : NULL;
 }
 
 /* ==== nothing may be lost ================================================= */
@@ -118,7 +134,7 @@ static void must_lose_nothing(const char *plan)
 
     if (!applies(plan))
         return;
-    server_start_as(&s, &how, NULL);
+    server_start_as(&s, &how, plan_switch(plan), NULL);
     fds = server_fds(&s);
     threads = server_threads(&s) + sanitizer_threads();
     whole = client_traffic(&s, PEERS);
@@ -155,8 +171,8 @@ static const char *const harmful[] = {
     "send:ENOBUFS:every=7",
     "send:ENOMEM:every=7",
     "send:EPIPE:every=7",
-    "epoll_ctl:ENOMEM:every=4:after=3",
-    "epoll_ctl:ENOSPC:every=4:after=3",
+    "epoll_ctl:ENOMEM:every=4:after=12",
+    "epoll_ctl:ENOSPC:every=4:after=12",
     "pthread_create:EAGAIN:every=3",
     "malloc:ENOMEM:every=3:after=10",
     "aligned_alloc:ENOMEM:every=3",
@@ -203,7 +219,7 @@ static void must_survive(const char *plan)
 
     if (!applies(plan) && !strstr(plan, "alloc"))
         return;
-    server_start_as(&s, &how, NULL);
+    server_start_as(&s, &how, plan_switch(plan), NULL);
     fds = server_fds(&s);
     threads = server_threads(&s) + sanitizer_threads();
     for (int i = 0; i < 40; i++)
@@ -224,7 +240,7 @@ Test(any_fault, only_connections_are_lost)
 static const char *const forever[] = {
     "accept4:EMFILE:after=1",        "accept4:ENFILE:after=1",
     "accept4:ENOMEM:after=1",        "accept4:EPERM:after=1",
-    "pthread_create:EAGAIN:after=1", "epoll_ctl:ENOMEM:after=3",
+    "pthread_create:EAGAIN:after=1", "epoll_ctl:ENOMEM:after=12",
     "ring_accept:EMFILE:after=1",    "ring_accept:ENFILE:after=1",
     "ring_accept:ENOMEM:after=1",
 };
@@ -239,7 +255,7 @@ static void must_wait(const char *plan)
 
     if (!applies(plan))
         return;
-    server_start_as(&s, &how, NULL);
+    server_start_as(&s, &how, plan_switch(plan), NULL);
     for (int i = 0; i < 20; i++)
         client_open(&c[i], &s);
     cr_assert(server_rests(&s, 0.5, 0.5), "%s: spins", plan);
@@ -261,6 +277,18 @@ static const char *const file_plans[] = {
     "ring_read:short:most=5000", "ring_read:EIO:every=3",
     "openat2:EMFILE:every=2",    "openat2:ENOMEM:every=2",
     "openat2:EIO:every=2",       "openat2:EINTR:every=2",
+};
+
+/* Stage 6 asks its ring only for what is not cached. */
+static const char *const cold_plans[] = {
+    "preadv2:EAGAIN",
+    "preadv2:EAGAIN:every=2",
+    "preadv2:EINTR:every=3",
+    "preadv2:EAGAIN,ring_read:short:most=5000",
+    "preadv2:EAGAIN,ring_read:EINTR:every=2",
+    "preadv2:EAGAIN,ring_read:EIO:every=3",
+    "preadv2:EAGAIN,ring_enter:EAGAIN:every=2",
+    "preadv2:ENOSYS",
 };
 
 /* A file comes whole, or it is refused by a status, or the connection ends in
@@ -311,8 +339,12 @@ Test(http_fault, files)
         fputc('a' + i % 26, f);
     fclose(f);
     for (size_t i = 0; i < sizeof(file_plans) / sizeof(file_plans[0]); i++)
-        if (applies(file_plans[i]) || strncmp(file_plans[i], "open", 4) == 0)
+        if (strncmp(file_plans[i], "open", 4) == 0 ||
+            (server_stage() != 6 && applies(file_plans[i])))
             files_under(file_plans[i], dir);
+    for (size_t i = 0; i < sizeof(cold_plans) / sizeof(cold_plans[0]); i++)
+        if (server_stage() == 6)
+            files_under(cold_plans[i], dir);
     unlink(path);
     rmdir(dir);
 }
