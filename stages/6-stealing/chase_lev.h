@@ -57,6 +57,15 @@ static inline void chase_lev_init(struct chase_lev *q)
         a_init(&q->slot[i], NULL);
 }
 
+/* Items in it at some instant during the call; a hint to all but the owner. */
+static inline uint64_t chase_lev_len(struct chase_lev *q)
+{
+    int64_t top = a_load(&q->top, acquire);
+    int64_t bottom = a_load(&q->bottom, acquire);
+
+    return bottom > top ? (uint64_t)(bottom - top) : 0;
+}
+
 /* Owner only.  False: full, nothing was added. */
 static inline bool chase_lev_push(struct chase_lev *q, void *item)
 {

@@ -77,6 +77,17 @@ static inline uint32_t state_gen(struct state *s)
     return state_word_gen(a_load(&s->word, relaxed));
 }
 
+/* A new connection in a free slot, all of it written: returns the generation to
+ * register it with. */
+static inline uint32_t state_open(struct state *s)
+{
+    uint32_t gen = state_gen(s);
+
+    /* release: the connection, to whoever the first event makes its owner. */
+    a_xchg(&s->word, state_word(gen, CONN_IDLE), release);
+    return gen;
+}
+
 /* Something happened to the connection that was registered with gen.  True:
  * the caller must queue it.  False: it is taken care of, or it is gone. */
 static inline bool state_event(struct state *s, uint32_t gen)

@@ -1,0 +1,94 @@
+/* busy.h - who is in a handler, for those who look; and how the sentinel
+ * (sentinel.h) sleeps while nobody is.
+ *
+ *      worker                              sentinel
+ *      ------                              --------
+ *      busy_since = now                    asleep = 1
+ *      fence                               fence
+ *      asleep?  then post its eventfd      anybody busy?  then asleep = 0
+ *      the handler                         else read the eventfd: sleeps
+ *
+ * Why no handler goes unseen: worker and sentinel each write their own word,
+ * then (full fence) read the other's; at least one sees the other's write.
+ * After the last handler the sentinel looks on for LINGER naps, or a steady
+ * trickle of handlers would post it for each one.
+ *
+ * Source: the handshake is Dekker's, as in park.h.
+ */
+#ifndef BUSY_H
+#define BUSY_H
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../5-percore/atom.h"
+#include "../5-percore/pad.h"
+
+enum { LINGER = 20 }; /* naps */
+
+/* One for every worker: written by it, read by the others. */
+struct busy {
+    PADDED ATOMIC(int64_t) since_us; /* CLOCK_MONOTONIC; 0: in no handler */
+};
+
+struct sentinel {
+    PADDED ATOMIC(uint32_t) asleep;
+    int eventfd;
+};
+
+static inline int64_t clock_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+static inline bool busy_longer(struct busy *b, int64_t now_us, int64_t us)
+{
+    int64_t since = a_load(&b->since_us, relaxed);
+
+    return since != 0 && now_us - since > us;
+}
+
+/* Worker: a handler begins. */
+static inline void busy_begin(struct busy *b, struct sentinel *s,
+                              int64_t now_us)
+{
+    a_store(&b->since_us, now_us, relaxed);
+    a_fence(&b->since_us); /* our word before we look at the sentinel's */
+    if (a_load(&s->asleep, relaxed) && a_xchg(&s->asleep, 0, acq_rel))
+        eventfd_write(s->eventfd, 1);
+}
+
+static inline void busy_end(struct busy *b)
+{
+    a_store(&b->since_us, 0, relaxed);
+}
+
+/* Sentinel: announces that it will sleep.  It must look at all workers after
+ * this, and call sentinel_stay() when one is busy. */
+static inline void sentinel_enter(struct sentinel *s)
+{
+    a_store(&s->asleep, 1, relaxed);
+    a_fence(&s->asleep); /* our word before we look at theirs */
+}
+
+/* A worker may have been faster; its post then ends the next sleep early. */
+static inline void sentinel_stay(struct sentinel *s)
+{
+    a_store(&s->asleep, 0, relaxed);
+}
+
+static inline void sentinel_sleep(struct sentinel *s)
+{
+    eventfd_t n;
+
+    while (eventfd_read(s->eventfd, &n) < 0 && errno == EINTR)
+        ;
+    a_store(&s->asleep, 0, relaxed);
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* home.h - what a worker does for the connections that it accepted.
+ *
+ * Accepting, deadlines, the slots that come home and the drain.  Whoever runs
+ * one of its connections meanwhile is not asked: home puts it into its queue,
+ * as an event would, and the next runner finds that it is late, or idle in a
+ * server that is leaving.
+ */
+#ifndef HOME_H
+#define HOME_H
+
+#include "conn.h"
+
+/* Full, the listener is not watched: peers wait in the backlog. */
+static inline bool accept_room(const struct worker *w)
+{
+    return seat_holds(w->seat, w->n_conns, w->n_dealt) < w->seat->max_conns;
+}
+
+static inline void accept_watch(struct worker *w)
+{
+    struct epoll_event ev = {.events = EPOLLIN,
+                             .data.u64 = name_own(NAME_LISTENER)};
+    bool want = accept_room(w) && w->retry_ms <= w->now_ms;
+
+    if (w->listener < 0 || want == w->accepting)
+        return;
+    if (epoll_ctl(w->seat->epoll, want ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+                  w->listener, &ev) == 0)
+        w->accepting = want;
+    else
+        w->retry_ms = w->now_ms + RETRY_MS;
+}
+
+/* Takes those who wait, also at the door of a sibling who is stuck; out of
+ * descriptors or memory: a pause. */
+static inline void accept_ready(struct worker *w, int listener)
+{
+    while (w->serving && accept_room(w) && w->retry_ms <= w->now_ms) {
+        int fd = net_accept(listener, true);
+
+        if (fd == -EAGAIN)
+            return;
+        if (fd >= 0 && w->own.place == PLACE_RR &&
+            seat_deal(w->seat, w->n_dealt++, fd))
+            continue;
+        if (fd >= 0 && conn_new(w, fd))
+            continue;
+        if (fd >= 0)
+            net_close(fd);
+        STAT_ADD(&w->stats, refused, 1);
+        w->retry_ms = w->now_ms + RETRY_MS;
+    }
+}
+
+/* Slots that come home, and connections that were dealt to us. */
+static inline void take_home(struct worker *w)
+{
+    struct mpsc_node *node = mpsc_take(&w->seat->returns), *next;
+
+    for (; node; node = next) {
+        next = node->next;
+        slot_free(w, TIMER_OWNER(node, struct conn, node));
+        w->n_conns--;
+    }
+    for (node = mpsc_take(&w->seat->dealt); node; node = next) {
+        struct deal *deal = (struct deal *)node;
+
+        next = node->next;
+        if (!conn_new(w, deal->fd)) {
+            net_close(deal->fd);
+            STAT_ADD(&w->stats, refused, 1);
+        }
+        free(deal);
+    }
+}
+
+/* Whoever's deadline has come is queued like after an event: only who runs it
+ * may shut it down.  The timer stays until the slot comes home. */
+static inline void expire(struct worker *w)
+{
+    struct timer *t;
+
+    while (ready_room(&w->seat->ready) > 0 &&
+           (t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
+        struct conn *c = TIMER_OWNER(t, struct conn, timer);
+        int64_t due = a_load(&c->due_ms, relaxed);
+        bool late = due <= w->now_ms;
+
+        /* In a handler or late: look again at the next tick. */
+        if (late || due == INT64_MAX)
+            due = w->now_ms + WHEEL_TICK_MS;
+        wheel_set(&w->wheel, t, due);
+        if (late && state_event(&c->state, c->gen))
+            enqueue(w, c);
+    }
+}
+
+/* Each of our connections is run once more, as far as there is room in a turn:
+ * its runner sends it away if it is idle. */
+static inline void sweep(struct worker *w)
+{
+    while (w->n_swept < w->n_used && ready_room(&w->seat->ready) > 0) {
+        struct conn *c = &w->seat->conns[w->n_swept++];
+
+        if (state_event(&c->state, c->gen))
+            enqueue(w, c);
+    }
+}
+
+static inline void drain(struct worker *w)
+{
+    epoll_ctl(w->seat->epoll, EPOLL_CTL_DEL, w->sv.signal, NULL);
+    net_unlisten(&w->listener);
+    w->serving = false;
+    if (w->seat->n == 0)
+        a_store(&w->team->all_dealt, true, release);
+}
+
+/* Reads that are over: their connections are ours, and stealable. */
+static inline void harvest_disk(struct worker *w, struct seat *from)
+{
+    struct conn *c;
+    int res;
+
+    while (ready_room(&w->seat->ready) > 0 &&
+           (c = disk_take(&from->disk, &res)) != NULL) {
+        if (res != -EINTR && res != -EAGAIN)
+            session_file(&c->s, res);
+        conn_requeue(w, c);
+    }
+}
+
+/* Of a worker's own descriptors.  A thief passes over what only its owner can
+ * do: they are level-triggered, so that takes nothing away. */
+static inline void own_event(struct worker *w, struct seat *from, int name)
+{
+    bool thief = from != w->seat;
+
+    if (name == NAME_LISTENER && (!thief || w->own.place == PLACE_HASH))
+        accept_ready(w, from->listener);
+    else if (name == NAME_DISK)
+        harvest_disk(w, from);
+    else if (name == NAME_SIGNAL && !thief)
+        drain(w);
+    else if (name == NAME_WAKE && !thief)
+        seat_woken(w->seat);
+}
+
+#endif
