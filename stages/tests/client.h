@@ -102,9 +102,10 @@ bool client_round(struct client *c, struct rng *r);
  * of those came through whole. */
 int client_traffic(const struct server *s, int n);
 
-/* Starts something large and reads nothing: GET /bytes/64 MiB, or for echo
- * sends until the server no longer takes. */
-void client_stall(struct client *c);
-void clients_stall(struct client c[], int n); /* all at the same time */
+/* Starts something large and reads nothing: GET /bytes/64 MiB, which the server
+ * has taken then, or for echo sends until the server no longer takes. */
+void client_stall(struct client *c, const struct server *s);
+/* All at the same time; the server need not have heard of all GETs. */
+void clients_stall(struct client c[], int n, const struct server *s);
 
 #endif

@@ -386,8 +386,8 @@ static bool crowded_out(struct server *s, const struct launch *how)
            strstr(server_stderr(s), "no memory for the ring");
 }
 
-void server_launch(struct server *s, const struct launch *how,
-                   const char *const args[])
+int server_try_argv(struct server *s, const struct launch *how,
+                    const char *const args[])
 {
     const char *app = app_is_http() ? "http" : "echo", *colon;
     const char *const common[] = {"--port", "0", "--app", app, NULL};
@@ -406,19 +406,25 @@ void server_launch(struct server *s, const struct launch *how,
         spawn(s, how, common, args);
     }
     rings_unlock(lock);
-    if (!ready) {
-        int status = server_wait(s, scaled(5));
-
-        if (status == 77)
-            cr_skip("%s: %s", server_path(), server_stderr(s));
-        cr_assert(false, "no ready line, status %d (-1: it still runs): %s",
-                  status, server_stderr(s));
-    }
+    if (!ready)
+        return server_wait(s, scaled(5));
     colon = strrchr(s->ready, ':');
     cr_assert(strstr(s->ready, "listening on ") && colon, "ready line: %s",
               s->ready);
     s->port = atoi(colon + 1);
     cr_assert(s->port > 0, "no port in the ready line: %s", s->ready);
+    return 0;
+}
+
+void server_launch(struct server *s, const struct launch *how,
+                   const char *const args[])
+{
+    int status = server_try_argv(s, how, args);
+
+    if (status == 77)
+        cr_skip("%s: %s", server_path(), server_stderr(s));
+    cr_assert(s->port > 0, "no ready line, status %d (-1: it still runs): %s",
+              status, server_stderr(s));
 }
 
 int server_run_argv(struct server *s, const struct launch *how,
@@ -619,6 +625,32 @@ double server_cpu(const struct server *s)
     cr_assert(clock_getcpuclockid(s->pid, &clock) == 0);
     cr_assert(clock_gettime(clock, &t) == 0);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+bool server_sleeps(const struct server *s)
+{
+    char path[320], line[512];
+    bool asleep = true;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)s->pid);
+    dir = opendir(path);
+    cr_assert(dir, "%s: %s", path, server_stderr(s));
+    for (struct dirent *e; (e = readdir(dir));) {
+        const char *state;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", (int)s->pid,
+                 e->d_name);
+        f = e->d_name[0] != '.' ? fopen(path, "r") : NULL;
+        if (!f)
+            continue;
+        state = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+        asleep &= state && state[1] == ' ' && state[2] == 'S';
+        fclose(f);
+    }
+    closedir(dir);
+    return asleep;
 }
 
 bool server_rests(const struct server *s, double share, double seconds)

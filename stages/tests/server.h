@@ -50,6 +50,13 @@ struct launch {
 void server_launch(struct server *s, const struct launch *how,
                    const char *const args[]);
 
+/* The same, but 0 when the ready line came, and otherwise the exit status (-1:
+ * it still runs and has said nothing): for starts that may be refused. */
+#define server_try(s, how, ...)                                                \
+    server_try_argv((s), (how), (const char *[]){__VA_ARGS__})
+int server_try_argv(struct server *s, const struct launch *how,
+                    const char *const args[]);
+
 /* SIGTERM, exit status 0, nothing but the ready line on stdout: or the test
  * fails and shows the server's stderr. */
 void server_stop(struct server *s);
@@ -83,6 +90,8 @@ int server_fds(const struct server *s);
 int server_threads(const struct server *s);
 long server_rss_kib(const struct server *s);
 double server_cpu(const struct server *s); /* seconds, user and system */
+
+bool server_sleeps(const struct server *s); /* all threads, at this moment */
 
 /* Is there a spell of that many seconds in which it takes less than that share
  * of a core?  One that spins has none; one that still has something to do has

@@ -105,7 +105,7 @@ Test(any_attack, reset_while_blocked_on_send)
     cr_assert(server_answers(&s));
     for (int i = 0; i < N; i++)
         client_open_small(&c[i], &s);
-    clients_stall(c, N);
+    clients_stall(c, N, &s);
     pause_s(0.05);
     for (int i = 0; i < N; i++)
         client_reset(&c[i]);
@@ -128,7 +128,7 @@ Test(any_attack, stalled_readers_starve_nobody)
     before = server_rss_kib(&s);
     for (int i = 0; i < N; i++)
         client_open_small(&stalled[i], &s);
-    clients_stall(stalled, N);
+    clients_stall(stalled, N, &s);
     client_open(&c, &s);
     for (int i = 0; i < 100; i++)
         cr_assert(client_ping(&c), "request %d of the one who reads", i);
@@ -371,7 +371,7 @@ Test(any_attack, reader_that_takes_nothing_is_closed)
     base = server_fds(&s);
     cr_assert(server_answers(&s));
     client_open_small(&stalled, &s);
-    client_stall(&stalled);
+    client_stall(&stalled, &s);
     client_open(&c, &s);
     last = now();
     for (double since = last; now() - since < 1.5; pause_s(0.05))

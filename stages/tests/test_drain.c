@@ -64,7 +64,7 @@ Test(any_drain, nobody_new_is_served)
 
     server_start(&s, "--drain-timeout", "60", NULL);
     client_open_small(&stuck, &s);
-    client_stall(&stuck);
+    client_stall(&stuck, &s);
     cr_assert(server_answers(&s));
     server_signal(&s, SIGTERM);
     cr_assert(EVENTUALLY(!served_by_any(&s), 10), "served while draining");
@@ -89,7 +89,7 @@ Test(any_drain, stuck_peer_ends_with_the_drain_timeout)
 
     server_start(&s, "--drain-timeout", "1", NULL);
     client_open_small(&c, &s);
-    client_stall(&c);
+    client_stall(&c, &s);
     cr_assert(server_answers(&s));
     since = now();
     server_signal(&s, SIGTERM);
@@ -106,7 +106,7 @@ Test(any_drain, second_signal_ends_it_at_once)
 
     server_start(&s, "--drain-timeout", "60", NULL);
     client_open_small(&c, &s);
-    client_stall(&c);
+    client_stall(&c, &s);
     cr_assert(server_answers(&s));
     server_signal(&s, SIGTERM);
     cr_assert(EVENTUALLY(!served_by_any(&s), 10), "served while draining");

@@ -124,7 +124,7 @@ static void stall_mode(const struct mode *m)
     server_launch(&s, &(struct launch){0}, m->args);
     for (int i = 0; i < N; i++)
         client_open_small(&stalled[i], &s);
-    clients_stall(stalled, N);
+    clients_stall(stalled, N, &s);
     client_open(&c, &s);
     for (int i = 0; i < 20; i++)
         cr_assert(client_ping(&c), "%s: request %d", name_of(m), i);

@@ -470,7 +470,7 @@ Test(any_uring, stalled_peers_hold_no_buffer)
                 client_text(&c[i], "GET /bytes/1000000 HTTP/1.1\r\n"
                                    "Host: a\r\n\r\n");
         else
-            clients_stall(c, STALLED);
+            clients_stall(c, STALLED, &s);
         for (int i = STALLED; i < STALLED + HALF; i++)
             client_text(&c[i], "POST /echo HTTP/1.1\r\nHost: a\r\nConte");
         client_open(&other, &s);
@@ -652,7 +652,7 @@ static void drain(struct server *s, const char *what)
     client_open_small(&stalled, s);
     client_open(&mid, s);
     cr_assert(client_ping(&idle), "%s", what);
-    client_stall(&stalled);
+    client_stall(&stalled, s);
     if (app_is_http())
         client_text(&mid, "POST /echo HTTP/1.1\r\nHost: a\r\n"
                           "Content-Length: 10\r\n\r\n12345");

@@ -41,7 +41,7 @@ static void short_life(const struct server *s)
     cr_assert(client_gone(&c));
     client_close(&c);
     client_open_small(&stuck, s);
-    client_stall(&stuck);
+    client_stall(&stuck, s);
     cr_assert(server_answers(s));
     client_close(&stuck);
 }
