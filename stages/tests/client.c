@@ -242,16 +242,22 @@ static void read_field(struct reply *r, const char *line)
         r->close = true;
 }
 
-bool client_head(struct client *c, struct reply *r)
+/* Nothing has been heard yet. */
+static void reply_start(struct reply *r)
 {
-    size_t used = 0;
-
     r->status = 0;
     r->length = -1;
     r->chunked = r->close = false;
     r->body = NULL;
     r->len = 0;
     r->head[0] = '\0';
+}
+
+bool client_head(struct client *c, struct reply *r)
+{
+    size_t used = 0;
+
+    reply_start(r);
     for (;;) {
         char *line = r->head + used;
 
@@ -353,6 +359,7 @@ const char *reply_field(const struct reply *r, const char *name)
 
 bool client_get(struct client *c, const char *target, struct reply *r)
 {
+    reply_start(r); /* to be freed also when not even the request leaves */
     return client_printf(c, "GET %s HTTP/1.1\r\nHost: test\r\n\r\n", target) &&
            client_reply(c, r);
 }

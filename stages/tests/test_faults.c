@@ -191,7 +191,7 @@ static bool small_talk(const struct server *s)
                                "Content-Length: 2000\r\n\r\n";
     static const char body[2000] = "body";
     struct client c;
-    struct reply a;
+    struct reply a = {0};
     bool ok;
 
     client_open(&c, s);
