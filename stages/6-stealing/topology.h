@@ -93,7 +93,7 @@ struct server {
     struct own_choice own;
     int n_workers;
     pthread_t watch;       /* the sentinel's thread */
-    sem_t up;              /* a worker is ready */
+    sem_t up;              /* a worker is ready; or has ended */
     pthread_barrier_t all; /* the workers and main */
     struct seat seats[PARK_WORKERS];
 };
@@ -164,6 +164,7 @@ static inline void seat_begin(struct seat *seat)
 /* Until nobody runs a connection any more. */
 static inline void seat_end(struct seat *seat)
 {
+    sem_post(&seat->server->up);
     pthread_barrier_wait(&seat->server->all);
 }
 
@@ -337,6 +338,16 @@ static inline void server_describe(struct server *v)
                   submit_names[own->submit], v->seats[0].taskrun, PAD);
 }
 
+/* Until all workers have ended.  Main is the thread that gets the signals, and
+ * TSan runs a handler late in calls that it does not know to wait: a barrier is
+ * one, a semaphore is none. */
+static inline void server_sleep(struct server *v)
+{
+    for (int i = 0; i < v->n_workers; i++)
+        while (sem_wait(&v->up) != 0)
+            ;
+}
+
 /* From the sizes to the end of all workers. */
 static inline void server_run(struct server *v, void *(*worker)(void *),
                               void *(*watch)(void *))
@@ -348,6 +359,7 @@ static inline void server_run(struct server *v, void *(*worker)(void *),
     server_start(v, worker, watch);
     server_describe(v);
     pthread_barrier_wait(&v->all);
+    server_sleep(v);
     pthread_barrier_wait(&v->all);
     a_store(&v->over, true, seq_cst);
     eventfd_write(v->sentinel.eventfd, 1);

@@ -220,7 +220,8 @@ static int plan_count(enum call call, bool may_wait, size_t *n)
  * has not used the edge up: asking for the same again brings it back. */
 static struct {
     _Atomic int epfd; /* plus 1; 0: none */
-    struct epoll_event ev;
+    _Atomic uint32_t events;
+    _Atomic uint64_t data; /* any thread may open what another has closed */
 } watched[1 << 16];
 
 /* Not every fault build wraps every call: what is missing is NULL. */
@@ -252,8 +253,14 @@ static void edge_again(int fd)
     int epfd =
         fd >= 0 && fd < 1 << 16 ? atomic_load(&watched[fd].epfd) - 1 : -1;
 
-    if (epfd >= 0 && watched[fd].ev.events & EPOLLET && __real_epoll_ctl)
-        __real_epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &watched[fd].ev);
+    if (epfd < 0 || !__real_epoll_ctl)
+        return;
+
+    struct epoll_event ev = {.events = watched[fd].events,
+                             .data.u64 = watched[fd].data};
+
+    if (ev.events & EPOLLET)
+        __real_epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &ev);
 }
 
 int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
@@ -264,8 +271,10 @@ int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
     if (op != EPOLL_CTL_DEL && plan_count(CALL_epoll_ctl, false, &unused) < 0)
         return -1;
     if (fd >= 0 && fd < 1 << 16) {
-        if (op != EPOLL_CTL_DEL)
-            watched[fd].ev = *ev;
+        if (op != EPOLL_CTL_DEL) {
+            watched[fd].events = ev->events;
+            watched[fd].data = ev->data.u64;
+        }
         atomic_store(&watched[fd].epfd, op == EPOLL_CTL_DEL ? 0 : epfd + 1);
     }
     return __real_epoll_ctl(epfd, op, fd, ev);
