@@ -368,7 +368,7 @@ int main(int argc, char **argv)
     static struct server v = {.own = {.uring.taskrun = "defer",
                                       .steal = STEAL_ALL,
                                       .submit = SUBMIT_HYBRID,
-                                      .batch_at = 8,
+                                      .batch_at = 4,
                                       .sq_free = 16,
                                       .stuck_us = 100,
                                       .depth = 1}};

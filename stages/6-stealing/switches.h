@@ -41,7 +41,7 @@ static const struct argp_option own_choice_switches[] = {
     {"queue", 'k', "HOW", 0, "fifo (default), chase-lev or mutex", 0},
     {"submit", 'm', "HOW", 0,
      "calls: single, batch (by the ring) or hybrid (default)", 0},
-    {"batch-at", 'b', "N", 0, "hybrid: a batch from so many ready on (8)", 0},
+    {"batch-at", 'b', "N", 0, "hybrid: a batch from so many ready on (4)", 0},
     {"sq-free", 'f', "N", 0, "a batch leaves so many SQ entries free (16)", 0},
     URING_SWITCHES,
     {0}};
