@@ -45,6 +45,7 @@ struct conn {
     bool readable;      /* told so, and no receive has emptied it since */
     bool hears;         /* it waits for bytes, and for nothing else */
     bool work;          /* what it waits for in the queue is a handler */
+    bool late;          /* its deadline came while it waited to send */
 };
 
 struct worker {
@@ -117,7 +118,7 @@ static inline bool conn_new(struct worker *w, int fd)
     session_init(&c->s, &w->sv.app);
     c->fd = fd;
     c->hears = true;
-    c->work = false;
+    c->work = c->late = false;
     a_store(&c->ended, false, relaxed);
     conn_touch(w, c);
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);

@@ -90,8 +90,12 @@ static inline void expire(struct worker *w)
         if (late || due == INT64_MAX)
             due = w->now_ms + WHEEL_TICK_MS;
         wheel_set(&w->wheel, t, due);
-        if (late && state_event(&c->state, c->gen))
-            enqueue(w, c);
+        if (!late || !state_event(&c->state, c->gen))
+            continue;
+        /* Ours until it is queued.  A send would find room that the kernel has
+         * made since, and take it for a sign of life. */
+        c->late = !c->hears;
+        enqueue(w, c);
     }
 }
 

@@ -16,17 +16,22 @@
 
 enum { SHARE = 16 }; /* windows a peer may move before others have their turn */
 
-/* Nothing to be had from the socket before its next event.  False: its peer is
- * late; who owns it shuts it down, and goes on to its end. */
+/* Its peer is late: who owns it shuts it down, and goes on to its end. */
+static inline void conn_expire(struct worker *w, struct conn *c)
+{
+    a_store(&c->due_ms, INT64_MAX, relaxed);
+    shutdown(c->fd, SHUT_RDWR);
+    STAT_ADD(&w->stats, timeouts, 1);
+}
+
+/* Nothing to be had from the socket before its next event.  False: late. */
 static inline bool conn_waits(struct worker *w, struct conn *c)
 {
     if (a_load(&c->due_ms, relaxed) > w->now_ms) {
         conn_release(w, c);
         return true;
     }
-    a_store(&c->due_ms, INT64_MAX, relaxed);
-    shutdown(c->fd, SHUT_RDWR);
-    STAT_ADD(&w->stats, timeouts, 1);
+    conn_expire(w, c);
     return false;
 }
 
@@ -108,6 +113,9 @@ static inline bool conn_send(struct worker *w, struct conn *c)
         conn_requeue(w, c);
         return false;
     }
+    if (c->late)
+        conn_expire(w, c);
+    c->late = false;
     n = send(c->fd, buf_data(out), buf_len(out), MSG_NOSIGNAL);
     return send_done(w, c, n < 0 ? -errno : (int)n);
 }
