@@ -32,8 +32,6 @@
  * queue's lines.  With a searcher awake, more of them find nothing sooner.
  * (A worker that was woken, or has seen work while parking, is never refused.)
  *
- * The sentinel thread sleeps in the same way while all workers are parked.
- *
  * Source: the handshake is Dekker's; searchers and the rule for the last one
  * are those of the Go and tokio schedulers.
  */
@@ -41,7 +39,6 @@
 #define PARK_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "../5-percore/atom.h"
@@ -53,17 +50,13 @@ enum { PARK_WORKERS = 56 }; /* at most */
 #define PARK_BIT(w) (UINT64_C(1) << (w))
 
 struct park {
-    PADDED ATOMIC(uint64_t) word;    /* searchers, parked workers */
-    PADDED ATOMIC(uint32_t) watched; /* 0: the sentinel sleeps */
+    PADDED ATOMIC(uint64_t) word; /* searchers, parked workers */
     int workers;
 };
-
-_Static_assert(PAD_APART(struct park, word, watched), "word apart");
 
 static inline void park_init(struct park *p, int workers)
 {
     a_init(&p->word, 0);
-    a_init(&p->watched, 1);
     p->workers = workers;
 }
 
@@ -152,30 +145,6 @@ static inline int park_wake(struct park *p)
     } while (
         !a_cas(&p->word, &old, old - bit + PARK_SEARCHER, seq_cst, relaxed));
     return __builtin_ctzll(bit);
-}
-
-/* ---- the sentinel: sleeps while all workers do ---- */
-
-/* True: all are parked and the sentinel must sleep until it is posted. */
-static inline bool park_watch_enter(struct park *p)
-{
-    uint64_t all = PARK_BIT(p->workers) - 1;
-
-    a_store(&p->watched, 0, seq_cst);
-    a_fence(&p->watched); /* the same handshake, with the leaving worker */
-    if (park_parked(a_load(&p->word, relaxed)) == all)
-        return true;
-    a_store(&p->watched, 1, relaxed);
-    return false;
-}
-
-/* A worker that has left the parked state (park_leave, park_cancel) calls
- * this.  True: the sentinel sleeps, and the caller must post it. */
-static inline bool park_watch_wake(struct park *p)
-{
-    a_fence(&p->word); /* our bit is cleared before we look */
-    return a_load(&p->watched, relaxed) == 0 &&
-           a_xchg(&p->watched, 1, acq_rel) == 0;
 }
 
 #endif

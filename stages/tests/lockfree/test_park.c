@@ -280,20 +280,6 @@ Test(park, wakes_one_parked_worker_and_only_when_nobody_searches)
     cr_assert_eq(atomic_load(&park.word), 0u);
 }
 
-Test(park, sentinel_sleeps_only_while_all_do)
-{
-    park_init(&park, 2);
-    cr_assert_not(park_watch_enter(&park));
-    park_enter(&park, 0, false);
-    park_enter(&park, 1, false);
-    cr_assert_not(park_watch_wake(&park));
-    cr_assert(park_watch_enter(&park));
-    cr_assert_not(park_leave(&park, 1));
-    cr_assert(park_watch_wake(&park));
-    cr_assert_not(park_watch_wake(&park), "woken once is enough");
-    cr_assert_not(park_watch_enter(&park));
-}
-
 /* ---- state.h ---- */
 
 enum { CONNS = 8, EVENTS = 20000, HARVESTERS = 3, RUNNERS = 3 };

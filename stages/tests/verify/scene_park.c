@@ -1,7 +1,6 @@
 /* scene_park.c - park.h: a worker queues two items and is stuck after that, the
  * others are stuck after their first item.  Nothing may stay queued while one
  * of them sleeps.  Under c11 that would take too long: one worker, one item.
- * And the sentinel must not sleep while a worker is awake.
  */
 #include "scene.h"
 
@@ -17,7 +16,6 @@ static void init(void)
     park_init(&park, VX_THREADS);
     head = tail = 0;
     vx_name(&park.word, "word");
-    vx_name(&park.watched, "watched");
     vx_name(&head, "head");
     vx_name(&tail, "tail");
     for (int i = 0; i < VX_THREADS; i++) {
@@ -118,57 +116,4 @@ const struct vx_scenario scene_park = {
 
 const struct vx_scenario scene_park2 = {
     "park-2", init, {pusher1, worker1}, {"pusher", "worker1"}, check, 0,
-};
-
-/* ---- the sentinel ---- */
-
-static void sentinel_init(void)
-{
-    init();
-    park_init(&park, 2);
-    park.word = PARK_BIT(0) | PARK_BIT(1);
-    park.watched = 1;
-}
-
-/* Workers that sleep, get their own events, and end awake: stuck. */
-static void sleeper(int w)
-{
-    park_leave(&park, w);
-    if (park_watch_wake(&park))
-        event_post(&event[2]);
-}
-
-static void sleeper0(void)
-{
-    sleeper(0);
-}
-
-static void sleeper1(void)
-{
-    sleeper(1);
-    park_enter(&park, 1, false);
-    sleeper(1);
-}
-
-static void sentinel(void)
-{
-    for (int looks = 0; looks < 2; looks++) {
-        if (park_watch_enter(&park))
-            event_wait(&event[2]);
-    }
-}
-
-static void sentinel_check(void)
-{
-    if (vx_asleep(2))
-        vx_fail("the sentinel sleeps and workers are awake");
-}
-
-const struct vx_scenario scene_sentinel = {
-    "sentinel",
-    sentinel_init,
-    {sleeper0, sleeper1, sentinel},
-    {"worker0", "worker1", "sentinel"},
-    sentinel_check,
-    0,
 };
