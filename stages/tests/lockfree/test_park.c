@@ -1,7 +1,9 @@
-/* test_park.c - parking and the state word of stage 6 under real threads. */
+/* test_park.c - parking, the sentinel's sleep and the state word of stage 6
+ * under real threads. */
 #define DEQUE_SIZE 64
 #include "stumble.h"
 
+#include "../../6-stealing/busy.h"
 #include "../../6-stealing/deque.h"
 #include "../../6-stealing/park.h"
 #include "../../6-stealing/state.h"
@@ -278,6 +280,97 @@ Test(park, wakes_one_parked_worker_and_only_when_nobody_searches)
     park_cancel(&park, 2);
     cr_assert(park_found(&park));
     cr_assert_eq(atomic_load(&park.word), 0u);
+}
+
+/* ---- busy.h: a sentinel looks after workers, and sleeps ---- */
+
+enum { BUSY = 3, HANDLERS = 100000 };
+
+static struct busy busy[BUSY];
+static struct sentinel watch;
+static _Atomic bool noticed[BUSY], watch_over;
+static int watch_sleeps;
+
+/* Every fourth handler lasts until the sentinel has noticed it: one that it
+ * sleeps through is a test that does not end. */
+static void *handlers(void *arg)
+{
+    int w = (int)(intptr_t)arg;
+
+    for (int i = 0; i < HANDLERS; i++) {
+        noticed[w] = false;
+        busy_begin(&busy[w], &watch, clock_us());
+        while (i % 4 == 0 && !noticed[w])
+            sched_yield();
+        busy_end(&busy[w]);
+        if (i % 32 == w)
+            usleep(20);
+    }
+    return NULL;
+}
+
+static void *watcher(void *arg)
+{
+    (void)arg;
+    while (!watch_over) {
+        bool any = false;
+
+        sentinel_enter(&watch);
+        for (int w = 0; w < BUSY; w++)
+            if (busy_longer(&busy[w], clock_us(), -1))
+                noticed[w] = any = true;
+        if (any || watch_over) {
+            sentinel_stay(&watch);
+        } else {
+            sentinel_sleep(&watch);
+            watch_sleeps++;
+        }
+    }
+    return NULL;
+}
+
+Test(park, the_sentinel_sleeps_through_no_handler)
+{
+    pthread_t sentinel, t[BUSY];
+
+    watch.eventfd = eventfd(0, 0);
+    cr_assert_geq(watch.eventfd, 0);
+    cr_assert_eq(pthread_create(&sentinel, NULL, watcher, NULL), 0);
+    for (intptr_t i = 0; i < BUSY; i++)
+        cr_assert_eq(pthread_create(&t[i], NULL, handlers, (void *)i), 0);
+    for (int i = 0; i < BUSY; i++)
+        cr_assert_eq(pthread_join(t[i], NULL), 0);
+    watch_over = true;
+    cr_assert_eq(eventfd_write(watch.eventfd, 1), 0);
+    cr_assert_eq(pthread_join(sentinel, NULL), 0);
+    cr_assert_gt(watch_sleeps, 0);
+    cr_assert_eq(atomic_load(&watch.asleep), 0u);
+    close(watch.eventfd);
+}
+
+Test(park, the_sentinel_is_posted_once_a_sleep)
+{
+    struct sentinel s = {.eventfd = eventfd(0, EFD_NONBLOCK)};
+    struct busy b = {0}, other = {0};
+    eventfd_t posts;
+
+    cr_assert_geq(s.eventfd, 0);
+    busy_begin(&b, &s, 5);
+    cr_assert(busy_longer(&b, 8, 2));
+    cr_assert_not(busy_longer(&b, 7, 2));
+    busy_end(&b);
+    cr_assert_not(busy_longer(&b, 8, -1));
+    cr_assert_lt(eventfd_read(s.eventfd, &posts), 0, "it was awake");
+    sentinel_enter(&s);
+    busy_begin(&b, &s, 5);
+    busy_begin(&other, &s, 5);
+    cr_assert_eq(eventfd_read(s.eventfd, &posts), 0);
+    cr_assert_eq(posts, 1u);
+    sentinel_enter(&s);
+    sentinel_stay(&s);
+    busy_begin(&b, &s, 5);
+    cr_assert_lt(eventfd_read(s.eventfd, &posts), 0, "it stayed awake");
+    close(s.eventfd);
 }
 
 /* ---- state.h ---- */
