@@ -2,7 +2,7 @@
 """A result set from a micro-benchmark: measured, described, whole or absent.
 
   micro_run.py uring_ops [--blocks 31] --out bench/results/NAME
-  micro_run.py queues [--blocks 15] --out bench/results/NAME
+  micro_run.py queues [--blocks 75] --out bench/results/NAME
   micro_run.py padding [--blocks 31] --out bench/results/NAME
 
 Each group is run by itself: the operations that belong together, or some
@@ -105,7 +105,7 @@ class Blocks:
         self.args = args
 
     def groups(self):
-        step = {"queues": 3, "padding": 8}[self.args.name]
+        step = {"queues": 15, "padding": 8}[self.args.name]
         last = self.args.blocks
         return [f"blocks {first} to {min(first + step - 1, last)}"
                 for first in range(1, last + 1, step)]
@@ -188,7 +188,7 @@ def parse(argv):
     p.add_argument("name", choices=micro_results.PROGRAMS)
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--blocks", type=int, metavar="N",
-                   help="31; queues: 15")
+                   help="31; queues: 75")
     p.add_argument("--quick", action="store_true",
                    help="for trying it out; nothing may quote the figures")
     p.add_argument("--max-steal", type=float, default=5.0, metavar="PERCENT")
@@ -196,7 +196,7 @@ def parse(argv):
     args = p.parse_args(argv)
     args.program = os.path.join(args.build, "micro", args.name)
     if args.blocks is None:
-        args.blocks = 15 if args.name == "queues" else 31
+        args.blocks = 75 if args.name == "queues" else 31
     if not 3 <= args.blocks <= 101:
         p.error("--blocks is from 3 to 101")
     return args

@@ -129,6 +129,18 @@ def _skew_suites():
         ["--connections", "{connections}"], server=["--place", "rr"],
         only=("stage5", "stage6", "nginx"), reference="stage5",
         cpus="workers", seconds=1.2, warmup=0.3, blocks=31)
+    # What two hand-overs cost, and which way to wake the owner is cheaper.
+    yield Suite(
+        "show-pools", "Helpers of stage 5 and two ways to wake their owner, "
+        "GET /, closed loop",
+        {"workers": [1], "connections": [64]},
+        ["--connections", "{connections}"],
+        variants={f"5-{pool}{short}": ("stage5", ["--pool", pool,
+                                                  "--wake", wake])
+                  for pool in ("spmc", "mutex")
+                  for wake, short in (("msg", ""), ("eventfd", "-eventfd"))},
+        only=("stage5",), reference="stage5", seconds=1.2, warmup=0.3,
+        blocks=15)
     # By hash, since the other placements hand every connection over once.
     yield Suite(
         "show-wakeups", "Who wakes the threads of a server, GET /, closed loop",

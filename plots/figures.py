@@ -22,6 +22,8 @@ NAMES = {"stage1": "1 threads", "stage2": "2 epoll", "stage3": "3 io_uring",
          "nginx": "nginx", "go": "Go net/http",
          "5-pool": "5, spmc pool",
          "5-spmc": "5, spmc pool", "5-mutex": "5, mutex pool",
+         "5-spmc-eventfd": "5, spmc pool, eventfd",
+         "5-mutex-eventfd": "5, mutex pool, eventfd",
          "6-queue": "6, --steal queue", "6-off": "6, --steal off",
          "pad0": "6, PAD 0", "pad64": "6, PAD 64"}
 

@@ -206,7 +206,7 @@ struct options {
     const char *json, *only;
 };
 
-static struct options opt = {.blocks = 5, .seconds = 0.25, .rate = 1e6};
+static struct options opt = {.blocks = 15, .seconds = 0.05, .rate = 1e6};
 static struct consumer *consumers;
 static const struct queue *queue;
 static enum load load;
