@@ -67,7 +67,6 @@ struct worker {
     bool fresh;     /* the set was harvested a moment ago */
     bool serving;   /* no drain yet */
     bool counted;   /* in team->serving */
-    uint64_t n_dealt;
     int64_t now_us, now_ms, retry_ms;
 };
 
@@ -84,7 +83,8 @@ static inline void conn_touch(struct worker *w, struct conn *c)
     a_store(&c->due_ms, w->now_ms + w->sv.opt.idle_ms, relaxed);
 }
 
-/* A free slot: one used before, or the next of the slab. */
+/* A free slot: one used before, or the next of the slab.  NULL: all are in use,
+ * or still on their way home. */
 static inline struct conn *slot_take(struct worker *w)
 {
     struct conn *c;
@@ -94,6 +94,8 @@ static inline struct conn *slot_take(struct worker *w)
         w->spare = w->spare->next;
         return c;
     }
+    if (w->n_used == w->seat->max_conns)
+        return NULL;
     c = &w->seat->conns[w->n_used];
     c->home = w->seat;
     c->place = (uint32_t)w->n_used++;
@@ -115,6 +117,8 @@ static inline bool conn_new(struct worker *w, int fd)
     struct conn *c = slot_take(w);
     struct epoll_event ev = {.events = EVENTS};
 
+    if (!c)
+        return false;
     session_init(&c->s, &w->sv.app);
     c->fd = fd;
     c->hears = true;

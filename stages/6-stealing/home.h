@@ -13,16 +13,41 @@
 /* Full, the listener is not watched: peers wait in the backlog. */
 static inline bool accept_room(const struct worker *w)
 {
-    return seat_holds(w->seat, w->n_conns, w->n_dealt) < w->seat->max_conns;
+    if (w->own.place == PLACE_HASH)
+        return w->n_conns < w->seat->max_conns;
+    return server_holds(w->team) < w->seat->max_conns;
+}
+
+/* Before an accept: by hash each worker has its share of places, and else there
+ * is one count of them, as a sibling may accept for worker 0. */
+static inline bool place_take(struct worker *w, uint64_t *turn)
+{
+    if (w->own.place == PLACE_HASH)
+        return accept_room(w);
+    *turn = a_add(&w->team->taken, 1, relaxed);
+    if (server_holds(w->team) <= w->seat->max_conns)
+        return true;
+    a_add(&w->team->taken, -1, relaxed);
+    return false;
+}
+
+/* There was nobody, or no memory for him. */
+static inline void place_give(struct worker *w)
+{
+    if (w->own.place != PLACE_HASH)
+        a_add(&w->team->taken, -1, relaxed);
 }
 
 static inline void accept_watch(struct worker *w)
 {
     struct epoll_event ev = {.events = EPOLLIN,
                              .data.u64 = name_own(NAME_LISTENER)};
-    bool want = accept_room(w) && w->retry_ms <= w->now_ms;
+    bool want;
 
-    if (w->listener < 0 || want == w->accepting)
+    if (w->listener < 0)
+        return;
+    want = accept_room(w) && w->retry_ms <= w->now_ms;
+    if (want == w->accepting)
         return;
     if (epoll_ctl(w->seat->epoll, want ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
                   w->listener, &ev) == 0)
@@ -31,20 +56,23 @@ static inline void accept_watch(struct worker *w)
         w->retry_ms = w->now_ms + RETRY_MS;
 }
 
-/* Takes those who wait, also at the door of a sibling who is stuck; out of
- * descriptors or memory: a pause. */
-static inline void accept_ready(struct worker *w, int listener)
+/* Takes those who wait, also at the door of a sibling who is stuck, and these
+ * are ours; out of descriptors or memory: a pause. */
+static inline void accept_ready(struct worker *w, struct seat *from)
 {
-    while (w->serving && accept_room(w) && w->retry_ms <= w->now_ms) {
-        int fd = net_accept(listener, true);
+    bool deal = w->own.place == PLACE_RR && from == w->seat;
+    uint64_t turn = 0;
 
-        if (fd == -EAGAIN)
-            return;
-        if (fd >= 0 && w->own.place == PLACE_RR &&
-            seat_deal(w->seat, w->n_dealt++, fd))
+    while (w->serving && w->retry_ms <= w->now_ms && place_take(w, &turn)) {
+        int fd = net_accept(from->listener, true);
+
+        if (fd >= 0 && deal && seat_deal(w->seat, turn, fd))
             continue;
         if (fd >= 0 && conn_new(w, fd))
             continue;
+        place_give(w);
+        if (fd == -EAGAIN)
+            return;
         if (fd >= 0)
             net_close(fd);
         STAT_ADD(&w->stats, refused, 1);
@@ -52,7 +80,26 @@ static inline void accept_ready(struct worker *w, int listener)
     }
 }
 
-/* Slots that come home, and connections that were dealt to us. */
+/* Connections that were dealt to us; or to a sibling who is stuck, and then
+ * they are ours for good. */
+static inline void take_dealt(struct worker *w, struct seat *from)
+{
+    struct mpsc_node *node, *next;
+
+    for (node = mpsc_take(&from->dealt); node; node = next) {
+        struct deal *deal = (struct deal *)node;
+
+        next = node->next;
+        if (!conn_new(w, deal->fd)) {
+            place_give(w);
+            net_close(deal->fd);
+            STAT_ADD(&w->stats, refused, 1);
+        }
+        free(deal);
+    }
+}
+
+/* Slots that come home, and connections that are new. */
 static inline void take_home(struct worker *w)
 {
     struct mpsc_node *node = mpsc_take(&w->seat->returns), *next;
@@ -62,16 +109,7 @@ static inline void take_home(struct worker *w)
         slot_free(w, TIMER_OWNER(node, struct conn, node));
         w->n_conns--;
     }
-    for (node = mpsc_take(&w->seat->dealt); node; node = next) {
-        struct deal *deal = (struct deal *)node;
-
-        next = node->next;
-        if (!conn_new(w, deal->fd)) {
-            net_close(deal->fd);
-            STAT_ADD(&w->stats, refused, 1);
-        }
-        free(deal);
-    }
+    take_dealt(w, w->seat);
 }
 
 /* Whoever's deadline has come is queued like after an event: only who runs it
@@ -140,14 +178,16 @@ static inline void own_event(struct worker *w, struct seat *from, int name)
 {
     bool thief = from != w->seat;
 
-    if (name == NAME_LISTENER && (!thief || w->own.place == PLACE_HASH))
-        accept_ready(w, from->listener);
+    if (name == NAME_LISTENER)
+        accept_ready(w, from);
     else if (name == NAME_DISK)
         harvest_disk(w, from);
     else if (name == NAME_SIGNAL && !thief)
         drain(w);
     else if (name == NAME_WAKE && !thief)
         seat_woken(w->seat);
+    else if (name == NAME_WAKE && w->serving)
+        take_dealt(w, from);
 }
 
 #endif

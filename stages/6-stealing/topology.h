@@ -89,6 +89,7 @@ struct server {
     struct sentinel sentinel;
     PADDED ATOMIC(int) serving; /* workers that still have connections */
     PADDED ATOMIC(bool) all_dealt, over;
+    PADDED ATOMIC(uint64_t) taken; /* places ever taken; not by hash */
     struct service service;
     struct own_choice own;
     int n_workers;
@@ -201,18 +202,15 @@ static inline struct seat *sibling(struct seat *seat, int i)
 
 /* ---- --place rr: worker 0 accepts, and deals the descriptors out ---- */
 
-/* Connections that count against a seat's share: who deals counts all. */
-static inline int seat_holds(const struct seat *seat, int n_conns,
-                             uint64_t n_dealt)
+/* Connections that there are, of all workers; not for --place hash. */
+static inline int server_holds(struct server *v)
 {
-    const struct server *v = seat->server;
+    uint64_t n = a_load(&v->taken, relaxed);
 
-    if (n_dealt == 0)
-        return n_conns;
     for (int i = 0; i < v->n_workers; i++)
-        n_dealt -= atomic_load_explicit(&v->seats[i].stats->closed,
-                                        memory_order_relaxed);
-    return (int)n_dealt;
+        n -= atomic_load_explicit(&v->seats[i].stats->closed,
+                                  memory_order_relaxed);
+    return (int)n;
 }
 
 /* False: it is our own turn, or there is no memory. */
@@ -258,6 +256,7 @@ static inline void server_size(struct server *v)
     a_init(&v->serving, v->n_workers);
     a_init(&v->all_dealt, false);
     a_init(&v->over, false);
+    a_init(&v->taken, 0);
     a_init(&v->sentinel.asleep, 0);
 }
 

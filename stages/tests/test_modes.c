@@ -19,10 +19,10 @@ struct mode {
 };
 
 static const struct mode modes[] = {
-    {3, 5, {"--taskrun", "coop"}},
-    {3, 5, {"--taskrun", "none"}},
-    {3, 5, {"--cq", "2"}}, /* overflows all the time */
-    {3, 5, {"--cq", "2", "--taskrun", "none"}},
+    {3, 6, {"--taskrun", "coop"}},
+    {3, 6, {"--taskrun", "none"}},
+    {3, 6, {"--cq", "2"}}, /* overflows all the time */
+    {3, 6, {"--cq", "2", "--taskrun", "none"}},
     {4, 4, {"--recv", "ring"}},
     {4, 4, {"--recv", "fixed"}},
     {4, 4, {"--recv", "plain"}},
@@ -39,12 +39,16 @@ static const struct mode modes[] = {
     {5, 5, {"--pool", "spmc", "--wake", "eventfd"}},
     {5, 5, {"--pool", "mutex"}},
     {5, 5, {"--pool", "mutex", "--wake", "eventfd"}},
-    {5, 5, {"--place", "rr", "--workers", "3"}},
+    {5, 6, {"--place", "rr", "--workers", "3"}},
     {5, 5, {"--place", "rr", "--pool", "spmc"}},
-    {5, 5, {"--place", "one", "--workers", "3"}},
-    {5, 5, {"--pin", "off"}},
+    {5, 6, {"--place", "one", "--workers", "3"}},
+    {5, 6, {"--pin", "off"}},
     {5, 5, {"--buffers", "2"}},
     {5, 5, {"--buffers", "2", "--pool", "spmc"}},
+    {6, 6, {"--steal", "queue", "--workers", "3"}},
+    {6, 6, {"--steal", "off", "--workers", "3"}},
+    {6, 6, {"--submit", "batch"}},
+    {6, 6, {"--submit", "single"}},
 };
 
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
@@ -208,14 +212,34 @@ Test(http_modes, files)
 Test(any_modes, wrong_values_are_64)
 {
     static const struct mode wrong[] = {
-        {3, 5, {"--taskrun", "never"}},  {3, 5, {"--taskrun"}},
-        {3, 5, {"--cq", "0"}},           {3, 5, {"--cq", "many"}},
-        {4, 4, {"--recv", "multishot"}}, {4, 4, {"--send", "none"}},
-        {4, 4, {"--files", "indirect"}}, {4, 4, {"--buffers", "3"}},
-        {4, 4, {"--buffers", "0"}},      {4, 4, {"--buffers", "-8"}},
-        {5, 5, {"--pool", "threads"}},   {5, 5, {"--pool-threads", "0"}},
-        {5, 5, {"--place", "two"}},      {5, 5, {"--wake", "futex"}},
-        {5, 5, {"--pin", "yes"}},        {5, 5, {"--buffers", "3"}},
+        {3, 6, {"--taskrun", "never"}},
+        {3, 6, {"--taskrun"}},
+        {3, 6, {"--cq", "0"}},
+        {3, 6, {"--cq", "many"}},
+        {4, 4, {"--recv", "multishot"}},
+        {4, 4, {"--send", "none"}},
+        {4, 4, {"--files", "indirect"}},
+        {4, 4, {"--buffers", "3"}},
+        {4, 4, {"--buffers", "0"}},
+        {4, 4, {"--buffers", "-8"}},
+        {5, 5, {"--pool", "threads"}},
+        {5, 5, {"--pool-threads", "0"}},
+        {5, 6, {"--place", "two"}},
+        {5, 5, {"--wake", "futex"}},
+        {5, 6, {"--pin", "yes"}},
+        {5, 5, {"--buffers", "3"}},
+        {6, 6, {"--steal", "some"}},
+        {6, 6, {"--queue", "lifo"}},
+        {6, 6, {"--submit", "never"}},
+        {6, 6, {"--batch-at", "0"}},
+        {6, 6, {"--batch-at", "257"}},
+        {6, 6, {"--sq-free", "-1"}},
+        {6, 6, {"--stuck-us", "0"}},
+        {6, 6, {"--stuck-us", "1s"}},
+        {6, 6, {"--steal-age", "-1"}},
+        {6, 6, {"--steal-depth", "0"}},
+        {6, 6, {"--steal-depth", "4097"}},
+        {6, 6, {"--workers", "57"}},
     };
     int tried = 0;
 

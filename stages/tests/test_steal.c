@@ -1,0 +1,487 @@
+/* test_steal.c - connections that other workers run (stage 6). */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "client.h"
+#include "talk.h"
+
+TestSuite(any_steal, .timeout = 300);
+TestSuite(http_steal, .timeout = 300);
+
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: test\r\n\r\n"
+
+static void must_steal(void)
+{
+    if (server_stage() != 6)
+        cr_skip("this stage does not steal");
+}
+
+/* Of all workers, or of one, as /metrics tells. */
+static long sample(const struct server *s, const char *name, int worker)
+{
+    struct client c;
+    struct reply a;
+    char key[64];
+    long sum = 0;
+    int found = 0;
+
+    client_open(&c, s);
+    cr_assert(client_get(&c, "/metrics", &a));
+    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"", name);
+    for (const char *p = a.body; (p = strstr(p, key)) != NULL;) {
+        char *end;
+        long number = strtol(p += strlen(key), &end, 10);
+
+        if (worker < 0 || number == worker) {
+            sum += strtol(end + strlen("\"} "), NULL, 10);
+            found++;
+        }
+    }
+    cr_assert(found > 0, "no %s in /metrics", name);
+    reply_free(&a);
+    client_close(&c);
+    return sum;
+}
+
+static long total(const struct server *s, const char *name)
+{
+    return sample(s, name, -1);
+}
+
+static void must_be_ok(struct client *c, int i)
+{
+    struct reply a;
+
+    cr_assert(client_reply(c, &a), "no answer to %d: %s", i, strerror(c->err));
+    cr_assert(a.status == 200, "connection %d: %s", i, a.head);
+    reply_free(&a);
+}
+
+/* Has bytes to read. */
+static bool heard(const struct client *c)
+{
+    char byte;
+
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+static void open_all(struct client c[], int n, const struct server *s)
+{
+    for (int i = 0; i < n; i++)
+        client_open(&c[i], s);
+}
+
+static void close_all(struct client c[], int n)
+{
+    for (int i = 0; i < n; i++)
+        client_close(&c[i]);
+}
+
+/* ==== a worker in a handler =============================================== */
+
+enum { OLD = 24, NEW = 8 };
+
+/* While `slow` runs, all who were there before say something, and new ones
+ * come.  Who had to wait for it shares its end: then another try, since the
+ * machine may have been that busy. */
+static bool served_beside(const struct server *s, struct client old[],
+                          const char *slow)
+{
+    struct client fresh[NEW];
+    bool beside;
+
+    cr_assert(client_text(&old[0], slow));
+    cr_assert(client_is_heard(&old[0]));
+    for (int i = 1; i < OLD; i++)
+        cr_assert(client_text(&old[i], GET("/")));
+    open_all(fresh, NEW, s);
+    for (int i = 0; i < NEW; i++)
+        cr_assert(client_text(&fresh[i], GET("/")));
+    for (int i = 1; i < OLD; i++)
+        must_be_ok(&old[i], i);
+    for (int i = 0; i < NEW; i++)
+        must_be_ok(&fresh[i], OLD + i);
+    beside = !heard(&old[0]);
+    must_be_ok(&old[0], 0);
+    close_all(fresh, NEW);
+    return beside;
+}
+
+static void must_hold_up_nobody(const char *place, const char *workers,
+                                const char *slow)
+{
+    struct client old[OLD];
+    struct server s;
+    bool beside = false;
+
+    server_start(&s, "--workers", workers, "--place", place, NULL);
+    open_all(old, OLD, &s);
+    for (int i = 0; i < OLD; i++)
+        cr_assert(client_ping(&old[i]));
+    for (int try = 0; try < 5 && !beside; try++)
+        beside = served_beside(&s, old, slow);
+    cr_assert(beside, "%s workers, place %s: held up by %s", workers, place,
+              slow);
+    close_all(old, OLD);
+    server_stop(&s);
+}
+
+Test(http_steal, a_handler_holds_up_nobody)
+{
+    must_steal();
+    must_hold_up_nobody("hash", "2", GET("/sleep/1000000"));
+    must_hold_up_nobody("rr", "2", GET("/sleep/1000000"));
+    must_hold_up_nobody("one", "2", GET("/sleep/1000000"));
+    must_hold_up_nobody("hash", "8", GET("/sleep/1000000"));
+    must_hold_up_nobody("rr", "8", GET("/sleep/1000000"));
+    must_hold_up_nobody("one", "8", GET("/sleep/1000000"));
+}
+
+/* Two that burn a core each, if there are so many; else they share. */
+Test(http_steal, nor_does_one_that_computes)
+{
+    must_steal();
+    must_hold_up_nobody("one", "3", GET("/work/1000000"));
+}
+
+/* ==== what is taken, and by whom ========================================== */
+
+/* Handlers that block, all on the connections of one worker. */
+static void sleep_together(const struct server *s, int n)
+{
+    struct client *c = calloc((size_t)n, sizeof(*c));
+
+    open_all(c, n, s);
+    for (int i = 0; i < n; i++)
+        cr_assert(client_text(&c[i], GET("/sleep/20000")));
+    for (int i = 0; i < n; i++)
+        must_be_ok(&c[i], i);
+    close_all(c, n);
+    free(c);
+}
+
+/* One sleeps, then others on the same worker say something. */
+static void speak_meanwhile(const struct server *s)
+{
+    struct client slow, c[4];
+
+    client_open(&slow, s);
+    open_all(c, 4, s);
+    for (int i = 0; i < 4; i++)
+        cr_assert(client_ping(&c[i]));
+    cr_assert(client_text(&slow, GET("/sleep/300000")));
+    cr_assert(client_is_heard(&slow));
+    pause_s(0.05);
+    for (int i = 0; i < 4; i++)
+        cr_assert(client_ping(&c[i]));
+    must_be_ok(&slow, 0);
+    close_all(c, 4);
+    client_close(&slow);
+}
+
+static void must_take(const char *what, const char *queue, bool queued,
+                      bool readiness)
+{
+    struct server s;
+    long helped = 0, stolen, rescued;
+
+    server_start(&s, "--workers", "3", "--place", "one", "--steal", what,
+                 "--queue", queue, NULL);
+    for (int try = 0; try < 20; try++) {
+        sleep_together(&s, 40);
+        speak_meanwhile(&s);
+        if ((!queued || total(&s, "stolen") > 0) &&
+            (!readiness || total(&s, "rescued") > 0))
+            break;
+    }
+    stolen = total(&s, "stolen");
+    rescued = total(&s, "rescued");
+    for (int w = 1; w < 3; w++)
+        helped += sample(&s, "works", w);
+    cr_assert((stolen > 0) == queued, "%s, %s: %ld stolen", what, queue,
+              stolen);
+    cr_assert((rescued > 0) == readiness, "%s, %s: %ld rescued", what, queue,
+              rescued);
+    cr_assert((helped > 0) == queued, "%s, %s: siblings ran %ld handlers", what,
+              queue, helped);
+    cr_assert((total(&s, "wakes") > 0) == queued);
+    cr_assert(sample(&s, "accepted", 1) == 0 || readiness,
+              "all were placed on worker 0");
+    server_stop(&s);
+}
+
+Test(http_steal, each_part_can_be_left_out)
+{
+    must_steal();
+    must_take("all", "fifo", true, true);
+    must_take("queue", "fifo", true, false);
+    must_take("queue", "chase-lev", true, false);
+    must_take("queue", "mutex", true, false);
+    must_take("off", "fifo", false, false);
+}
+
+/* ==== every byte, in order ================================================ */
+
+static void must_be_whole(const char *const args[])
+{
+    enum { N = 60 };
+    struct talk t[N];
+    struct server s;
+    struct rng r = rng_start(61);
+    char all[256] = "";
+
+    for (int i = 0; args[i]; i++)
+        snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s ", args[i]);
+    server_launch(&s, &(struct launch){0}, args);
+    for (int i = 0; i < N; i++) {
+        talk_make(&t[i], &r, 10, i % 5 ? 3000 : 100000);
+        t[i].half |= i % 2;
+        t[i].small = i % 3 == 0;
+        t[i].most_sent = i % 4 == 0 ? 700 : 0;
+    }
+    cr_assert(talk_all(t, N, &s, 60), "%s: stuck: %s", all, server_stderr(&s));
+    for (int i = 0; i < N; i++) {
+        const char *wrong = talk_wrong(&t[i]);
+
+        cr_assert(!wrong, "%s: client %d: %s", all, i, wrong);
+        talk_free(&t[i]);
+    }
+    server_stop(&s);
+}
+
+#define WHOLE(...) must_be_whole((const char *[]){__VA_ARGS__, NULL})
+
+Test(any_steal, every_queue_and_every_way_to_submit)
+{
+    static const char *const queues[] = {"fifo", "chase-lev", "mutex"};
+    static const char *const submits[] = {"single", "batch", "hybrid"};
+
+    must_steal();
+    for (int q = 0; q < 3; q++)
+        for (int m = 0; m < 3; m++)
+            WHOLE("--workers", "4", "--place", "one", "--queue", queues[q],
+                  "--submit", submits[m]);
+}
+
+Test(any_steal, extremes)
+{
+    must_steal();
+    WHOLE("--workers", "56", "--place", "hash");
+    WHOLE("--workers", "8", "--place", "rr", "--stuck-us", "1");
+    WHOLE("--workers", "2", "--stuck-us", "1000000", "--steal-age", "1000000");
+    WHOLE("--workers", "3", "--place", "one", "--steal-depth", "4096");
+    WHOLE("--workers", "3", "--place", "one", "--batch-at", "1", "--sq-free",
+          "0");
+    WHOLE("--workers", "3", "--place", "one", "--batch-at", "256", "--sq-free",
+          "256");
+    WHOLE("--workers", "1", "--steal", "all", "--submit", "batch");
+    WHOLE("--workers", "3", "--cq", "2", "--submit", "batch");
+    WHOLE("--workers", "3", "--taskrun", "none", "--pin", "off");
+}
+
+/* ==== peers that leave ==================================================== */
+
+/* Slots, descriptors and memory come back, whoever closed the connection. */
+static void must_give_back(const char *place)
+{
+    enum { N = 12, ROUNDS = 100 };
+    static const char *const says[] = {
+        GET("/sleep/300"), GET("/") GET("/sleep/1000"),
+        GET("/work/100") GET("/bytes/50000"), GET("/sleep/1000") "GET"};
+    struct client c[N];
+    struct server s;
+    long open = 0;
+    int fds;
+
+    server_start(&s, "--workers", "4", "--place", place, "--max-conns", "64",
+                 NULL);
+    fds = server_fds(&s);
+    for (int round = 0; round < ROUNDS; round++) {
+        open_all(c, N, &s);
+        for (int i = 0; i < N; i++)
+            cr_assert(client_text(&c[i], says[(i + round) % 4]));
+        must_be_ok(&c[round % N], round);
+        for (int i = 0; i < N; i++)
+            (i % 3 ? client_reset : client_close)(&c[i]);
+    }
+    cr_assert(EVENTUALLY(server_fds(&s) <= fds, 10), "%s: %d descriptors left",
+              place, server_fds(&s) - fds);
+    /* Each look is a connection of its own, and the last may not be over. */
+    cr_assert(EVENTUALLY(
+                  (open = total(&s, "accepted") - total(&s, "closed")) < 3, 10),
+              "%s: %ld are open", place, open);
+    cr_assert(total(&s, "accepted") >= N * ROUNDS);
+    cr_assert(server_rss_kib(&s) < memory_bound(64 << 10), "%ld KiB",
+              server_rss_kib(&s));
+    server_stop(&s);
+}
+
+Test(http_steal, resets_in_handlers)
+{
+    must_steal();
+    must_give_back("hash");
+    must_give_back("rr");
+    must_give_back("one");
+}
+
+/* Work is not idleness.  A request that dribbles in is, and it ends although
+ * its home is in one handler after the other. */
+Test(http_steal, deadlines_beside_a_stuck_home)
+{
+    enum { TURNS = 6 };
+    struct client busy[3], slow;
+    struct server s;
+    double since;
+
+    must_steal();
+    server_start(&s, "--workers", "2", "--place", "one", "--idle-timeout",
+                 "0.5", NULL);
+    client_open(&slow, &s);
+    open_all(busy, 3, &s);
+    for (int turn = 0; turn < TURNS; turn++)
+        for (int i = 0; i < 3; i++)
+            cr_assert(client_text(&busy[i], GET("/sleep/700000")));
+    since = now();
+    client_text(&slow, "GET / HTTP/1.1\r\nA: ");
+    for (int i = 0; i < 400 && client_text(&slow, "\n"); i++)
+        pause_s(0.02);
+    cr_assert(client_gone(&slow) && in_time(since, 8), "%.1f s", now() - since);
+    for (int turn = 0; turn < TURNS; turn++)
+        for (int i = 0; i < 3; i++)
+            must_be_ok(&busy[i], i);
+    client_close(&slow);
+    close_all(busy, 3);
+    server_stop(&s);
+}
+
+/* ==== the end ============================================================= */
+
+static void must_finish_all(const char *steal, const char *submit)
+{
+    enum { N = 60 };
+    struct client c[N], idle;
+    struct server s;
+    struct reply a;
+
+    server_start(&s, "--workers", "4", "--place", "one", "--steal", steal,
+                 "--submit", submit, "--drain-timeout", "60", NULL);
+    client_open(&idle, &s);
+    open_all(c, N, &s);
+    for (int i = 0; i < N; i++)
+        cr_assert(client_text(&c[i], GET("/sleep/20000")));
+    for (int i = 0; i < N; i++)
+        cr_assert(client_is_heard(&c[i]));
+    server_signal(&s, SIGTERM);
+    for (int i = 0; i < N; i++) {
+        cr_assert(client_reply(&c[i], &a), "steal %s: no answer to %d: %s",
+                  steal, i, strerror(c[i].err));
+        cr_assert(a.status == 200);
+        reply_free(&a);
+        client_close(&c[i]);
+    }
+    cr_assert(client_ends_silently(&idle));
+    client_close(&idle);
+    cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
+}
+
+Test(http_steal, work_is_finished)
+{
+    must_steal();
+    must_finish_all("all", "hybrid");
+    must_finish_all("all", "batch");
+    must_finish_all("queue", "single");
+    must_finish_all("off", "hybrid");
+}
+
+/* Every worker is in a handler, and more wait than all could do in time. */
+Test(http_steal, drain_timeout_ends_handlers)
+{
+    enum { N = 100 };
+    struct client c[N];
+    struct server s;
+
+    must_steal();
+    server_start(&s, "--workers", "2", "--drain-timeout", "0.5", NULL);
+    open_all(c, N, &s);
+    for (int i = 0; i < N; i++)
+        cr_assert(client_text(&c[i], GET("/sleep/1000000")));
+    server_signal(&s, SIGTERM);
+    cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
+    close_all(c, N);
+}
+
+/* A whole answer, or none; how many of them. */
+static int whole_or_none(struct client *c, int i)
+{
+    char body[20000];
+    struct reply a;
+
+    if (!client_head(c, &a)) {
+        cr_assert(a.status == 0 && c->len == 0,
+                  "connection %d: half a header section", i);
+        return 0;
+    }
+    cr_assert(a.status == 200 && a.length >= 0 &&
+              a.length <= (int64_t)sizeof(body));
+    cr_assert(client_read_all(c, body, (size_t)a.length),
+              "connection %d: half an answer", i);
+    return 1;
+}
+
+/* Requests are on their way everywhere when the signal comes. */
+static void must_end_in_the_middle(const char *place)
+{
+    enum { N = 50, TURNS = 6 };
+    static const char *const says[] = {GET("/work/300"), GET("/"),
+                                       GET("/bytes/20000"), GET("/sleep/500")};
+    struct client c[N];
+    struct server s;
+    int whole = 0;
+
+    server_start(&s, "--workers", "3", "--place", place, NULL);
+    open_all(c, N, &s);
+    for (int turn = 1; turn <= TURNS; turn++) {
+        for (int i = 0; i < N; i++)
+            cr_assert(client_text(&c[i], says[(i + turn) % 4]));
+        if (turn == TURNS)
+            server_signal(&s, SIGTERM);
+        for (int i = 0; i < N; i++)
+            whole += whole_or_none(&c[i], i);
+    }
+    cr_assert(whole >= N * (TURNS - 1), "%d answers", whole);
+    cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
+    close_all(c, N);
+}
+
+Test(http_steal, drain_in_the_middle)
+{
+    must_steal();
+    for (int again = 0; again < 3; again++) {
+        must_end_in_the_middle("hash");
+        must_end_in_the_middle("rr");
+        must_end_in_the_middle("one");
+    }
+}
+
+/* Connections that are on their way from worker to worker when it ends. */
+Test(any_steal, drain_while_connections_are_dealt)
+{
+    enum { N = 30 };
+    struct client c[N];
+    struct server s;
+
+    must_steal();
+    for (int again = 0; again < 10; again++) {
+        server_start(&s, "--place", "rr", "--workers", "4", NULL);
+        open_all(c, N, &s);
+        server_signal(&s, SIGTERM);
+        cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
+        for (int i = 0; i < N; i++)
+            cr_assert(client_gone(&c[i]), "connection %d", i);
+        close_all(c, N);
+    }
+}
