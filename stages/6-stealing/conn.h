@@ -65,6 +65,7 @@ struct worker {
     bool accepting; /* the listener is registered */
     bool searching; /* counted as such: park.h */
     bool fresh;     /* the set was harvested a moment ago */
+    bool told;      /* by a descriptor of its own: there is upkeep to do */
     bool serving;   /* no drain yet */
     bool counted;   /* in team->serving */
     int64_t now_us, now_ms, retry_ms;

@@ -182,12 +182,15 @@ static inline void own_event(struct worker *w, struct seat *from, int name)
         accept_ready(w, from);
     else if (name == NAME_DISK)
         harvest_disk(w, from);
-    else if (name == NAME_SIGNAL && !thief)
-        drain(w);
-    else if (name == NAME_WAKE && !thief)
-        seat_woken(w->seat);
-    else if (name == NAME_WAKE && w->serving)
+    else if (name == NAME_WAKE && thief && w->serving)
         take_dealt(w, from);
+    if (thief)
+        return;
+    if (name == NAME_SIGNAL)
+        drain(w);
+    if (name == NAME_WAKE)
+        seat_woken(w->seat);
+    w->told = true; /* and it is told once: no sleep before upkeep() */
 }
 
 #endif

@@ -266,6 +266,7 @@ static void idle(struct worker *w)
 /* Every set-aside: time, homecomers, deadlines, the drain. */
 static void upkeep(struct worker *w)
 {
+    w->told = false;
     take_home(w);
     expire(w); /* after the events: who was heard just now is not late */
     if (!w->serving)
@@ -299,7 +300,7 @@ static void worker_loop(struct worker *w)
         else if (alone)
             harvest(w, w->seat, wait_ms(w));
         w->fresh = false;
-        if (!run(w, NULL) && !alone)
+        if (!run(w, NULL) && !alone && !w->told)
             idle(w);
     }
 }

@@ -88,25 +88,26 @@ enum { OLD = 24, NEW = 8 };
 /* While `slow` runs, all who were there before say something, and new ones
  * come.  Who had to wait for it shares its end: then another try, since the
  * machine may have been that busy. */
-static bool served_beside(const struct server *s, struct client old[],
+static bool served_beside(const struct server *s, struct client old[], int who,
                           const char *slow)
 {
     struct client fresh[NEW];
     bool beside;
 
-    cr_assert(client_text(&old[0], slow));
-    cr_assert(client_is_heard(&old[0]));
-    for (int i = 1; i < OLD; i++)
-        cr_assert(client_text(&old[i], GET("/")));
+    cr_assert(client_text(&old[who], slow));
+    cr_assert(client_is_heard(&old[who]));
+    for (int i = 0; i < OLD; i++)
+        cr_assert(i == who || client_text(&old[i], GET("/")));
     open_all(fresh, NEW, s);
     for (int i = 0; i < NEW; i++)
         cr_assert(client_text(&fresh[i], GET("/")));
-    for (int i = 1; i < OLD; i++)
-        must_be_ok(&old[i], i);
+    for (int i = 0; i < OLD; i++)
+        if (i != who)
+            must_be_ok(&old[i], i);
     for (int i = 0; i < NEW; i++)
         must_be_ok(&fresh[i], OLD + i);
-    beside = !heard(&old[0]);
-    must_be_ok(&old[0], 0);
+    beside = !heard(&old[who]);
+    must_be_ok(&old[who], who);
     close_all(fresh, NEW);
     return beside;
 }
@@ -116,16 +117,19 @@ static void must_hold_up_nobody(const char *place, const char *workers,
 {
     struct client old[OLD];
     struct server s;
-    bool beside = false;
 
     server_start(&s, "--workers", workers, "--place", place, NULL);
     open_all(old, OLD, &s);
     for (int i = 0; i < OLD; i++)
         cr_assert(client_ping(&old[i]));
-    for (int try = 0; try < 5 && !beside; try++)
-        beside = served_beside(&s, old, slow);
-    cr_assert(beside, "%s workers, place %s: held up by %s", workers, place,
-              slow);
+    for (int who = 0; who < 2; who++) { /* of two workers, if dealt in turn */
+        bool beside = false;
+
+        for (int try = 0; try < 5 && !beside; try++)
+            beside = served_beside(&s, old, who, slow);
+        cr_assert(beside, "%s workers, place %s: %d held them up by %s",
+                  workers, place, who, slow);
+    }
     close_all(old, OLD);
     server_stop(&s);
 }
@@ -281,6 +285,28 @@ Test(any_steal, extremes)
     WHOLE("--workers", "1", "--steal", "all", "--submit", "batch");
     WHOLE("--workers", "3", "--cq", "2", "--submit", "batch");
     WHOLE("--workers", "3", "--taskrun", "none", "--pin", "off");
+}
+
+/* Peers come while the workers are awake: each of them is heard. */
+Test(any_steal, dealt_to_workers_that_are_busy)
+{
+    enum { N = 16, TURNS = 150 };
+    struct client old[N], c[N];
+    struct server s;
+
+    must_steal();
+    server_start(&s, "--workers", "8", "--place", "rr", NULL);
+    open_all(old, N, &s);
+    for (int turn = 0; turn < TURNS; turn++) {
+        open_all(c, N, &s);
+        for (int i = 0; i < N; i++) {
+            cr_assert(client_ping(&old[i]));
+            cr_assert(client_ping(&c[i]), "turn %d: %d is not heard", turn, i);
+        }
+        close_all(c, N);
+    }
+    close_all(old, N);
+    server_stop(&s);
 }
 
 /* ==== peers that leave ==================================================== */
