@@ -168,8 +168,9 @@ def liburing():
 
 def git(root):
     head = output(["git", "rev-parse", "HEAD"], cwd=root)
-    dirty = output(["git", "status", "--porcelain", "--untracked-files=no"],
-                   cwd=root)
+    # Other result sets do not change what is measured.
+    dirty = output(["git", "status", "--porcelain", "--untracked-files=no",
+                    "--", ".", ":!bench/results"], cwd=root)
     return {"revision": head, "dirty": None if dirty is None else bool(dirty)}
 
 

@@ -57,7 +57,9 @@ static inline bool mpsc_push(struct mpsc *m, struct mpsc_node *node)
     return old == NULL;
 }
 
-/* Owner only.  All nodes, oldest first, linked by next; NULL: none. */
+/* All nodes, oldest first, linked by next; NULL: none.  The owner's; in stage 6
+ * a sibling's too, when the owner is stuck: each node goes to one of them, and
+ * the owner's wake-up stays pending. */
 static inline struct mpsc_node *mpsc_take(struct mpsc *m)
 {
     struct mpsc_node *fifo = NULL, *node, *next;

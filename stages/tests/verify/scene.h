@@ -28,7 +28,7 @@ void items_check(int n);
 void items_in_order(void);
 
 extern const struct vx_scenario scene_ring, scene_gate, scene_gate1;
-extern const struct vx_scenario scene_mpsc, scene_park2;
+extern const struct vx_scenario scene_mpsc, scene_mpsc_2, scene_park2;
 extern const struct vx_scenario scene_deque, scene_deque_half, scene_deque_wrap;
 extern const struct vx_scenario scene_chase_lev, scene_park, scene_busy;
 extern const struct vx_scenario scene_state, scene_generation;

@@ -1,4 +1,8 @@
-/* scene_mpsc.c - mpsc.h: two helpers return nodes, the owner sleeps between. */
+/* scene_mpsc.c - mpsc.h: two helpers return nodes, the owner sleeps between.
+ *
+ * mpsc-2: a sibling takes nodes as well, as stage 6 does with connections that
+ * were dealt to a worker who is stuck.  It leaves the eventfd alone.
+ */
 #include "scene.h"
 
 #include <string.h>
@@ -44,23 +48,34 @@ static void helper2(void)
     give_back(2, 2);
 }
 
+static void take(int taker, int last[2])
+{
+    for (struct mpsc_node *n = mpsc_take(&list); n; n = n->next) {
+        int i = (int)((struct ret *)n - ret);
+
+        if (i <= last[i / 2])
+            vx_fail("node %d came after node %d", i, last[i / 2]);
+        last[i / 2] = i;
+        item_take(taker, ret[i].item);
+    }
+}
+
 static void owner(void)
 {
     int last[2] = {-1, -1};
 
     for (;;) {
-        struct mpsc_node *n;
-
         event_wait(&event);
-        for (n = mpsc_take(&list); n; n = n->next) {
-            int i = (int)((struct ret *)n - ret);
-
-            if (i <= last[i / 2])
-                vx_fail("node %d came after node %d", i, last[i / 2]);
-            last[i / 2] = i;
-            item_take(2, ret[i].item);
-        }
+        take(2, last);
     }
+}
+
+static void sibling(void)
+{
+    int last[2] = {-1, -1};
+
+    take(1, last);
+    take(1, last);
 }
 
 static void check(void)
@@ -70,7 +85,19 @@ static void check(void)
     items_check(4);
 }
 
+static void check2(void)
+{
+    if (list.head)
+        vx_fail("lost wake-up: the list holds a node and the owner sleeps");
+    items_check(2);
+}
+
 const struct vx_scenario scene_mpsc = {
     "mpsc", init, {helper1, helper2, owner}, {"helper1", "helper2", "owner"},
     check,  0,
+};
+
+const struct vx_scenario scene_mpsc_2 = {
+    "mpsc-2", init, {helper1, sibling, owner}, {"helper", "sibling", "owner"},
+    check2,   0,
 };
