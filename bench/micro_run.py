@@ -2,7 +2,7 @@
 """A result set from a micro-benchmark: measured, described, whole or absent.
 
   micro_run.py uring_ops [--blocks 31] --out bench/results/NAME
-  micro_run.py queues [--blocks 75] --out bench/results/NAME
+  micro_run.py queues [--blocks 75] [--consumers N] --out bench/results/NAME
   micro_run.py padding [--blocks 31] --out bench/results/NAME
 
 Each group is run by itself: the operations that belong together, or some
@@ -114,6 +114,8 @@ class Blocks:
         _, first, _, last = group.split()
         argv = [self.args.program, "--blocks",
                 str(int(last) - int(first) + 1), "--json", path]
+        if self.args.consumers:
+            argv += ["--consumers", str(self.args.consumers)]
         return argv + (["--seconds", "0.01"] if self.args.quick else [])
 
     def read(self, group, path):
@@ -160,7 +162,9 @@ def measure(args, work):
 
 def manifest(args, groups, rows):
     command = (f"python3 bench/micro_run.py {args.name} --blocks "
-               f"{args.blocks}" + (" --quick" if args.quick else ""))
+               f"{args.blocks}" + (f" --consumers {args.consumers}"
+                                   if args.consumers else "")
+               + (" --quick" if args.quick else ""))
     return {
         "schema": micro_results.MANIFEST, "state": "complete",
         "program": args.name, "command": command, "quick": args.quick,
@@ -189,6 +193,8 @@ def parse(argv):
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--blocks", type=int, metavar="N",
                    help="31; queues: 75")
+    p.add_argument("--consumers", type=int, metavar="N",
+                   help="queues only: threads that take (from the cpus)")
     p.add_argument("--quick", action="store_true",
                    help="for trying it out; nothing may quote the figures")
     p.add_argument("--max-steal", type=float, default=5.0, metavar="PERCENT")
@@ -199,6 +205,9 @@ def parse(argv):
         args.blocks = 75 if args.name == "queues" else 31
     if not 3 <= args.blocks <= 101:
         p.error("--blocks is from 3 to 101")
+    if args.consumers is not None and (args.name != "queues" or
+                                       not 1 <= args.consumers <= 16):
+        p.error("--consumers is for queues, from 1 to 16")
     return args
 
 

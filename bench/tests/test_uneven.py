@@ -315,7 +315,7 @@ class Blocks(unittest.TestCase):
             timeout=120, check=False)
 
     def test_whole_sets(self):
-        for program, blocks, cases in (("queues", 4, 16), ("padding", 9, 32)):
+        for program, blocks, cases in (("queues", 16, 16), ("padding", 9, 32)):
             with self.subTest(program):
                 self.set += program
                 done = self.micro_run(program, "--quick", "--blocks",
@@ -336,10 +336,20 @@ class Blocks(unittest.TestCase):
         self.assertIn("quieter hour", done.stderr)
         self.assertFalse(os.path.exists(self.set))
 
+    def test_consumers(self):
+        done = self.micro_run("queues", "--quick", "--blocks", "3",
+                              "--consumers", "2", "--max-steal", "100")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        manifest, found = micro_results.load(self.set)
+        self.assertEqual(found["consumers"], 2)
+        self.assertIn("--consumers 2", manifest["command"])
+        done = self.micro_run("padding", "--consumers", "2")
+        self.assertEqual(done.returncode, 64)
+
     def test_groups(self):
         for name, blocks, want in (
-                ("queues", 7, ["blocks 1 to 3", "blocks 4 to 6",
-                               "blocks 7 to 7"]),
+                ("queues", 31, ["blocks 1 to 15", "blocks 16 to 30",
+                                "blocks 31 to 31"]),
                 ("padding", 8, ["blocks 1 to 8"])):
             args = micro_run.parse([name, "--blocks", str(blocks), "--out",
                                     "x"])
@@ -353,7 +363,7 @@ class Blocks(unittest.TestCase):
         self.assertEqual(whole["blocks"], 5)
 
     def test_defaults(self):
-        for name, blocks in (("queues", 15), ("padding", 31),
+        for name, blocks in (("queues", 75), ("padding", 31),
                              ("uring_ops", 31)):
             self.assertEqual(micro_run.parse([name, "--out", "x"]).blocks,
                              blocks)
