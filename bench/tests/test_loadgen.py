@@ -334,9 +334,9 @@ class WrongReplies(Case):
                         server.add("turn") % 20 == 0:
                     held = data
                     continue
-                conn.sendall(data + (held or b""))
-                if held:
+                if held:  # before the client can count it
                     server.add("bad")
+                conn.sendall(data + (held or b""))
                 held = None
         for switches in (["--pipeline-mix"],
                          ["--method", "POST", "--size", 50]):
