@@ -42,7 +42,8 @@ ifeq ($(V),tsan)
 OPT := -O1 -fno-omit-frame-pointer
 SAN := -fsanitize=thread
 endif
-CPPFLAGS += -D_GNU_SOURCE -Icommon
+# stages/ is there so that a part has one name everywhere: "parts/park.h".
+CPPFLAGS += -D_GNU_SOURCE -Icommon -Istages
 CFLAGS_ALL = -std=gnu17 $(OPT) -g $(WARNINGS) $(WERROR) -pthread $(SAN) \
 	$(CFLAGS)
 LDFLAGS_ALL = -pthread $(SAN) $(LDFLAGS)
@@ -68,6 +69,7 @@ STAGE_BINS := $(STAGES:%=$(B)/stage%)
 PADDED := $(filter 6,$(STAGES))
 
 COMMON_SRC := $(wildcard common/*.c)
+PARTS_SRC := $(wildcard stages/parts/*.c)
 LOADGEN_SRC := $(wildcard bench/loadgen/*.c)
 MICRO_SRC := $(wildcard bench/micro/*.c)
 TEST_COMMON_SRC := $(wildcard common/tests/test_*.c)
@@ -82,6 +84,8 @@ TEST_LOCKFREE_SRC := $(wildcard stages/tests/lockfree/test_*.c)
 LONG_SRC := $(wildcard stages/tests/long/*.c)
 
 LIBCOMMON := $(B)/common/libcommon.a
+# What a stage or a test takes of it is what it names.
+LIBPARTS := $(if $(PARTS_SRC),$(B)/stages/parts/libparts.a)
 LOADGEN := $(if $(LOADGEN_SRC),$(B)/loadgen)
 LIBLOADGEN := $(if $(LOADGEN_SRC),$(B)/bench/loadgen/libloadgen.a)
 MICRO := $(MICRO_SRC:bench/micro/%.c=$(B)/micro/%)
@@ -142,14 +146,12 @@ endef
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 $(LIBCOMMON): $(COMMON_SRC:%.c=$(B)/%.o)
+$(B)/stages/parts/libparts.a: $(PARTS_SRC:%.c=$(B)/%.o)
 $(B)/bench/loadgen/libloadgen.a: $(LOADGEN_SRC:%.c=$(B)/%.o)
 
 # The sources that a test or a micro-benchmark looks into.
-QUEUES := -Istages/5-percore -Istages/6-stealing
 $(B)/bench/tests/%.o: INC = -Ibench/loadgen
-$(B)/bench/micro/%.o: INC = -Ibench/loadgen $(QUEUES)
-$(B)/stages/tests/%.o: INC = $(QUEUES)
-$(B)/stages/6-stealing/%.o: INC = -Istages/5-percore
+$(B)/bench/micro/%.o: INC = -Ibench/loadgen
 
 # ---- the stages ----
 needs_uring = $(if $(filter 1 2,$(1)),,$(URING))
@@ -166,10 +168,10 @@ endif
 
 define stage_rules
 $(B)/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
-		$(TSAN_SIGNALS) $(LIBCOMMON)
+		$(TSAN_SIGNALS) $(LIBPARTS) $(LIBCOMMON)
 	$$(call link,$(call needs_uring,$(1)))
 $(B)/fault/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
-		$(FAULT_SRC:%.c=$(B)/%.o) $(TSAN_SIGNALS) $(LIBCOMMON)
+		$(FAULT_SRC:%.c=$(B)/%.o) $(TSAN_SIGNALS) $(LIBPARTS) $(LIBCOMMON)
 	$$(call link,$$(WRAP_FLAGS) $(call needs_uring,$(1)))
 endef
 $(foreach d,$(STAGE_DIRS),$(eval $(call stage_rules,$(call number,$(d)),$(d))))
@@ -181,10 +183,10 @@ define pad_rules
 build/pad$(1)/%.o: %.c $(B)/flags
 	@mkdir -p $$(@D)
 	$(if $(Q),@echo '  CC   $$@')
-	$(Q)$(CC) $(CPPFLAGS) -Istages/5-percore -DPAD=$(1) $(CFLAGS_ALL) \
+	$(Q)$(CC) $(CPPFLAGS) -DPAD=$(1) $(CFLAGS_ALL) \
 		-MMD -MP -c -o $$@ $$<
 build/pad$(1)/stage6: $$(patsubst %.c,build/pad$(1)/%.o,\
-		$$(wildcard stages/6-*/*.c)) $(LIBCOMMON)
+		$$(wildcard stages/6-*/*.c)) $(LIBPARTS) $(LIBCOMMON)
 	$$(call link,$(URING))
 endef
 $(foreach p,0 64,$(eval $(call pad_rules,$(p))))
@@ -368,9 +370,9 @@ SCRIPTS = $(shell git ls-files --cached --others --exclude-standard \
 	| xargs grep -lE '^\#!.*/(env )?(ba)?sh')
 # The analyser does not follow an assertion that leaves by longjmp, so tests
 # are left to the compilers and to cppcheck.
-TIDY_FILES := $(COMMON_SRC) $(wildcard stages/[0-9]-*/*.c) $(LOADGEN_SRC) \
+TIDY_FILES := $(COMMON_SRC) $(PARTS_SRC) $(wildcard stages/[0-9]-*/*.c) $(LOADGEN_SRC) \
 	$(MICRO_SRC)
-TIDY_INC := -Icommon -Ibench/loadgen -Istages/5-percore -Istages/6-stealing
+TIDY_INC := -Ibench/loadgen
 
 LINTS := lint-format lint-stages lint-tree lint-docs lint-python lint-shell \
 	lint-cppcheck lint-clang-tidy

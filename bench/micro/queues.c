@@ -38,13 +38,13 @@
 #define HAVE_CK 0
 #endif
 
-#include "chase_lev.h"
+#include "5-percore/gate.h"
 #include "check.h"
-#include "deque.h"
-#include "gate.h"
 #include "hist.h"
-#include "mutex_queue.h"
-#include "spmc_ring.h"
+#include "parts/chase_lev.h"
+#include "parts/deque.h"
+#include "parts/mutex_queue.h"
+#include "parts/spmc_ring.h"
 
 enum {
     CONSUMERS_MAX = 16,

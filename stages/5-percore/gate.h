@@ -34,8 +34,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "atom.h"
-#include "pad.h"
+#include "parts/atom.h"
+#include "parts/pad.h"
 
 #ifndef VERIFY /* the explorer has its own kernel */
 #include <linux/futex.h>

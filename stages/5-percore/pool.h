@@ -34,11 +34,11 @@
 
 #include "../uring.h"
 #include "gate.h"
-#include "mpsc.h"
-#include "mutex_queue.h"
 #include "net.h"
+#include "parts/mpsc.h"
+#include "parts/mutex_queue.h"
+#include "parts/spmc_ring.h"
 #include "service.h"
-#include "spmc_ring.h"
 
 enum pool_by { POOL_INLINE, POOL_SPMC, POOL_MUTEX };
 enum wake_by { WAKE_MSG, WAKE_EVENTFD };

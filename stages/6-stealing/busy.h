@@ -25,8 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../5-percore/atom.h"
-#include "../5-percore/pad.h"
+#include "parts/atom.h"
+#include "parts/pad.h"
 
 enum { LINGER = 20 }; /* naps */
 

@@ -19,9 +19,9 @@ enum {
 #define CHASE_LEV_SIZE READY_SIZE
 #define MUTEX_QUEUE_SIZE READY_SIZE
 
-#include "../5-percore/mutex_queue.h"
-#include "chase_lev.h"
-#include "deque.h"
+#include "parts/chase_lev.h"
+#include "parts/deque.h"
+#include "parts/mutex_queue.h"
 
 enum queue_by { QUEUE_FIFO, QUEUE_CHASE_LEV, QUEUE_MUTEX };
 

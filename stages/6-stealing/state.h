@@ -41,7 +41,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../5-percore/atom.h"
+#include "parts/atom.h"
 
 enum conn_state { CONN_IDLE, CONN_READY, CONN_RUNNING, CONN_AGAIN };
 

@@ -8,7 +8,7 @@
 #define SWITCHES_H
 
 #include "../uring.h"
-#include "park.h"
+#include "parts/park.h"
 #include "ready.h"
 
 enum place_by { PLACE_HASH, PLACE_RR, PLACE_ONE };

@@ -24,10 +24,10 @@
 #include <sys/mman.h>
 #include <sysexits.h>
 
-#include "../5-percore/mpsc.h"
 #include "busy.h"
 #include "disk.h"
 #include "net.h"
+#include "parts/mpsc.h"
 #include "service.h"
 #include "switches.h"
 

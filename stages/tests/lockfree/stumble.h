@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <stdint.h>
 
-#include "../../5-percore/atom.h"
+#include "parts/atom.h"
 
 static _Thread_local unsigned stumble_seed;
 

@@ -3,10 +3,10 @@
 #define DEQUE_SIZE 64
 #include "stumble.h"
 
-#include "../../6-stealing/busy.h"
-#include "../../6-stealing/deque.h"
-#include "../../6-stealing/park.h"
-#include "../../6-stealing/state.h"
+#include "6-stealing/busy.h"
+#include "6-stealing/state.h"
+#include "parts/deque.h"
+#include "parts/park.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>

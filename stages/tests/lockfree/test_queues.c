@@ -12,12 +12,12 @@
 #define MUTEX_QUEUE_SIZE 8
 #include "stumble.h"
 
-#include "../../5-percore/gate.h"
-#include "../../5-percore/mpsc.h"
-#include "../../5-percore/mutex_queue.h"
-#include "../../5-percore/spmc_ring.h"
-#include "../../6-stealing/chase_lev.h"
-#include "../../6-stealing/deque.h"
+#include "5-percore/gate.h"
+#include "parts/chase_lev.h"
+#include "parts/deque.h"
+#include "parts/mpsc.h"
+#include "parts/mutex_queue.h"
+#include "parts/spmc_ring.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>

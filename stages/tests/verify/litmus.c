@@ -4,7 +4,7 @@
  * An outcome is what two loads saw, r1 and r2, each 0 or 1; a set of outcomes
  * has bit 2 * r1 + r2.
  */
-#include "../../5-percore/atom.h"
+#include "parts/atom.h"
 
 enum { O00 = 1, O01 = 2, O10 = 4, O11 = 8, ALL = 15 };
 

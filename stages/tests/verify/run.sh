@@ -16,7 +16,8 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
 compile() { # source, object, more flags: with the tree the source is in
-    $cc $flags ${3:-} -I "$(dirname "$1")" -c -o "$2" "$1"
+    dir=$(dirname "$1")
+    $cc $flags ${3:-} -I "$dir" -I "$dir/../.." -c -o "$2" "$1"
 }
 
 link_bug() { # header: compiles anew what includes it, and links the rest
@@ -37,7 +38,7 @@ link_bug() { # header: compiles anew what includes it, and links the rest
 plant() { # header, sed script: in a copy of the tree at $out/tree
     rm -rf "$out/tree"
     mkdir -p "$out/tree/tests"
-    cp -R "$stages/5-percore" "$stages/6-stealing" "$out/tree/"
+    cp -R "$stages/parts" "$stages/5-percore" "$stages/6-stealing" "$out/tree/"
     cp -R "$here" "$out/tree/tests/verify"
     sed -E "$2" "$stages/$1" > "$out/tree/$1"
     if cmp -s "$stages/$1" "$out/tree/$1"; then

@@ -11,7 +11,7 @@ SCENE_VAR uint64_t event;
 /* busy.h shall sleep in the explorer's kernel, not in Linux. */
 #define eventfd_write(fd, n) event_post(&event)
 #define eventfd_read(fd, n) (event_wait(&event), (void)(n), 0)
-#include "../../6-stealing/busy.h"
+#include "6-stealing/busy.h"
 
 enum { WORKERS = 2, SENTINEL = 2, ROUNDS = 3, NOW = 1 };
 

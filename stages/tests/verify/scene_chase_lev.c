@@ -4,7 +4,7 @@
 #define CHASE_LEV_SIZE 2
 #include "scene.h"
 
-#include "../../6-stealing/chase_lev.h"
+#include "parts/chase_lev.h"
 
 SCENE_VAR struct chase_lev q;
 SCENE_VAR int pushed;

@@ -4,7 +4,7 @@
  */
 #include "scene.h"
 
-#include "../../5-percore/gate.h"
+#include "5-percore/gate.h"
 
 SCENE_VAR struct gate gate;
 SCENE_VAR uint64_t head, tail; /* a queue of which only the length matters */

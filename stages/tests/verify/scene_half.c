@@ -4,7 +4,7 @@
 #define DEQUE_SIZE 4
 #include "scene.h"
 
-#include "../../6-stealing/deque.h"
+#include "parts/deque.h"
 
 SCENE_VAR struct deque q[VX_THREADS];
 SCENE_VAR int pushed;

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "../../5-percore/mpsc.h"
+#include "parts/mpsc.h"
 
 SCENE_VAR struct mpsc list;
 struct ret {

@@ -4,7 +4,7 @@
  */
 #include "scene.h"
 
-#include "../../6-stealing/park.h"
+#include "parts/park.h"
 
 SCENE_VAR struct park park;
 SCENE_VAR uint64_t head, tail; /* a queue of which only the length matters */

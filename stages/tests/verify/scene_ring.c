@@ -4,7 +4,7 @@
 #define SPMC_SIZE 2
 #include "scene.h"
 
-#include "../../5-percore/spmc_ring.h"
+#include "parts/spmc_ring.h"
 
 SCENE_VAR struct spmc_ring ring;
 SCENE_VAR int pushed;

@@ -5,7 +5,7 @@
  */
 #include "scene.h"
 
-#include "../../6-stealing/state.h"
+#include "6-stealing/state.h"
 
 enum { GEN = 7 };
 

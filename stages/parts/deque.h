@@ -34,8 +34,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../5-percore/atom.h"
-#include "../5-percore/pad.h"
+#include "atom.h"
+#include "pad.h"
 
 #ifndef DEQUE_SIZE
 #define DEQUE_SIZE 4096 /* items; a power of two */

@@ -1,15 +1,15 @@
 /* park.h - idle workers sleep, and no wake-up is lost.
  *
  * A worker that finds nothing to do searches its siblings' queues, and parks
- * when there is nothing either.  Whoever queues work that it will not run at
- * once wakes one parked worker, unless somebody is searching already.
+ * when there is nothing either.  A thread that queues work which it will not
+ * run at once wakes one parked worker, unless a worker is searching already.
  *
- *   worker                                 whoever pushes
- *   ------                                 --------------
+ *   worker                                 the thread that pushes
+ *   ------                                 ----------------------
  *   park_search()      may I search?       push to the own queue
  *     steal ... nothing                    target = park_wake()
  *   park_enter()       bit set, fence        fence
- *   look at every queue once more            somebody searching? nobody parked?
+ *   look at every queue once more            one searching? none parked?
  *     something there: park_cancel()           then leave it at that
  *   sleep (epoll_wait, eventfd)              clear one bit, count a searcher
  *   park_leave()       woken, or an event  post target's eventfd
@@ -41,8 +41,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../5-percore/atom.h"
-#include "../5-percore/pad.h"
+#include "atom.h"
+#include "pad.h"
 
 enum { PARK_WORKERS = 56 }; /* at most */
 

@@ -1,10 +1,10 @@
-/* mutex_queue.h - the same queue with a mutex: what the ring is compared with.
+/* mutex_queue.h - a bounded queue with a mutex, to compare the others with.
  *
  * As good as one lock gets:
  *   - a bounded ring inside, no allocation, two copies of a pointer per item;
  *   - the lock is held for a few instructions, never while waking somebody;
- *   - nobody is woken while everybody is awake, and nobody twice;
- *   - who looks whether there is something does not take the lock for it.
+ *   - no thread is woken while all are awake, and none twice;
+ *   - a look at its length does not take the lock.
  *
  * Invariants, while the lock is held:
  *   - head <= tail <= head + MUTEX_QUEUE_SIZE; items head .. tail-1 are in it;
@@ -15,8 +15,8 @@
  *
  *        lock | head, tail | waiting, woken | slot[] ...
  *
- * It has no padding between head and tail: whoever touches one holds the lock,
- * and with it the line.
+ * It has no padding between head and tail: a thread that touches one
+ * holds the lock, and with it the line.
  */
 #ifndef MUTEX_QUEUE_H
 #define MUTEX_QUEUE_H

@@ -1,4 +1,4 @@
-/* chase_lev.h - the classic work-stealing deque, for comparison with deque.h.
+/* chase_lev.h - the classic work-stealing deque, to compare deque.h with.
  *
  * The owner pushes and takes at the bottom, last in, first out; thieves steal
  * the oldest item, one at a time, at the top.  Only for the last item do owner
@@ -32,8 +32,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../5-percore/atom.h"
-#include "../5-percore/pad.h"
+#include "atom.h"
+#include "pad.h"
 
 #ifndef CHASE_LEV_SIZE
 #define CHASE_LEV_SIZE 4096 /* items; a power of two */
