@@ -1,10 +1,13 @@
-/* test_main.c - the runner: which tests belong to this run, and the launcher.
+/* test_main.c - what the runner does besides running tests: it decides which
+ * of them belong to this run, and it becomes a server ("@launch").
  *
  * Suites are named any_*, echo_* and http_*: APP decides which of the latter
  * two run beside the first.  A server that cannot run on this machine (exit
  * status 77) is reported once, with its reason, and its tests are skipped.
  */
 #include <criterion/criterion.h>
+#include <criterion/hooks.h>
+#include <criterion/options.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,27 +54,28 @@ static _Noreturn void deny_main(char **argv)
     exit(127);
 }
 
-int main(int argc, char **argv)
+/* Runs before main(), to which glibc gives the same arguments.  main() itself
+ * is Criterion's: with Criterion 2.4.2 a main() written here would run again in
+ * every test process. */
+__attribute__((constructor)) static void before_main(int argc, char **argv)
 {
-    struct criterion_test_set *tests;
-    int status = 0;
-
     if (argc > 1 && strcmp(argv[1], "@launch") == 0)
         launch_main(argc - 2, argv + 2);
     if (argc > 3 && strcmp(argv[1], "@deny") == 0)
         deny_main(argv + 2);
-    tests = criterion_initialize();
+    /* A --filter on the command line takes the place of this one. */
     criterion_options.pattern =
         app_is_http() ? "@(any|http)_*/*" : "@(any|echo)_*/*";
-    if (criterion_handle_args(argc, argv, true)) {
-        if (!getenv("SERVER")) {
-            fprintf(stderr, "set SERVER to the binary under test\n");
-            return 64;
-        }
-        raise_nofile();
-        report_unable();
-        status = !criterion_run_all_tests(tests);
+}
+
+/* Once a run, in the runner itself. */
+ReportHook(PRE_ALL)(struct criterion_test_set *tests)
+{
+    (void)tests;
+    if (!getenv("SERVER")) {
+        fprintf(stderr, "set SERVER to the binary under test\n");
+        exit(64);
     }
-    criterion_finalize(tests);
-    return status;
+    raise_nofile();
+    report_unable();
 }
