@@ -80,6 +80,7 @@ TEST_SERVERS_SRC := $(filter-out %/fault_wrap.c,$(wildcard stages/tests/*.c))
 FAULT_SRC := $(wildcard stages/tests/fault_wrap.c)
 FUZZ_SRC := $(wildcard common/tests/fuzz_*.c)
 VERIFY_SRC := $(wildcard stages/tests/verify/*.c stages/tests/verify/*.sh)
+TEST_PARTS_SRC := $(wildcard stages/parts/tests/test_*.c)
 TEST_LOCKFREE_SRC := $(wildcard stages/tests/lockfree/test_*.c)
 LONG_SRC := $(wildcard stages/tests/long/*.c)
 
@@ -96,6 +97,7 @@ TEST_BENCH := $(if $(TEST_BENCH_SRC),$(B)/test_bench)
 TEST_SERVERS := $(if $(TEST_SERVERS_SRC),$(B:build/tsan=build)/test_servers)
 FAULT_BINS := $(if $(FAULT_SRC),$(STAGES:%=$(B)/fault/stage%))
 FUZZERS := $(FUZZ_SRC:common/tests/fuzz_%.c=build/fuzz/%)
+TEST_PARTS := $(if $(TEST_PARTS_SRC),$(B)/test_parts)
 TEST_LOCKFREE := $(if $(TEST_LOCKFREE_SRC),$(B)/test_lockfree)
 
 .PHONY: all help
@@ -196,7 +198,8 @@ $(B)/loadgen: $(LOADGEN_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
 	$(call link)
 
 CK := $(if $(wildcard /usr/include/ck_ring.h),-lck)
-$(B)/micro/%: $(B)/bench/micro/%.o $(LIBCOMMON) $(LIBLOADGEN)
+$(B)/micro/%: $(B)/bench/micro/%.o $(LIBPARTS) $(LIBCOMMON) \
+		$(LIBLOADGEN)
 	$(call link,$(URING) $(CK))
 
 # ---- tests ----
@@ -207,6 +210,7 @@ TSAN_RUN := $(B)/common/tests/tsan/run.o
 $(B)/common/tests/%.o: INC = -Icommon/tests/tsan
 $(B)/bench/tests/%.o: INC = -Icommon/tests/tsan -Ibench/loadgen
 $(B)/stages/tests/lockfree/%.o: INC = -Icommon/tests/tsan
+$(B)/stages/parts/tests/%.o: INC = -Icommon/tests/tsan
 endif
 # libcriterion comes before the archives: its main() is the one to take.
 $(B)/test_common: $(TEST_COMMON_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBCOMMON)
@@ -215,6 +219,9 @@ $(B)/%_driver: $(B)/common/tests/%_driver.o $(LIBCOMMON)
 	$(call link)
 $(B)/test_bench: $(TEST_BENCH_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBLOADGEN) $(LIBCOMMON)
 	$(call link,$(CRITERION))
+$(B)/test_parts: $(TEST_PARTS_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBPARTS) \
+		$(LIBCOMMON)
+	$(call link,$(CRITERION) $(URING))
 $(B)/test_lockfree: $(TEST_LOCKFREE_SRC:%.c=$(B)/%.o) $(TSAN_RUN)
 	$(call link,$(CRITERION))
 ifneq ($(V),tsan)
@@ -232,19 +239,20 @@ PY_TESTS := $(if $(V),bench/tests/test_loadgen.py,$(wildcard \
 	bench/tests/test_*.py plots/tests/test_*.py docs/tests/test_*.py))
 PY_TEST_DIRS := $(sort $(dir $(PY_TESTS)))
 
-.PHONY: test check test-build test-common test-bench test-lockfree \
-	test-servers test-python
+.PHONY: test check test-build test-common test-bench test-parts \
+	test-lockfree test-servers test-python
 test: deps
 	$(Q)$(MAKE) --no-print-directory check
 
 test-build: $(STAGE_BINS) $(LOADGEN) $(TEST_COMMON) $(TEST_BENCH) \
-	$(TEST_LOCKFREE) $(TEST_SERVERS) $(FAULT_BINS) $(DRIVERS)
+	$(TEST_PARTS) $(TEST_LOCKFREE) $(TEST_SERVERS) $(FAULT_BINS) $(DRIVERS)
 
 suite = $(if $(2),echo == $(1)$(if $(V),' [$(V)]'); $(2),true)
 
 # The suites run one after the other, so that none disturbs another's timing;
 # a failing suite does not hide the next.
-CHECKS := test-common test-bench test-lockfree test-servers test-python \
+CHECKS := test-common test-bench test-parts test-lockfree test-servers \
+	test-python \
 	$(if $(filter tsan,$(V)),,differential)
 check: test-build
 	@failed=; for t in $(CHECKS); do \
@@ -257,6 +265,8 @@ test-common: $(TEST_COMMON)
 	@$(call suite,'common: bytes only',$(TEST_COMMON))
 test-bench: $(TEST_BENCH) $(LOADGEN) $(STAGE_BINS)
 	@$(call suite,'the load generator',$(TEST_BENCH))
+test-parts: $(TEST_PARTS)
+	@$(call suite,'parts of the stages',$(TEST_PARTS))
 test-lockfree: $(TEST_LOCKFREE)
 	@$(call suite,'queues without locks',$(TEST_LOCKFREE))
 test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
@@ -370,8 +380,8 @@ SCRIPTS = $(shell git ls-files --cached --others --exclude-standard \
 	| xargs grep -lE '^\#!.*/(env )?(ba)?sh')
 # The analyser does not follow an assertion that leaves by longjmp, so tests
 # are left to the compilers and to cppcheck.
-TIDY_FILES := $(COMMON_SRC) $(PARTS_SRC) $(wildcard stages/[0-9]-*/*.c) $(LOADGEN_SRC) \
-	$(MICRO_SRC)
+TIDY_FILES := $(COMMON_SRC) $(PARTS_SRC) $(wildcard stages/[0-9]-*/*.c) \
+	$(LOADGEN_SRC) $(MICRO_SRC)
 TIDY_INC := -Ibench/loadgen
 
 LINTS := lint-format lint-stages lint-tree lint-docs lint-python lint-shell \

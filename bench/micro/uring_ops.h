@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
@@ -17,8 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../stages/uring.h"
+#include <string.h>
+
 #include "check.h"
+#include "parts/uring.h"
 
 enum {
     CONNS = 256,

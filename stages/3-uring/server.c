@@ -38,12 +38,13 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../uring.h"
 #include "net.h"
+#include "parts/uring.h"
 #include "service.h"
 #include "timer_wheel.h"
 

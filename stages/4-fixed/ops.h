@@ -14,10 +14,12 @@
 #ifndef OPS_H
 #define OPS_H
 
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "arena.h"
+#include "parts/arena.h"
+#include "parts/uring.h"
 #include "probe.h"
 #include "session.h"
 

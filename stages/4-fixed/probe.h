@@ -11,7 +11,8 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 
-#include "arena.h"
+#include "parts/arena.h"
+#include "parts/uring.h"
 
 enum probe_kind { BY_FEATURE, BY_OPCODE, BY_FLAG, BY_TRYING };
 

@@ -11,7 +11,7 @@
  *      send piece 3  --------------------->    done
  *      both pieces back to the arena
  *
- * The one new idea: memory is lent.  One arena (arena.h), registered once; a
+ * The one new idea: memory is lent.  One arena, registered once (arena.h): a
  * connection borrows a piece while bytes move, never while it waits.
  *
  * It does not make TCP faster: plain send and recv copy, registered or not, and

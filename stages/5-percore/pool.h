@@ -29,15 +29,16 @@
 #define POOL_H
 
 #include <pthread.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../uring.h"
 #include "gate.h"
 #include "net.h"
 #include "parts/mpsc.h"
 #include "parts/mutex_queue.h"
 #include "parts/spmc_ring.h"
+#include "parts/uring.h"
 #include "service.h"
 
 enum pool_by { POOL_INLINE, POOL_SPMC, POOL_MUTEX };

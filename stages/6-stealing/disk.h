@@ -23,7 +23,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "../uring.h"
+#include "parts/uring.h"
 #include "session.h"
 
 enum { DISK_READS = 256 }; /* of one worker in flight */

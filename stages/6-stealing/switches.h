@@ -7,8 +7,8 @@
 #ifndef SWITCHES_H
 #define SWITCHES_H
 
-#include "../uring.h"
 #include "parts/park.h"
+#include "parts/uring.h"
 #include "ready.h"
 
 enum place_by { PLACE_HASH, PLACE_RR, PLACE_ONE };

@@ -5,12 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client.h"
-#include "tests/temp.h"
 
 TestSuite(http_files, .timeout = 300);
 
@@ -19,12 +20,12 @@ enum { BIG = 5 << 20 };
 /* A directory of its own for each test:
  *   top/secret.txt  top/root/{hello.txt,empty,page.html,"a b.txt",big,...} */
 struct tree {
-    char top[TEMP_DIR], root[TEMP_PATH];
+    char top[64], root[80];
 };
 
 static void put(const struct tree *t, const char *name, const void *p, size_t n)
 {
-    char path[TEMP_PATH];
+    char path[300];
     int fd;
 
     snprintf(path, sizeof(path), "%s/%s", t->top, name);
@@ -35,7 +36,7 @@ static void put(const struct tree *t, const char *name, const void *p, size_t n)
 
 static const char *in_tree(const struct tree *t, const char *name)
 {
-    static char path[2][TEMP_PATH];
+    static char path[2][300];
     static int turn;
 
     turn = !turn;
@@ -43,17 +44,22 @@ static const char *in_tree(const struct tree *t, const char *name)
     return path[turn];
 }
 
-/* Not by bind(), whose names have at most 107 bytes: TMPDIR may be longer. */
 static void put_socket(const struct tree *t, const char *name)
 {
-    cr_assert(mknod(in_tree(t, name), S_IFSOCK | 0755, 0) == 0);
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s", t->top, name);
+    cr_assert(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+    close(fd);
 }
 
 static void tree_make(struct tree *t)
 {
     char *big = malloc(BIG);
 
-    cr_assert(temp_dir(t->top, "files"));
+    strcpy(t->top, "/tmp/ioladder-files-XXXXXX");
+    cr_assert(mkdtemp(t->top));
     cr_assert(chmod(t->top, 0755) == 0);
     snprintf(t->root, sizeof(t->root), "%s/root", t->top);
     cr_assert(mkdir(t->root, 0755) == 0);
@@ -274,7 +280,7 @@ static const char *const hidden[] = {
  * outside, never a wait for the other end of a FIFO. */
 static void must_be_hidden(const struct tree *t, const struct launch *how)
 {
-    char absolute[TEMP_PATH];
+    char absolute[200];
     struct server s;
     int fds;
 

@@ -1,54 +1,12 @@
-/* uring.h - what every ring stage needs and none teaches: names that liburing
- * 2.3 lacks, feature tests with their reasons, two switches.
- *
- * The floor is liburing 2.3 (Debian 12); the kernel may be newer or older than
- * that.  So constants are given here when the header lacks them, and what the
- * kernel can do is asked of the kernel, never read off a version string:
- * distributions backport, filters forbid.
- */
-#ifndef URING_H
-#define URING_H
+/* uring.c - see uring.h. */
 
-#include <argp.h>
-#include <errno.h>
-#include <liburing.h>
-#include <stdbool.h>
+#include "parts/uring.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "check.h"
-#include "options.h"
-#include "stats.h"
-
-#ifndef IORING_SEND_ZC_REPORT_USAGE /* 6.2 */
-#define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
-#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
-#endif
-
-enum {
-    EX_SKIP = 77,     /* exit status: this machine cannot run it */
-    SQ_ENTRIES = 512, /* operations submitted by one system call */
-    CQ_LEAST = 4096,  /* unless --cq or the limit on locked memory says less */
-    CQ_FEWEST = 64,   /* no ring rather than a smaller one */
-    ACCEPTS = 8,      /* armed at a time: so many a turn can be accepted */
-    GRACE_TURNS = 10, /* for the last completions when a drain is over */
-};
-
-/* --taskrun and --cq: they force the fallbacks, so that tests reach them. */
-struct uring_options {
-    const char *taskrun; /* defer, coop or none: the best mode to try */
-    unsigned cq;         /* entries; 0: one for everybody */
-};
-
-#define URING_SWITCHES                                                         \
-    {"taskrun", 't', "MODE", 0, "defer (default), coop or none", 0},           \
-    {                                                                          \
-        "cq", 'q', "N", 0, "completion queue entries (default: all fit)", 0    \
-    }
-
-/* A stage's parser ends with this one.  Keys 't' and 'q' are taken. */
-static inline error_t uring_switch(int key, char *arg, struct argp_state *state,
-                                   struct uring_options *o)
+error_t uring_switch(int key, char *arg, struct argp_state *state,
+                     struct uring_options *o)
 {
     static const char *const modes[] = {"defer", "coop", "none", NULL};
 
@@ -61,7 +19,7 @@ static inline error_t uring_switch(int key, char *arg, struct argp_state *state,
     return 0;
 }
 
-static inline bool uring_has(struct io_uring *ring, int opcode)
+bool uring_has(struct io_uring *ring, int opcode)
 {
     struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
     bool has = probe && io_uring_opcode_supported(probe, opcode);
@@ -70,8 +28,7 @@ static inline bool uring_has(struct io_uring *ring, int opcode)
     return has;
 }
 
-/* Why io_uring_setup failed, and what can be done about it. */
-static inline const char *uring_reason(int err)
+const char *uring_reason(int err)
 {
     switch (-err) {
     case ENOSYS:
@@ -89,39 +46,8 @@ static inline const char *uring_reason(int err)
     }
 }
 
-/* True while completions wait outside the CQ for want of room in it.  The next
- * enter that waits brings them in, so look before it. */
-static inline bool uring_overflows(struct io_uring *ring)
-{
-    return IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;
-}
-
-/* Takes the next completion, which must be there, out of the CQ before it is
- * handled: handling it may submit, and what completes then finds the place. */
-static inline struct io_uring_cqe uring_take(struct io_uring *ring)
-{
-    struct io_uring_cqe *cqe, copy;
-
-    CHECK(io_uring_peek_cqe(ring, &cqe) == 0);
-    copy = *cqe;
-    io_uring_cqe_seen(ring, cqe);
-    return copy;
-}
-
-/* Room for one more operation; a full SQ is submitted on the way.  False only
- * when the kernel takes nothing more before completions are taken from it. */
-static inline bool uring_room(struct io_uring *ring, struct stats *st)
-{
-    if (io_uring_sq_space_left(ring) == 0) {
-        io_uring_submit(ring);
-        STAT_ADD(st, waits, 1);
-        STAT_ADD(st, cq_overflow, uring_overflows(ring));
-    }
-    return io_uring_sq_space_left(ring) > 0;
-}
-
 /* The first thing that every ring stage needs and this ring lacks, or NULL. */
-static inline const char *uring_missing(struct io_uring *ring)
+static const char *uring_missing(struct io_uring *ring)
 {
     static const struct {
         int opcode;
@@ -148,7 +74,7 @@ static inline const char *uring_missing(struct io_uring *ring)
 
 /* POLL_FIRST has no probe of its own; it came in the release that brought
  * IORING_OP_SOCKET (5.19). */
-static inline bool uring_has_poll_first(struct io_uring *ring)
+bool uring_has_poll_first(struct io_uring *ring)
 {
     return uring_has(ring, IORING_OP_SOCKET);
 }
@@ -156,7 +82,7 @@ static inline bool uring_has_poll_first(struct io_uring *ring)
 /* Rings count as locked memory on some kernels; where that is scarce the queues
  * are halved until they fit.  A CQ that overflows is slow, not wrong.  The SQ
  * may not be larger than the CQ. */
-static inline int uring_set_up(struct io_uring *ring, struct io_uring_params *p)
+static int uring_set_up(struct io_uring *ring, struct io_uring_params *p)
 {
     for (unsigned cq = p->cq_entries;; cq /= 2) {
         struct io_uring_params got = *p;
@@ -172,16 +98,12 @@ static inline int uring_set_up(struct io_uring *ring, struct io_uring_params *p)
     }
 }
 
-/* Opens a ring in the first mode that this kernel knows, from o->taskrun down;
- * *o then says what it got.  The CQ gets an entry for one completion of every
- * connection.  No io_uring is no failure of ours: 77, and the reason.
- *
- * SINGLE_ISSUER: one thread submits, so the kernel locks less (6.0).
+/* SINGLE_ISSUER: one thread submits, so the kernel locks less (6.0).
  * DEFER_TASKRUN: completions run when the owner enters, and do not interrupt
  * it in the middle of a request (6.1).  COOP_TASKRUN: at its next system call,
  * whichever (5.19).  SUBMIT_ALL: one bad operation does not hold up others. */
-static inline void uring_open(struct io_uring *ring, const char *name,
-                              struct uring_options *o, int max_conns)
+void uring_open(struct io_uring *ring, const char *name,
+                struct uring_options *o, int max_conns)
 {
     static const struct {
         const char *name;
@@ -216,5 +138,3 @@ static inline void uring_open(struct io_uring *ring, const char *name,
     o->cq = p.cq_entries;
     io_uring_register_ring_fd(ring); /* saves a look-up; may be refused */
 }
-
-#endif

@@ -1,0 +1,99 @@
+/* uring.h - opens a ring, says why there is none, makes room for operations.
+ *
+ * The floor is liburing 2.3 (Debian 12).  The kernel may be newer or older: ask
+ * it what it can do, and never compare version strings.  Distributions backport
+ * features, and filters forbid them.
+ *
+ * A ring belongs to the thread that opened it.  Nothing here is thread-safe.
+ */
+#ifndef URING_H
+#define URING_H
+
+#include <argp.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdbool.h>
+
+#include "check.h"
+#include "options.h"
+#include "stats.h"
+
+#ifndef IORING_SEND_ZC_REPORT_USAGE /* 6.2 */
+#define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
+#endif
+
+enum {
+    EX_SKIP = 77,     /* exit status: this machine cannot run it */
+    SQ_ENTRIES = 512, /* operations submitted by one system call */
+    CQ_LEAST = 4096,  /* unless --cq or the limit on locked memory says less */
+    CQ_FEWEST = 64,   /* no ring rather than a smaller one */
+    ACCEPTS = 8,      /* armed at a time: so many a turn can be accepted */
+    GRACE_TURNS = 10, /* for the last completions when a drain is over */
+};
+
+/* --taskrun and --cq: they force the fallbacks, so that tests reach them. */
+struct uring_options {
+    const char *taskrun; /* defer, coop or none: the best mode to try */
+    unsigned cq;         /* entries; 0: one for everybody */
+};
+
+#define URING_SWITCHES                                                         \
+    {"taskrun", 't', "MODE", 0, "defer (default), coop or none", 0},           \
+    {                                                                          \
+        "cq", 'q', "N", 0, "completion queue entries (default: all fit)", 0    \
+    }
+
+/* A stage's parser ends with this one.  Keys 't' and 'q' are taken.  Returns 0
+ * or ARGP_ERR_UNKNOWN; a wrong value ends the process with 64. */
+error_t uring_switch(int key, char *arg, struct argp_state *state,
+                     struct uring_options *o);
+
+/* Why io_uring_setup failed (-errno), and what can be done about it. */
+const char *uring_reason(int err);
+
+/* Does the kernel know this IORING_OP_*? */
+bool uring_has(struct io_uring *ring, int opcode);
+
+/* Does it know IORING_RECVSEND_POLL_FIRST (5.19)? */
+bool uring_has_poll_first(struct io_uring *ring);
+
+/* Opens a ring in the first mode that this kernel knows, from o->taskrun down;
+ * *o then says what it got.  The CQ gets an entry for one completion of every
+ * connection.  Without io_uring the process ends: status 77, and the reason on
+ * stderr, after `name`. */
+void uring_open(struct io_uring *ring, const char *name,
+                struct uring_options *o, int max_conns);
+
+/* True while completions wait outside the CQ for want of room in it.  The next
+ * enter that waits brings them in, so look before it. */
+static inline bool uring_overflows(struct io_uring *ring)
+{
+    return IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+}
+
+/* Takes the next completion, which must be there, out of the CQ before it is
+ * handled: handling it may submit, and what completes then finds the place. */
+static inline struct io_uring_cqe uring_take(struct io_uring *ring)
+{
+    struct io_uring_cqe *cqe, copy;
+
+    CHECK(io_uring_peek_cqe(ring, &cqe) == 0);
+    copy = *cqe;
+    io_uring_cqe_seen(ring, cqe);
+    return copy;
+}
+
+/* Room for one more operation; a full SQ is submitted on the way.  False only
+ * when the kernel takes nothing more before completions are taken from it. */
+static inline bool uring_room(struct io_uring *ring, struct stats *st)
+{
+    if (io_uring_sq_space_left(ring) == 0) {
+        io_uring_submit(ring);
+        STAT_ADD(st, waits, 1);
+        STAT_ADD(st, cq_overflow, uring_overflows(ring));
+    }
+    return io_uring_sq_space_left(ring) > 0;
+}
+
+#endif
