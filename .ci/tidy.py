@@ -9,6 +9,8 @@
   - C lines have at most 80 columns;
   - no notes to oneself left in (the words are spelled in parts below);
   - no path of one machine: home folders, work folders;
+  - no name of a fixed place in /tmp, which users share: tests ask temp_dir()
+    or tempfile, which honour TMPDIR;
   - relative links in Markdown lead to a file, and their #anchors to a heading;
   - a local image or file that HTML in Markdown names is there;
   - scripts are executable exactly when they begin with #!.
@@ -26,6 +28,7 @@ NOTES = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b")
 # A number or one letter after /work/ is a route of the servers, no folder.
 MACHINE = re.compile(r"(?<![\w.<$}*-])(?:/(?:home|Users)/\w|/root/[\w.]"
                      r"|/work/[a-z]{2})[\w./-]*")
+SHARED = re.compile(r"/tmp/[\w.$-]+")
 LINK = re.compile(r"(?<!\\)!?\[[^\]\n]*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)"
                   r"|\b(?:src|srcset|href)=\"([^\"]+)\"")
 # Data made by programs, and inputs of fuzzers, are as they are.
@@ -100,6 +103,10 @@ def check_lines(name, text):
         path = MACHINE.search(line)
         if path and not name.endswith("tests/test_tidy.py"):
             problems.append(f"{where}: path of one machine: {path.group()}")
+        shared = SHARED.search(line)
+        if shared and not name.endswith("tests/test_tidy.py"):
+            problems.append(f"{where}: a name that users share: "
+                            f"{shared.group()}")
     if text and not text.endswith("\n"):
         problems.append(f"{name}: no newline at the end")
     if text.endswith("\n\n"):

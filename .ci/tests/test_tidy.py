@@ -54,6 +54,7 @@ class Tidy(unittest.TestCase):
                            ("/* " + "x" * 78 + "*/\n", "83 columns"),
                            ("// see /home/joe/x\n", "/home/joe"),
                            ("// in /work/here\n", "/work/here"),
+                           ('open("/tmp/a.lock");\n', "/tmp/a.lock"),
                            (b"// \xff\n", "UTF-8")):
             self.put("common/a.c", text)
             self.only("common/a.c", word)

@@ -13,6 +13,7 @@
 
 #include "files.h"
 #include "session.h"
+#include "temp.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,7 +42,7 @@ struct engine {
 
 static struct stats counters;
 static int root_fd, spare_fd;
-static char root_dir[] = "/tmp/fuzz_session.XXXXXX";
+static char root_dir[TEMP_DIR];
 
 /* How many of at most max bytes to move next: at least one. */
 static size_t piece(struct engine *e, size_t max)
@@ -278,7 +279,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    CHECK(mkdtemp(root_dir));
+    CHECK(temp_dir(root_dir, "fuzz"));
     root_fd = open(root_dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
     CHECK(root_fd >= 0);
     put_file("a", 3);

@@ -15,20 +15,19 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "files.h"
+#include "temp.h"
 
-static char top[] = "/tmp/ioladder-files-XXXXXX";
+static char top[TEMP_DIR];
 static int root = -1;
 
 static const char *at(const char *name)
 {
-    static char path[2][400];
+    static char path[2][TEMP_PATH];
     static int turn;
 
     turn = !turn;
@@ -48,10 +47,7 @@ static void make(const char *name, size_t size)
 /* top/secret.txt is outside, top/root/... is inside. */
 static void make_tree(void)
 {
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    int fd;
-
-    cr_assert_not_null(mkdtemp(top));
+    cr_assert(temp_dir(top, "files"));
     cr_assert_eq(mkdir(at("root"), 0755), 0);
     cr_assert_eq(mkdir(at("root/dir"), 0755), 0);
     cr_assert_eq(mkdir(at("root/dir/deep"), 0755), 0);
@@ -68,10 +64,8 @@ static void make_tree(void)
     cr_assert_eq(symlink("dir", at("root/to-dir")), 0);
     cr_assert_eq(symlink("/etc", at("root/etc")), 0);
     cr_assert_eq(mkfifo(at("root/pipe"), 0644), 0);
-    fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    strcpy(sun.sun_path, at("root/socket"));
-    cr_assert_eq(bind(fd, (struct sockaddr *)&sun, sizeof sun), 0);
-    close(fd);
+    /* Not by bind(): its names have at most 107 bytes, and TMPDIR more. */
+    cr_assert_eq(mknod(at("root/socket"), S_IFSOCK | 0755, 0), 0);
     root = files_root(at("root"));
 }
 

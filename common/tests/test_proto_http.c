@@ -17,6 +17,7 @@
 
 #include "files.h"
 #include "talk.h"
+#include "temp.h"
 
 /* ======== transcripts ==================================================== */
 
@@ -1480,11 +1481,11 @@ Test(http, no_memory_for_a_body_is_503)
 
 /* ======== files ========================================================== */
 
-static char root[] = "/tmp/ioladder-http-XXXXXX";
+static char root[TEMP_DIR];
 
 static void make(const char *name, const char *text, size_t n)
 {
-    char path[300];
+    char path[TEMP_PATH];
     int fd;
 
     snprintf(path, sizeof path, "%s/%s", root, name);
@@ -1501,9 +1502,9 @@ static char large[100001];
 
 static void make_root(void)
 {
-    char path[300];
+    char path[TEMP_PATH];
 
-    cr_assert_not_null(mkdtemp(root));
+    cr_assert(temp_dir(root, "http"));
     make("hello.txt", "hello", 5);
     make("empty.html", "", 0);
     make("a b%41.css", "x", 1);
@@ -1609,7 +1610,7 @@ Test(http_files, are_not_read_into_a_remainder_of_the_window)
 Test(http_files, only_what_is_below_and_regular)
 {
     struct talk *t = http_files();
-    char path[300], to[300];
+    char path[TEMP_PATH], to[TEMP_PATH];
     static const char *const missing[] = {
         "nothing",
         "",
@@ -1677,7 +1678,7 @@ Test(http_files, a_long_name_is_not_found)
 Test(http_files, one_that_shrinks_ends_the_connection)
 {
     struct talk *t = http_files();
-    char path[300];
+    char path[TEMP_PATH];
 
     snprintf(path, sizeof path, "%s/large", root);
     talk_lend(t);
@@ -1726,7 +1727,7 @@ Test(http_files, one_that_grows_is_cut_where_it_was)
 Test(http_files, a_time_to_come_is_not_claimed)
 {
     struct talk *t = http_files();
-    char path[300], *field;
+    char path[TEMP_PATH], *field;
     struct tm tm = {0};
 
     snprintf(path, sizeof path, "%s/hello.txt", root);

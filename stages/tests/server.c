@@ -225,16 +225,17 @@ void launch_main(int argc, char **argv)
 enum { MAX_ARGS = 40 };
 
 /* kernel.io_uring_disabled is one for the whole machine, and a test sets it: so
- * a server of another user is started while nobody has it set, if that can be
- * arranged.  Returns what rings_unlock() takes. */
+ * a server of another user is started while nobody has it set.  The file of the
+ * setting itself is what is locked: it is there whoever runs the tests, and a
+ * kernel that has no such file needs no lock.  Returns what rings_unlock()
+ * takes. */
 int rings_lock(bool to_forbid)
 {
     static bool mine;
     int fd = -1;
 
     if (!mine)
-        fd = open("/tmp/ioladder-rings.lock", O_RDWR | O_CREAT | O_CLOEXEC,
-                  0666);
+        fd = open(RINGS_SYSCTL, O_RDONLY | O_CLOEXEC);
     if (fd >= 0 && flock(fd, to_forbid ? LOCK_EX : LOCK_SH) == 0)
         mine = to_forbid; /* the servers that it starts need no lock */
     return fd;

@@ -99,6 +99,7 @@ bool server_sleeps(const struct server *s); /* all threads, at this moment */
 bool server_rests(const struct server *s, double share, double seconds);
 
 /* Around what depends on kernel.io_uring_disabled, and what sets it. */
+#define RINGS_SYSCTL "/proc/sys/kernel/io_uring_disabled"
 int rings_lock(bool to_forbid);
 void rings_unlock(int lock);
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "tests/temp.h"
 
 TestSuite(any_fault, .timeout = 300);
 TestSuite(http_fault, .timeout = 300);
@@ -327,11 +328,11 @@ static void files_under(const char *plan, const char *dir)
 
 Test(http_fault, files)
 {
-    char dir[] = "/tmp/ioladder-fault-XXXXXX", path[64];
+    char dir[TEMP_DIR], path[TEMP_PATH];
     FILE *f;
 
     fault_path();
-    cr_assert(mkdtemp(dir) && chmod(dir, 0755) == 0);
+    cr_assert(temp_dir(dir, "fault") && chmod(dir, 0755) == 0);
     snprintf(path, sizeof(path), "%s/file", dir);
     f = fopen(path, "w");
     cr_assert(f);

@@ -5,13 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "tests/temp.h"
 
 TestSuite(http_files, .timeout = 300);
 
@@ -20,12 +19,12 @@ enum { BIG = 5 << 20 };
 /* A directory of its own for each test:
  *   top/secret.txt  top/root/{hello.txt,empty,page.html,"a b.txt",big,...} */
 struct tree {
-    char top[64], root[80];
+    char top[TEMP_DIR], root[TEMP_PATH];
 };
 
 static void put(const struct tree *t, const char *name, const void *p, size_t n)
 {
-    char path[300];
+    char path[TEMP_PATH];
     int fd;
 
     snprintf(path, sizeof(path), "%s/%s", t->top, name);
@@ -36,7 +35,7 @@ static void put(const struct tree *t, const char *name, const void *p, size_t n)
 
 static const char *in_tree(const struct tree *t, const char *name)
 {
-    static char path[2][300];
+    static char path[2][TEMP_PATH];
     static int turn;
 
     turn = !turn;
@@ -44,22 +43,17 @@ static const char *in_tree(const struct tree *t, const char *name)
     return path[turn];
 }
 
+/* Not by bind(), whose names have at most 107 bytes: TMPDIR may be longer. */
 static void put_socket(const struct tree *t, const char *name)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s", t->top, name);
-    cr_assert(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
-    close(fd);
+    cr_assert(mknod(in_tree(t, name), S_IFSOCK | 0755, 0) == 0);
 }
 
 static void tree_make(struct tree *t)
 {
     char *big = malloc(BIG);
 
-    strcpy(t->top, "/tmp/ioladder-files-XXXXXX");
-    cr_assert(mkdtemp(t->top));
+    cr_assert(temp_dir(t->top, "files"));
     cr_assert(chmod(t->top, 0755) == 0);
     snprintf(t->root, sizeof(t->root), "%s/root", t->top);
     cr_assert(mkdir(t->root, 0755) == 0);
@@ -280,7 +274,7 @@ static const char *const hidden[] = {
  * outside, never a wait for the other end of a FIFO. */
 static void must_be_hidden(const struct tree *t, const struct launch *how)
 {
-    char absolute[200];
+    char absolute[TEMP_PATH];
     struct server s;
     int fds;
 

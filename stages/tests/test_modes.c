@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "tests/temp.h"
 
 TestSuite(any_modes, .timeout = 300);
 TestSuite(http_modes, .timeout = 300);
@@ -190,11 +191,11 @@ static void file_mode(const struct mode *m, const char *dir)
 
 Test(http_modes, files)
 {
-    char dir[] = "/tmp/ioladder-modes-XXXXXX", path[64];
+    char dir[TEMP_DIR], path[TEMP_PATH];
     FILE *f;
 
     must_apply_once();
-    cr_assert(mkdtemp(dir) && chmod(dir, 0755) == 0);
+    cr_assert(temp_dir(dir, "modes") && chmod(dir, 0755) == 0);
     snprintf(path, sizeof(path), "%s/file", dir);
     f = fopen(path, "w");
     cr_assert(f);

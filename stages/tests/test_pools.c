@@ -12,6 +12,7 @@
 
 #include "client.h"
 #include "talk.h"
+#include "tests/temp.h"
 
 TestSuite(any_pools, .timeout = 300);
 TestSuite(http_pools, .timeout = 300);
@@ -626,7 +627,7 @@ static void must_share(const char *binary, long memlock, const char *workers)
 
 Test(any_pools, little_may_be_locked)
 {
-    char copy[64] = "/tmp/ioladder-pools-XXXXXX", command[2048];
+    char copy[TEMP_PATH], command[TEMP_PATH + 1024];
     struct server s;
 
     must_have_pools();
@@ -634,7 +635,7 @@ Test(any_pools, little_may_be_locked)
         cr_skip("only root has users to spare");
     server_start(&s, NULL); /* is there any io_uring? */
     server_stop(&s);
-    cr_assert(mkdtemp(copy) && chmod(copy, 0755) == 0);
+    cr_assert(temp_dir(copy, "pools") && chmod(copy, 0755) == 0);
     strcat(copy, "/stage5");
     snprintf(command, sizeof(command), "cp '%s' %s", server_path(), copy);
     cr_assert(system(command) == 0);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "talk.h"
+#include "tests/temp.h"
 
 TestSuite(any_uring, .timeout = 300);
 TestSuite(http_uring, .timeout = 300);
@@ -159,11 +160,9 @@ Test(any_uring, unknown_to_the_kernel)
     denied(ENOSYS, "ENOSYS");
 }
 
-static const char SYSCTL[] = "/proc/sys/kernel/io_uring_disabled";
-
 static bool sysctl_set(char value)
 {
-    int fd = open(SYSCTL, O_WRONLY | O_CLOEXEC);
+    int fd = open(RINGS_SYSCTL, O_WRONLY | O_CLOEXEC);
     bool ok = fd >= 0 && write(fd, &value, 1) == 1;
 
     if (fd >= 0)
@@ -173,7 +172,7 @@ static bool sysctl_set(char value)
 
 static char sysctl_get(void)
 {
-    int fd = open(SYSCTL, O_RDONLY | O_CLOEXEC);
+    int fd = open(RINGS_SYSCTL, O_RDONLY | O_CLOEXEC);
     char value = '?';
 
     if (fd >= 0 && read(fd, &value, 1) != 1)
@@ -217,14 +216,14 @@ Test(any_uring, forbidden_by_the_sysctl)
 
     need_ring();
     if (getuid() != 0 || sysctl_get() != '0')
-        cr_skip("%s is %c, user %d: cannot be tried", SYSCTL, sysctl_get(),
-                (int)getuid());
+        cr_skip("%s is %c, user %d: cannot be tried", RINGS_SYSCTL,
+                sysctl_get(), (int)getuid());
     lock = rings_lock(true);
     pid = sysctl_guard(&guard);
     if (!sysctl_set('1')) {
         close(guard);
         waitpid(pid, &back, 0);
-        cr_skip("%s cannot be written", SYSCTL);
+        cr_skip("%s cannot be written", RINGS_SYSCTL);
     }
     status = server_run(&s, &how, "--port", "0", NULL);
     close(guard);
@@ -775,11 +774,11 @@ static void file_make(const char *path, size_t n)
 Test(http_uring, files_with_few_buffers)
 {
     enum { N = 40, SIZE = 300000 };
-    char dir[] = "/tmp/ioladder-uring-XXXXXX", path[64];
+    char dir[TEMP_DIR], path[TEMP_PATH];
     static const char *const sends[] = {"plain", "fixed", "zc"};
 
     need_arena();
-    cr_assert(mkdtemp(dir) && chmod(dir, 0755) == 0);
+    cr_assert(temp_dir(dir, "uring") && chmod(dir, 0755) == 0);
     snprintf(path, sizeof(path), "%s/file", dir);
     file_make(path, SIZE);
     for (int k = 0; k < 6; k++) {
@@ -849,10 +848,10 @@ static void drain_busy(const char *const args[])
 
 Test(any_uring, drain_with_everything_under_way)
 {
-    char dir[] = "/tmp/ioladder-drain-XXXXXX", path[64];
+    char dir[TEMP_DIR], path[TEMP_PATH];
 
     need_ring();
-    cr_assert(mkdtemp(dir) && chmod(dir, 0755) == 0);
+    cr_assert(temp_dir(dir, "drain") && chmod(dir, 0755) == 0);
     snprintf(path, sizeof(path), "%s/file", dir);
     file_make(path, 4 << 20);
 #define DRAIN(...)                                                             \

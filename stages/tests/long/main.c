@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "long.h"
+#include "tests/temp.h"
 
 enum { MAX_TIDES = 60 };
 
@@ -38,7 +39,7 @@ static struct run run = {
 static struct tally *judge;
 static pid_t crowds[MAX_CROWDS];
 static int stopped = -1; /* the crowd that SIGSTOP holds */
-static char root[] = "/tmp/long.XXXXXX";
+static char root[TEMP_DIR];
 static struct tide {
     double at;
     long kib, peak, threads;
@@ -91,9 +92,9 @@ static void set_mood(enum mood mood)
 
 static const size_t sizes[N_FILES] = {0, 1, 1000, 16384, 70000, 300000};
 
-static void file_name(char name[64], int i)
+static void file_name(char name[TEMP_PATH], int i)
 {
-    snprintf(name, 64, "%s/%d", root, i);
+    snprintf(name, TEMP_PATH, "%s/%d", root, i);
 }
 
 static void make_files(void)
@@ -101,12 +102,12 @@ static void make_files(void)
     static char body[300000];
     struct rng r = rng_start(run.seed, 1, 1);
 
-    if (!mkdtemp(root)) {
+    if (!temp_dir(root, "long")) {
         perror(root);
         exit(2);
     }
     for (int i = 0; i < N_FILES; i++) {
-        char name[64];
+        char name[TEMP_PATH];
         FILE *f;
 
         run.file_size[i] = sizes[i];
@@ -124,7 +125,7 @@ static void make_files(void)
 static void remove_files(void)
 {
     for (int i = 0; i < N_FILES; i++) {
-        char name[64];
+        char name[TEMP_PATH];
 
         file_name(name, i);
         unlink(name);
