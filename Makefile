@@ -117,6 +117,7 @@ help:
 ## make fuzz            libFuzzer, FUZZ_SECONDS=60 in all
 ## make differential    the HTTP parser beside the one of Node.js
 ## make verify          explores the interleavings of the lock-free parts
+## make timeline        STAGE=3: what each thread does for four requests
 ## make deps            the packages; make deps-all adds linters and peers
 ## make diff-2-3        what stage 3 changes in stage 2
 ## make doctor          what this machine can run
@@ -356,6 +357,14 @@ bench-run: all
 	$(Q)$(PYTHON) bench/run.py --suite $(SUITE) $(BENCH_ARGS)
 	$(Q)$(PYTHON) plots/draw.py >/dev/null
 	$(Q)$(PYTHON) plots/report.py
+
+# What one stage does for the same four requests, as a picture.
+.PHONY: timeline
+timeline: $(STAGE_BINS)
+	$(Q)$(PYTHON) bench/trace/record_timeline.py $(STAGE) \
+		build/timeline/stage$(STAGE).json
+	$(Q)$(PYTHON) plots/timeline.py build/timeline/stage$(STAGE).json \
+		build/timeline/stage$(STAGE).svg
 
 # ---- machine ----
 .PHONY: deps deps-lint deps-peers deps-all doctor

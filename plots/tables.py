@@ -20,6 +20,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   machine                      what it was measured on
   image:ladder                 a picture, as docs/img/SET-ladder.svg: ladder,
                                cpu, syscalls, connections, latency, idle, ...
+  timeline:3                   the recording of stage 3: make timeline
 
 A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
 says.
@@ -42,6 +43,7 @@ import results                     # noqa: E402
 import summary as summaries        # noqa: E402
 import blocks_tables               # noqa: E402
 import figures                     # noqa: E402
+import timeline                    # noqa: E402
 import uring_tables                # noqa: E402
 
 OPEN = re.compile(r"^<!-- figure:(\S+) (\S+) -->$")
@@ -267,7 +269,33 @@ def filled(path, root, write, cache):
     return "\n".join(out)
 
 
+def timeline_block(path, root, stage, directory, write):
+    """The recording of one stage: its picture is a function of the file."""
+    try:
+        data = timeline.load(os.path.join(root, directory,
+                                          f"stage{stage}.json"))
+    except timeline.Malformed as err:
+        raise DocError(str(err)) from None
+    image = os.path.join(root, image_path(directory, f"stage{stage}"))
+    picture, there = timeline.draw(data), None
+    if os.path.exists(image):
+        with open(image, encoding="utf-8") as f:
+            there = f.read()
+    if write and there != picture:
+        os.makedirs(os.path.dirname(image), exist_ok=True)
+        with open(image, "w", encoding="utf-8") as f:
+            f.write(picture)
+    elif there != picture:
+        raise DocError(f"{os.path.relpath(image, root)} was drawn from other "
+                       f"data")
+    link = os.path.relpath(image, os.path.dirname(path) or ".")
+    return f"![{timeline.title_of(data)}]({link})"
+
+
 def block(path, root, what, directory, write, cache):
+    if what.startswith("timeline:"):
+        return timeline_block(path, root, what.partition(":")[2], directory,
+                              write)
     data = load(os.path.join(root, directory), cache)
     link = ""
     if what.startswith("image:"):
