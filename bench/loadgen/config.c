@@ -425,6 +425,8 @@ static const char *contradiction(const struct config *cf)
         return "--heartbeat is for --idle";
     if (cf->rate > 0 && cf->connections == 0)
         return "--rate needs --connections";
+    if (cf->json && cf->hgrm && strcmp(cf->json, cf->hgrm) == 0)
+        return "--json and --hgrm need a place each";
     return NULL;
 }
 

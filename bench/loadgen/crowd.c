@@ -84,6 +84,8 @@ __attribute__((noreturn)) static void crowd_main(struct part *part,
     int failed;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGINT, SIG_IGN); /* the generator decides when the crowd ends */
+    signal(SIGTERM, SIG_IGN);
     crowd_config(&own, cf, members);
     plan_init(&plan, &own);
     part->run.cf = &own;

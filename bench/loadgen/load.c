@@ -2,7 +2,7 @@
 #include "load.h"
 
 #include <errno.h>
-#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "conn.h"
+#include "cpus.h"
 
 enum {
     MAX_EVENTS = 512,
@@ -523,23 +524,25 @@ static void run_loop(struct load *l)
 static void pin(const struct load *l)
 {
     const struct config *cf = l->cf;
-    cpu_set_t set;
+    struct cpus set;
     int cpu;
 
     if (cf->cpu_count == 0)
         return;
     cpu = cf->cpus[l->index % cf->cpu_count];
-    CPU_ZERO(&set);
-    if (cpu < CPU_SETSIZE)
-        CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof(set), &set) < 0)
+    cpus_clear(&set);
+    cpus_add(&set, cpu);
+    if (cpus_pin(&set) < 0)
         die_status(2, "loadgen: --cpu %d: %s", cpu, strerror(errno));
 }
 
 void *load_main(void *arg)
 {
     struct load *l = arg;
+    sigset_t all;
 
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     pin(l);
     if (!l->cf->close)
         load_connect(l);

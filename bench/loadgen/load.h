@@ -89,7 +89,7 @@ struct run {
     const struct plan *plan;
     bool crowd; /* connections that ended are not opened again */
     _Atomic int64_t begin_ns, end_ns; /* of the window; the crowd learns late */
-    int64_t drain_end_ns;
+    _Atomic int64_t drain_end_ns;
     pthread_barrier_t connected, started;
     struct server_clock server[2]; /* at the window's borders, by thread 0 */
 };
@@ -163,7 +163,7 @@ static inline void load_clock(struct load *l)
 void load_init(struct load *l, struct run *run, int index);
 void load_free(struct load *l);
 
-/* The thread's body. */
+/* The thread's body.  Signals are left to the main thread. */
 void *load_main(void *load);
 
 /* Its parts, for the crowd.  Connects all, a few at a time; says in up and

@@ -10,7 +10,6 @@
  * forbidden and never shares a fault with what it measures.
  */
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,23 +19,31 @@
 
 #include "check.h"
 #include "conn.h"
+#include "cpus.h"
 #include "report.h"
 
-enum { EXIT_CLEAN = 0, EXIT_ERRORS = 1, EXIT_UNMEASURED = 2 };
+enum {
+    EXIT_CLEAN = 0,
+    EXIT_ERRORS = 1,
+    EXIT_UNMEASURED = 2,
+    EXIT_SIGNAL = 128, /* and the signal's number */
+    INTERRUPTED_DRAIN_NS = 500000000,
+};
 
 /* Everything of ours, the crowd too, stays on the cpus given; each thread then
  * keeps to one of them. */
 static void pin_all(const struct config *cf)
 {
-    cpu_set_t set;
+    struct cpus set;
+    bool known = true;
 
     if (cf->cpu_count == 0)
         return;
-    CPU_ZERO(&set);
+    cpus_clear(&set);
     for (int i = 0; i < cf->cpu_count; i++)
-        if (cf->cpus[i] < CPU_SETSIZE)
-            CPU_SET(cf->cpus[i], &set);
-    if (sched_setaffinity(0, sizeof(set), &set) < 0)
+        known = cpus_add(&set, cf->cpus[i]) && known;
+    errno = EINVAL;
+    if (!known || cpus_pin(&set) < 0)
         die_status(EXIT_UNMEASURED, "loadgen: --cpu: %s", strerror(errno));
 }
 
@@ -56,12 +63,34 @@ static void raise_limits(const struct config *cf)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static void sleep_until(int64_t ns)
+/* The signals that end a measurement early; those that were ignored when we
+ * began stay so, as a shell wants it of its background jobs. */
+static void stop_signals(sigset_t *set)
 {
-    struct timespec ts = {ns / 1000000000, ns % 1000000000};
+    static const int wanted[] = {SIGINT, SIGTERM};
+    struct sigaction old;
 
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
-        ;
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+        if (sigaction(wanted[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaddset(set, wanted[i]);
+}
+
+/* Sleeps until then, or until one of the signals, which are blocked, comes.
+ * 0, or which. */
+static int sleep_until(int64_t ns, const sigset_t *stop)
+{
+    for (;;) {
+        int64_t left = ns - clock_ns();
+        struct timespec ts = {left / 1000000000, left % 1000000000};
+        int sig;
+
+        if (left <= 0)
+            return 0;
+        sig = sigtimedwait(stop, NULL, &ts);
+        if (sig > 0)
+            return sig;
+    }
 }
 
 /* With --close nothing is connected before the clock starts, so one connection
@@ -87,8 +116,30 @@ static void check_connected(const struct config *cf, const struct load *loads)
                        loads[i].up, loads[i].n_conns);
 }
 
+/* The quotas of both sides: the generator's first. */
+static void quotas_read(const struct config *cf, struct quota *q)
+{
+    quota_read("/proc", getpid(), &q[0]);
+    if (cf->pid_count > 0)
+        quota_read("/proc", cf->pids[0], &q[1]);
+}
+
+/* A signal ends the window where it is: what was measured is reported.  A
+ * second one ends the generator. */
+static void cut_short(struct run *run, struct result *r, const sigset_t *stop)
+{
+    int64_t now = clock_ns();
+
+    if (!r->stopped_by)
+        return;
+    run->end_ns = now;
+    run->drain_end_ns = now + INTERRUPTED_DRAIN_NS;
+    pthread_sigmask(SIG_UNBLOCK, stop, NULL);
+}
+
 /* Starts the clock, and takes what is sampled beside the threads. */
-static void watch(struct run *run, struct result *r, struct crowd *crowd)
+static void watch(struct run *run, struct result *r, struct crowd *crowd,
+                  const sigset_t *stop)
 {
     const struct config *cf = run->cf;
     struct host_clock h0, h1;
@@ -100,10 +151,17 @@ static void watch(struct run *run, struct result *r, struct crowd *crowd)
     crowd_window(crowd, run->begin_ns, run->end_ns);
     pthread_barrier_wait(&run->started);
 
-    sleep_until(run->begin_ns);
+    r->stopped_by = sleep_until(run->begin_ns, stop);
+    if (r->stopped_by) {
+        fprintf(stderr, "loadgen: interrupted before the measured window\n");
+        exit(EXIT_SIGNAL + r->stopped_by);
+    }
     server_status_read(cf, &r->base);
     host_clock_read(&h0);
-    sleep_until(run->end_ns);
+    quotas_read(cf, r->quota[0]);
+    r->stopped_by = sleep_until(run->end_ns, stop);
+    cut_short(run, r, stop);
+    quotas_read(cf, r->quota[1]);
     r->have_server =
         cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;
     host_clock_read(&h1);
@@ -189,13 +247,24 @@ static void collect(struct result *r, const struct run *run,
     report_judge(r);
 }
 
+/* Opened before the measurement, so that nobody waits for what cannot be
+ * written; what a file held stays until there is something to put there. */
 static FILE *open_output(const char *name)
 {
-    FILE *f = strcmp(name, "-") == 0 ? stdout : fopen(name, "w");
+    FILE *f;
 
+    if (!name)
+        return NULL;
+    f = strcmp(name, "-") == 0 ? stdout : fopen(name, "a");
     if (!f)
         die_status(EXIT_UNMEASURED, "loadgen: %s: %s", name, strerror(errno));
     return f;
+}
+
+static void empty_output(FILE *f)
+{
+    if (f != stdout && ftruncate(fileno(f), 0) < 0)
+        errno = 0; /* a pipe or a device has nothing to empty */
 }
 
 static void close_output(FILE *f, const char *name)
@@ -204,28 +273,29 @@ static void close_output(FILE *f, const char *name)
         die_status(EXIT_UNMEASURED, "loadgen: %s: cannot be written", name);
 }
 
-static void write_results(const struct result *r)
+static void write_results(const struct result *r, FILE *json, FILE *hgrm)
 {
     const struct config *cf = r->cf;
-    bool to_stdout = cf->json && strcmp(cf->json, "-") == 0;
-    FILE *f;
+    bool taken = json == stdout || hgrm == stdout;
 
-    if (cf->json) {
-        f = open_output(cf->json);
-        report_json(r, f);
-        close_output(f, cf->json);
+    if (json) {
+        empty_output(json);
+        report_json(r, json);
+        close_output(json, cf->json);
     }
-    if (cf->hgrm) {
-        f = open_output(cf->hgrm);
-        hist_write_hgrm(&r->marks->latency, f);
-        close_output(f, cf->hgrm);
+    if (hgrm) {
+        empty_output(hgrm);
+        hist_write_hgrm(&r->marks->latency, hgrm);
+        close_output(hgrm, cf->hgrm);
     }
     if (!cf->quiet)
-        report_text(r, to_stdout ? stderr : stdout);
+        report_text(r, taken ? stderr : stdout);
 }
 
 static int verdict(const struct result *r)
 {
+    if (r->stopped_by)
+        return EXIT_SIGNAL + r->stopped_by;
     if (r->cf->connections > 0 && r->sum.requests == 0 && r->errors == 0) {
         fprintf(stderr, "loadgen: no reply in the measured window\n");
         return EXIT_UNMEASURED;
@@ -266,9 +336,13 @@ int main(int argc, char **argv)
     static struct result r = {.cf = &cf};
     struct crowd *crowd;
     struct load *loads;
+    FILE *json, *hgrm;
+    sigset_t stop;
     int status;
 
     config_parse(&cf, argc, argv);
+    json = open_output(cf.json);
+    hgrm = open_output(cf.hgrm);
     raise_limits(&cf);
     pin_all(&cf);
     plan_init(&plan, &cf);
@@ -280,12 +354,14 @@ int main(int argc, char **argv)
     loads = start_threads(&run);
     pthread_barrier_wait(&run.connected);
     check_connected(&cf, loads);
-    watch(&run, &r, crowd);
+    stop_signals(&stop);
+    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    watch(&run, &r, crowd, &stop);
     for (int i = 0; i < cf.threads; i++)
         pthread_join(loads[i].thread, NULL);
     collect(&r, &run, loads);
     crowd_stop(crowd);
-    write_results(&r);
+    write_results(&r, json, hgrm);
     status = verdict(&r);
     for (int i = 0; i < cf.threads; i++)
         load_free(&loads[i]);

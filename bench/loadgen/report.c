@@ -18,6 +18,8 @@ static const char *const error_help[] = {
 
 /* ---- judging ---- */
 
+enum { BEYOND = 10 }; /* requests that must lie beyond a percentile */
+
 double report_blame(const struct marks *m, double p)
 {
     double own = 0, all = 0;
@@ -35,15 +37,35 @@ static double per(double a, double b)
     return b > 0 ? a / b : 0;
 }
 
+/* The highest percentile, up to p99, that BEYOND requests lie beyond. */
+static double judged_at(uint64_t requests)
+{
+    double p = 100 - 100.0 * BEYOND / (double)requests;
+
+    return p > 99 ? 99 : p > 50 ? p : 50;
+}
+
 static bool generator_late(const struct result *r)
 {
     const struct marks *m = r->marks;
+    double p;
 
     if (m->latency.count == 0)
         return false;
-    return (double)hist_percentile(&m->lateness, 99) >
-               0.1 * (double)hist_percentile(&m->latency, 99) ||
-           report_blame(m, 99) > 0.5;
+    p = judged_at(m->latency.count);
+    return (double)hist_percentile(&m->lateness, p) >
+               0.1 * (double)hist_percentile(&m->latency, p) ||
+           (p >= 99 && report_blame(m, p) > 0.5);
+}
+
+/* How long a quota stopped a side in the window, and how often. */
+static struct quota throttled(const struct result *r, int side)
+{
+    const struct quota *a = &r->quota[0][side], *b = &r->quota[1][side];
+
+    return (struct quota){.cpus = b->cpus,
+                          .throttled = b->throttled - a->throttled,
+                          .throttled_s = b->throttled_s - a->throttled_s};
 }
 
 void report_judge(struct result *r)
@@ -52,7 +74,10 @@ void report_judge(struct result *r)
     bool open = r->cf->rate > 0;
 
     r->limited_by = "none";
-    if (open && generator_late(r))
+    if (throttled(r, 0).throttled_s > 0.01 * r->duration_s ||
+        throttled(r, 1).throttled_s > 0.01 * r->duration_s)
+        r->limited_by = "quota";
+    else if (open && generator_late(r))
         r->limited_by = "generator";
     else if (r->have_server && server >= 0.9)
         r->limited_by = "server";
@@ -64,16 +89,41 @@ void report_judge(struct result *r)
 
 /* ---- JSON ---- */
 
+/* The bytes of the UTF-8 character at s, 0 when there is none. */
+static int utf8_length(const char *s)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    int n = u[0] < 0x80   ? 1
+            : u[0] < 0xc2 ? 0
+            : u[0] < 0xe0 ? 2
+            : u[0] < 0xf0 ? 3
+            : u[0] < 0xf5 ? 4
+                          : 0;
+
+    for (int i = 1; i < n; i++)
+        if ((u[i] & 0xc0) != 0x80)
+            return 0;
+    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) ||
+        (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f))
+        return 0; /* too long a form, a surrogate, or beyond the last one */
+    return n;
+}
+
+/* JSON is UTF-8.  A byte that is not goes out as %XX, which means the same in a
+ * path. */
 static void json_text(FILE *f, const char *s)
 {
     fputc('"', f);
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\')
-            fputc('\\', f);
-        if ((unsigned char)*s < ' ')
+    while (*s) {
+        int n = utf8_length(s);
+
+        if (n == 0)
+            fprintf(f, "%%%02X", (unsigned)(unsigned char)*s);
+        else if ((unsigned char)*s < ' ')
             fprintf(f, "\\u%04x", (unsigned)*s);
         else
-            fputc(*s, f);
+            fprintf(f, "%s%.*s", *s == '"' || *s == '\\' ? "\\" : "", n, s);
+        s += n > 0 ? n : 1;
     }
     fputc('"', f);
 }
@@ -198,6 +248,23 @@ static void json_idle(const struct result *r, FILE *f)
     fprintf(f, "},\n");
 }
 
+static void json_quota(const struct result *r, FILE *f)
+{
+    static const char *const names[] = {"client", "server"};
+
+    fprintf(f, "  \"quota\": {");
+    for (int i = 0; i < (r->have_server ? 2 : 1); i++) {
+        struct quota q = throttled(r, i);
+
+        fprintf(f,
+                "%s\"%s\": {\"cpus\": %g, \"throttled\": %llu, "
+                "\"throttled_s\": %.4f}",
+                i ? ", " : "", names[i], q.cpus,
+                (unsigned long long)q.throttled, q.throttled_s);
+    }
+    fprintf(f, "},\n");
+}
+
 static void json_setup(const struct result *r, FILE *f)
 {
     const struct config *cf = r->cf;
@@ -240,8 +307,11 @@ void report_json(const struct result *r, FILE *f)
             r->achieved_rate, r->cf->rate, (unsigned long long)r->arrivals);
     json_cpu(r, f);
     json_idle(r, f);
-    fprintf(f, "  \"limited_by\": \"%s\", \"host\": {\"steal_pct\": %.3f}\n}\n",
-            r->limited_by, r->steal_pct);
+    json_quota(r, f);
+    fprintf(f,
+            "  \"interrupted\": %s, \"limited_by\": \"%s\", "
+            "\"host\": {\"steal_pct\": %.3f}\n}\n",
+            r->stopped_by ? "true" : "false", r->limited_by, r->steal_pct);
 }
 
 /* ---- for people ---- */
@@ -273,10 +343,29 @@ static void text_errors(const struct result *r, FILE *f)
                 (unsigned long long)r->unfinished);
 }
 
+static void text_quota(const struct result *r, FILE *f)
+{
+    static const char *const names[] = {"client", "server"};
+
+    for (int i = 0; i < 2; i++) {
+        struct quota q = throttled(r, i);
+
+        if (q.throttled > 0)
+            fprintf(f,
+                    "quota       %s, %g cpus: stopped %llu times, %.3f s in "
+                    "all\n",
+                    names[i], q.cpus, (unsigned long long)q.throttled,
+                    q.throttled_s);
+    }
+}
+
 void report_text(const struct result *r, FILE *f)
 {
     double own = r->user_s + r->sys_s - r->spin_s, n = (double)r->sum.requests;
 
+    if (r->stopped_by)
+        fprintf(f, "interrupted after %.2f s of %.2f\n", r->duration_s,
+                (double)r->cf->duration_ns / 1e9);
     fprintf(f, "%-11s %.0f a second (%llu in %.2f s)\n", "requests", r->qps,
             (unsigned long long)r->sum.requests, r->duration_s);
     text_hist(f, "latency", &r->marks->latency);
@@ -301,5 +390,6 @@ void report_text(const struct result *r, FILE *f)
         fprintf(f, "idle        %d of %d open, %d lost\n", r->idle.open,
                 r->cf->idle, r->idle.lost);
     text_errors(r, f);
+    text_quota(r, f);
     fprintf(f, "limited by  %s\n", r->limited_by);
 }

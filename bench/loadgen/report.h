@@ -2,11 +2,14 @@
  *
  * limited_by says whether the figures describe the server at all:
  *
+ *  quota      a cpu quota stopped one of the sides for over 1 % of the window.
  *  generator  closed loop: its busiest thread used over 95 % of a cpu while the
  *             server used under 90 % of its own.
  *             open loop: sends were late by more than 10 % of the latency (both
  *             at p99), or the generator's own delays make up more than half of
- *             the time of the slowest 1 %.
+ *             the time of the slowest 1 %.  With fewer than 1,000 requests the
+ *             sends are judged alone, at the percentile that ten of them lie
+ *             beyond, or at the median.
  *  server     its cpus were over 90 % busy, or, in the open loop, fewer than
  *             99 % of the intended requests were answered in the window, and
  *             the generator was not to blame.
@@ -22,6 +25,7 @@
 
 #include "crowd.h"
 #include "load.h"
+#include "quota.h"
 
 struct result {
     const struct config *cf;
@@ -39,6 +43,8 @@ struct result {
         after; /* no load yet; window's borders */
     double steal_pct;
     struct crowd_counts idle;
+    struct quota quota[2][2]; /* window's borders; the generator's, server's */
+    int stopped_by;           /* the signal that cut the window short, or 0 */
     const char *limited_by;
 };
 

@@ -3,11 +3,12 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "cpus.h"
 
 enum { MAX_TASKS = 4096 }; /* looked at, of each process */
 
@@ -142,27 +143,24 @@ void host_clock_read(struct host_clock *h)
 
 static void add_cpus(int pid, int tid, void *arg)
 {
-    cpu_set_t set;
-
     (void)pid;
-    if (sched_getaffinity(tid, sizeof(set), &set) == 0)
-        CPU_OR((cpu_set_t *)arg, (cpu_set_t *)arg, &set);
+    cpus_of(tid, arg);
 }
 
 double server_cpus(const struct config *cf)
 {
-    cpu_set_t all;
+    struct cpus all;
     int tasks = 0, cpus;
 
     if (cf->server_cpus > 0)
         return cf->server_cpus;
-    CPU_ZERO(&all);
+    cpus_clear(&all);
     for (int i = 0; i < cf->pid_count; i++) {
         int n = each_task(cf->pids[i], add_cpus, &all);
 
         tasks += n > 0 ? n : 0;
     }
-    cpus = CPU_COUNT(&all);
+    cpus = cpus_count(&all);
     if (tasks < cpus)
         cpus = tasks;
     return cpus > 0 ? cpus : 1;

@@ -565,6 +565,27 @@ class Pauses(Case):
                 self.assertEqual(result["limited_by"], "generator")
                 self.assertGreater(result["lateness_us"]["max"], 150000)
 
+    def test_of_a_server_that_was_stopped(self):
+        """SIGSTOP, as a laptop's lid does it."""
+        with OneThread() as server:
+            child = subprocess.Popen(
+                command(server.port, *self.SWITCHES, duration=2),
+                stdout=subprocess.PIPE, text=True)
+            time.sleep(0.6)
+            os.kill(server.pid, signal.SIGSTOP)
+            time.sleep(0.2)
+            os.kill(server.pid, signal.SIGCONT)
+            out, _ = child.communicate(timeout=LIMIT_S)
+            self.shown((child.returncode, json.loads(out), ""), "server")
+
+    def test_low_rates_are_not_the_generators_limit(self):
+        """A handful of requests: one late one decides nothing."""
+        with OneThread() as server:
+            for rate in (3, 7.5):
+                result = self.clean(load(server.port, "--rate", rate,
+                                         "--connections", 4, duration=2))
+                self.assertEqual(result["limited_by"], "none", result)
+
     def test_of_a_generator_that_was_stopped(self):
         with OneThread() as server:
             child = subprocess.Popen(
@@ -843,6 +864,99 @@ class Interface(Case):
                 self.assertEqual(status, 2, switch)
                 self.assertIn("/dev/full", stderr)
 
+    def test_output_is_tried_before_the_measurement(self):
+        with OneThread() as server:
+            for switch in ("--json", "--hgrm"):
+                began = time.monotonic()
+                status, _, stderr = load(server.port, switch, "/none/a",
+                                         duration=20)
+                self.assertEqual(status, 2, switch)
+                self.assertIn("/none/a", stderr)
+                self.assertLess(time.monotonic() - began, 10)
+
+    def test_an_output_keeps_what_it_held_until_the_end(self):
+        with tempfile.NamedTemporaryFile("w+") as f:
+            f.write("old" * 1000)
+            f.flush()
+            status, _, _ = load(1, "--json", f.name)    # nobody there
+            f.seek(0)
+            self.assertEqual((status, f.read()), (2, "old" * 1000))
+            with OneThread() as server:
+                load(server.port, "--json", f.name, duration=0.05)
+            f.seek(0)
+            self.assertGreater(json.load(f)["requests"], 0)
+
+    def test_two_outputs_to_one_place(self):
+        for name in ("-", "/dev/null"):
+            status, result, stderr = load(1, "--json", name, "--hgrm", name)
+            self.assertEqual((status, result), (64, None))
+            self.assertIn("a place each", stderr)
+
+    def test_a_path_that_is_not_utf8(self):
+        with OneThread() as server:
+            for path, shown in ((b"/a\xff\xc3(\xed\xa0\x80b",
+                                 "/a%FF%C3(%ED%A0%80b"),
+                                ("/\u00e9\u20ac\U0001f600".encode(),
+                                 "/\u00e9\u20ac\U0001f600"),
+                                (b'/q"\\\t', '/q"\\\t')):
+                done = subprocess.run(
+                    [*map(str.encode, command(server.port, duration=0.05,
+                                              *["--expect-any"])),
+                     b"--path", path], stdout=subprocess.PIPE, check=True,
+                    timeout=LIMIT_S)
+                self.assertEqual(json.loads(done.stdout)["path"], shown)
+
+    def interrupted(self, signals, *switches, after=0.6, **times):
+        """(status, result, stderr, seconds) of a run that is signalled."""
+        began = time.monotonic()
+        child = subprocess.Popen(
+            command(*switches, **times), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
+        time.sleep(after)
+        for number in signals:
+            child.send_signal(number)
+        out, err = child.communicate(timeout=LIMIT_S)
+        return (child.returncode, json.loads(out) if out else None, err,
+                time.monotonic() - began)
+
+    def test_ctrl_c_gives_what_was_measured(self):
+        for number, *how in ((signal.SIGINT,),
+                             (signal.SIGTERM, "--threads", 2),
+                             (signal.SIGINT, "--rate", 500),
+                             (signal.SIGINT, "--idle", 3)):
+            with self.subTest(how), OneThread() as server:
+                status, result, _, took = self.interrupted(
+                    [number], server.port, "--connections", 4, *how,
+                    duration=30)
+                self.assertEqual(status, 128 + number)
+                self.assertTrue(result["interrupted"])
+                self.assertGreater(result["requests"], 10)
+                self.assertLess(result["duration_s"], took)
+                self.assertGreater(result["duration_s"], 0.05)
+                self.assertAlmostEqual(
+                    result["qps"], result["requests"] / result["duration_s"],
+                    delta=0.2 * result["qps"])
+                self.assertLess(took, 15)
+
+    def test_ctrl_c_before_the_window(self):
+        with OneThread() as server:
+            status, result, stderr, _ = self.interrupted(
+                [signal.SIGINT], server.port, warmup=30)
+        self.assertEqual((status, result), (130, None))
+        self.assertIn("interrupted before", stderr)
+
+    def test_a_second_ctrl_c_does_not_wait(self):
+        """A server that answers nothing: the first waits for replies."""
+        def serve(_server, conn, _number):
+            for n, _ in enumerate(bad.Requests(conn)):
+                if n < 20:
+                    conn.sendall(bad.reply())
+        with bad.Server(serve) as server:
+            status, _, _, took = self.interrupted(
+                [signal.SIGINT, signal.SIGTERM], server.port, duration=30)
+        self.assertIn(status, (-signal.SIGINT, -signal.SIGTERM, 130))
+        self.assertLess(took, 10)
+
     def test_files(self):
         with OneThread() as server, tempfile.TemporaryDirectory() as d:
             names = [os.path.join(d, n) for n in ("a.json", "a.hgrm")]
@@ -877,6 +991,55 @@ class Interface(Case):
         self.assertEqual(result["server"]["threads"], 1)
         self.assertGreater(result["server"]["vol_ctx"] +
                            result["server"]["invol_ctx"], 0)
+
+
+class Quota(Case):
+    """A control group with a twentieth of a cpu, where one may be made."""
+
+    def setUp(self):
+        self.group = None
+        for top, name, text in (
+                ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "5000"),
+                ("/sys/fs/cgroup", "cpu.max", "5000 100000")):
+            group = os.path.join(top, f"ioladder-test-{os.getpid()}")
+            try:
+                os.mkdir(group)
+            except OSError:
+                continue
+            self.addCleanup(os.rmdir, group)
+            try:
+                with open(os.path.join(group, name), "r+",
+                          encoding="ascii") as f:
+                    f.write(text)
+                self.group = group
+                return
+            except OSError:
+                continue
+        self.skipTest("no control group with a cpu limit can be made here")
+
+    def joined(self):
+        with open(os.path.join(self.group, "cgroup.procs"), "w",
+                  encoding="ascii") as f:
+            f.write(str(os.getpid()))
+
+    def test_a_throttled_side_is_named(self):
+        for side in ("client", "server"):
+            with OneThread() as server:
+                if side == "server":
+                    with open(os.path.join(self.group, "cgroup.procs"), "w",
+                              encoding="ascii") as f:
+                        f.write(str(server.pid))
+                done = subprocess.run(
+                    command(server.port, "--connections", 16,
+                            "--server-pid", server.pid, duration=1.5),
+                    stdout=subprocess.PIPE, check=True, timeout=LIMIT_S,
+                    preexec_fn=self.joined if side == "client" else None)
+            result = json.loads(done.stdout)
+            self.assertEqual(result["limited_by"], "quota", result)
+            found = result["quota"][side]
+            self.assertAlmostEqual(found["cpus"], 0.05)
+            self.assertGreater(found["throttled"], 3)
+            self.assertGreater(found["throttled_s"], 0.3)
 
 
 class AgainstWrk(Case):

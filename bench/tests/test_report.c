@@ -102,6 +102,47 @@ Test(report, open_loop)
     judged(&r, "generator");
 }
 
+Test(report, few_requests_are_judged_by_their_middle)
+{
+    struct config cf;
+    struct result r = calm(&cf, 7.5);
+
+    r.sum.requests = r.arrivals = 15; /* one of them late: it is its p99 */
+    add(&r, 14, 120 * US, 4 * US, 4 * US);
+    add(&r, 1, 2400 * US, 2300 * US, 2300 * US);
+    judged(&r, "none");
+
+    r = calm(&cf, 100); /* more than ten late ones count */
+    r.sum.requests = r.arrivals = 200;
+    add(&r, 185, 120 * US, 4 * US, 4 * US);
+    add(&r, 15, 2400 * US, 2300 * US, 2300 * US);
+    judged(&r, "generator");
+
+    r = calm(&cf, 3); /* all of them late */
+    r.sum.requests = r.arrivals = 6;
+    add(&r, 6, 200 * US, 60 * US, 60 * US);
+    judged(&r, "generator");
+}
+
+Test(report, a_quota_is_named)
+{
+    struct config cf;
+
+    for (int side = 0; side < 2; side++) {
+        struct result r = calm(&cf, 0);
+
+        r.busy_max = 0.99;
+        r.quota[0][side] = (struct quota){0.5, 100, 7.0};
+        r.quota[1][side] = (struct quota){0.5, 110, 7.5};
+        judged(&r, "quota");
+    }
+    struct result r = calm(&cf, 0);
+
+    r.quota[0][0] = (struct quota){0.5, 100, 7.0};
+    r.quota[1][0] = (struct quota){0.5, 101, 7.005}; /* once, and shortly */
+    judged(&r, "none");
+}
+
 Test(report, blame_is_that_of_the_slowest)
 {
     struct config cf;

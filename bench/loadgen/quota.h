@@ -1,0 +1,22 @@
+/* quota.h - how much cpu time a control group leaves to a process.
+ *
+ * A container with half a cpu is stopped for 50 ms out of 100.  Nothing else
+ * tells that: the process is not idle, no other one runs, and no steal time is
+ * counted.  Read are both versions of the interface, and every group from the
+ * process's own up to the top: a limit anywhere on the way counts.
+ */
+#ifndef QUOTA_H
+#define QUOTA_H
+
+#include <stdint.h>
+
+struct quota {
+    double cpus;        /* the smallest limit on the way, 0: none */
+    uint64_t throttled; /* times that one of the groups was stopped */
+    double throttled_s; /* for how long, of all cpus together */
+};
+
+/* `proc` is "/proc", but for tests.  What cannot be read is no limit. */
+void quota_read(const char *proc, int pid, struct quota *q);
+
+#endif
