@@ -43,7 +43,8 @@ OPT := -O1 -fno-omit-frame-pointer
 SAN := -fsanitize=thread
 endif
 # stages/ is there so that a part has one name everywhere: "parts/park.h".
-CPPFLAGS += -D_GNU_SOURCE -Icommon -Istages
+# Last, so that what is said on the command line wins and our own stays.
+CPPFLAGS_ALL = -D_GNU_SOURCE -Icommon -Istages $(CPPFLAGS)
 CFLAGS_ALL = -std=gnu17 $(OPT) -g $(WARNINGS) $(WERROR) -pthread $(SAN) \
 	$(CFLAGS)
 LDFLAGS_ALL = -pthread $(SAN) $(LDFLAGS)
@@ -53,7 +54,7 @@ CRITERION := -lcriterion
 
 # The compiler and the flags decide what is up to date too: the stamp changes
 # when they do.
-FLAGS_NOW := $(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(LDFLAGS_ALL)
+FLAGS_NOW := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
 
 export ASAN_OPTIONS ?= detect_stack_use_after_return=1
 export UBSAN_OPTIONS ?= print_stacktrace=1
@@ -135,7 +136,7 @@ FORCE:
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(Q),@echo '  CC   $@')
-	$(Q)$(CC) $(CPPFLAGS) $(INC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(INC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 define link
 	@mkdir -p $(@D)
@@ -155,6 +156,7 @@ $(B)/bench/loadgen/libloadgen.a: $(LOADGEN_SRC:%.c=$(B)/%.o)
 # The sources that a test or a micro-benchmark looks into.
 $(B)/bench/tests/%.o: INC = -Ibench/loadgen
 $(B)/bench/micro/%.o: INC = -Ibench/loadgen
+$(B)/bench/micro/queues.o: INC = -Ibench/loadgen -DHAVE_CK=$(if $(CK),1,0)
 
 # ---- the stages ----
 needs_uring = $(if $(filter 1 2,$(1)),,$(URING))
@@ -186,7 +188,7 @@ define pad_rules
 build/pad$(1)/%.o: %.c $(B)/flags
 	@mkdir -p $$(@D)
 	$(if $(Q),@echo '  CC   $$@')
-	$(Q)$(CC) $(CPPFLAGS) -DPAD=$(1) $(CFLAGS_ALL) \
+	$(Q)$(CC) $(CPPFLAGS_ALL) -DPAD=$(1) $(CFLAGS_ALL) \
 		-MMD -MP -c -o $$@ $$<
 build/pad$(1)/stage6: $$(patsubst %.c,build/pad$(1)/%.o,\
 		$$(wildcard stages/6-*/*.c)) $(LIBPARTS) $(LIBCOMMON)
@@ -198,10 +200,13 @@ $(foreach p,0 64,$(eval $(call pad_rules,$(p))))
 $(B)/loadgen: $(LOADGEN_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
 	$(call link)
 
-CK := $(if $(wildcard /usr/include/ck_ring.h),-lck)
+# Concurrency Kit, if a program with it links: a cross compiler may find the
+# header of the machine it runs on, and no library.
+CK_TRY := printf '\#include <ck_ring.h>\nint main(void) { return 0; }\n'
+CK = $(shell $(CK_TRY) | $(CC) -x c -o /dev/null - -lck 2>/dev/null && echo -lck)
 $(B)/micro/%: $(B)/bench/micro/%.o $(LIBPARTS) $(LIBCOMMON) \
 		$(LIBLOADGEN)
-	$(call link,$(URING) $(CK))
+	$(call link,$(URING) $(if $(filter queues,$*),$(CK)))
 
 # ---- tests ----
 # Under tsan the unit tests have a small runner of their own.
@@ -312,7 +317,7 @@ FUZZ_OBJ := $(COMMON_SRC:%.c=build/fuzz/obj/%.o)
 build/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(if $(Q),@echo '  FUZZ $@')
-	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link \
+	$(Q)$(CLANG) $(CPPFLAGS_ALL) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link \
 		-MMD -MP -c -o $@ $<
 build/fuzz/%: build/fuzz/obj/common/tests/fuzz_%.o $(FUZZ_OBJ)
 	$(if $(Q),@echo '  LINK $@')
@@ -383,10 +388,8 @@ doctor:
 diff-%:
 	$(Q)$(PYTHON) stages/stage_diff.py show $*
 
-C_FILES = $(shell git ls-files --cached --others --exclude-standard \
-	'*.c' '*.h')
-SCRIPTS = $(shell git ls-files --cached --others --exclude-standard \
-	| xargs grep -lE '^\#!.*/(env )?(ba)?sh')
+C_FILES = $(shell .ci/files . '*.c' '*.h')
+SCRIPTS = $(shell .ci/files . | xargs grep -lE '^\#!.*/(env )?(ba)?sh')
 # The analyser does not follow an assertion that leaves by longjmp, so tests
 # are left to the compilers and to cppcheck.
 TIDY_FILES := $(COMMON_SRC) $(PARTS_SRC) $(wildcard stages/[0-9]-*/*.c) \
@@ -435,12 +438,12 @@ lint-cppcheck:
 		--enable=warning,performance,portability \
 		--suppressions-list=.cppcheck \
 		--include=.ci/cppcheck.h -D__x86_64__=1 \
-		$(CPPFLAGS) -Ibench/loadgen \
+		$(CPPFLAGS_ALL) -Ibench/loadgen \
 		common bench stages
 lint-clang-tidy:
 	@echo '== clang-tidy'
 	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P2 -I{} sh -c \
-		"clang-tidy --quiet {} -- -std=gnu17 $(CPPFLAGS) $(TIDY_INC) \
+		"clang-tidy --quiet {} -- -std=gnu17 $(CPPFLAGS_ALL) $(TIDY_INC) \
 		2>/dev/null || exit 1"
 
 .PHONY: clean

@@ -37,12 +37,9 @@ RAW = re.compile(r"^common/tests/corpus/|^bench/results/|\.(svg|png|pdf|hgrm"
 
 
 def project_files(root):
-    done = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others",
-         "--exclude-standard"], cwd=root, capture_output=True, check=True)
-    names = [n for n in done.stdout.decode().split("\0") if n]
-    return [n for n in dict.fromkeys(names) if (root / n).is_file()
-            or (root / n).is_symlink()]
+    lister = Path(__file__).resolve().parent / "files"
+    done = subprocess.run([lister, root], capture_output=True, check=True)
+    return list(dict.fromkeys(done.stdout.decode().splitlines()))
 
 
 def anchors(text):

@@ -167,6 +167,9 @@ def liburing():
 
 
 def git(root):
+    # An unpacked archive may lie in a tree that is somebody else's.
+    if not os.path.exists(os.path.join(root, ".git")):
+        return {"revision": None, "dirty": None}
     head = output(["git", "rev-parse", "HEAD"], cwd=root)
     # Other result sets do not change what is measured.
     dirty = output(["git", "status", "--porcelain", "--untracked-files=no",

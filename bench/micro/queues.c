@@ -31,11 +31,8 @@
 #include <string.h>
 #include <time.h>
 
-#if __has_include(<ck_ring.h>)
+#if HAVE_CK /* the Makefile has seen that it links */
 #include <ck_ring.h>
-#define HAVE_CK 1
-#else
-#define HAVE_CK 0
 #endif
 
 #include "5-percore/gate.h"

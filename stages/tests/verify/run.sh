@@ -4,6 +4,7 @@
 #
 #   stages/tests/verify/run.sh [BUILD_DIR] [NAME]      NAME: only this bug
 set -eu
+unset CDPATH
 
 here=$(cd "$(dirname "$0")" && pwd)
 stages=$(cd "$here/../.." && pwd)
