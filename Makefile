@@ -69,6 +69,11 @@ STAGES := $(foreach d,$(STAGE_DIRS),$(call number,$(d)))
 STAGE_BINS := $(STAGES:%=$(B)/stage%)
 PADDED := $(filter 6,$(STAGES))
 
+VARIANTS := $(patsubst stages/variants/%.patch,%,\
+	$(sort $(wildcard stages/variants/*.patch)))
+VARIANT_BINS := $(VARIANTS:%=$(B)/variants/%)
+VARIANT_FAULTS := $(VARIANTS:%=$(B)/variants/fault/%)
+
 COMMON_SRC := $(wildcard common/*.c)
 PARTS_SRC := $(wildcard stages/parts/*.c)
 LOADGEN_SRC := $(wildcard bench/loadgen/*.c)
@@ -121,6 +126,10 @@ help:
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make deps            the packages; make deps-all adds linters and peers
 ## make diff-2-3        what stage 3 changes in stage 2
+## make variants        the stages with one thing changed: build/variants/
+## make variant         NAME=4-recv-plain: opens a working copy of one
+## make variant-save    NAME=..: writes what was changed there back
+## make test-variants   every test of the servers, against the variants
 ## make doctor          what this machine can run
 ## make clean           removes build/
 
@@ -196,6 +205,39 @@ build/pad$(1)/stage6: $$(patsubst %.c,build/pad$(1)/%.o,\
 endef
 $(foreach p,0 64,$(eval $(call pad_rules,$(p))))
 
+# ---- variants ----
+# A variant is a difference (stages/variants/NAME.patch).  It is applied to a
+# copy of the stage and of the parts, and compiled in one step.
+VARIANT_SRC := build/variants/src
+VARIANT_DEPS := stages/variants.py $(wildcard stages/parts/*.[ch])
+define compile_variant
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  CC   $@')
+	$(Q)$(CC) -I$(<D) $(CPPFLAGS) $(CFLAGS_ALL) -o $@ \
+		$(<D)/*/*.c $(filter %.o,$^) $(LDFLAGS_ALL) $(1) \
+		$(filter %.a,$^) $(URING) $(LIBS)
+endef
+define variant_rules
+$(VARIANT_SRC)/$(1)/.unpacked: stages/variants/$(1).patch $(VARIANT_DEPS) \
+		$(wildcard stages/$(call number,$(1))-*/*.[ch])
+	$(Q)$(PYTHON) stages/variants.py unpack $(1) $$(@D) && touch $$@
+$(B)/variants/$(1): $(VARIANT_SRC)/$(1)/.unpacked $(wildcard common/*.h) \
+		$(B)/flags $(TSAN_SIGNALS) $(LIBCOMMON)
+	$$(call compile_variant)
+$(B)/variants/fault/$(1): $(VARIANT_SRC)/$(1)/.unpacked \
+		$(wildcard common/*.h) $(B)/flags $(FAULT_SRC:%.c=$(B)/%.o) \
+		$(TSAN_SIGNALS) $(LIBCOMMON)
+	$$(call compile_variant,$$(WRAP_FLAGS))
+endef
+$(foreach v,$(VARIANTS),$(eval $(call variant_rules,$(v))))
+
+.PHONY: variants variant variant-save
+variants: $(VARIANT_BINS)
+variant:
+	$(Q)$(PYTHON) stages/variants.py open '$(NAME)'
+variant-save:
+	$(Q)$(PYTHON) stages/variants.py save '$(NAME)'
+
 # ---- the generator and the micro-benchmarks ----
 $(B)/loadgen: $(LOADGEN_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
 	$(call link)
@@ -246,7 +288,7 @@ PY_TESTS := $(if $(V),bench/tests/test_loadgen.py,$(wildcard \
 PY_TEST_DIRS := $(sort $(dir $(PY_TESTS)))
 
 .PHONY: test check test-build test-common test-bench test-parts \
-	test-lockfree test-servers test-python
+	test-lockfree test-servers test-variants test-python
 test: deps
 	$(Q)$(MAKE) --no-print-directory check
 
@@ -281,6 +323,17 @@ test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
 			export APP SERVER=$(B)/stage$$n FAULT=$(B)/fault/stage$$n; \
 			export STAGE=$$n; \
 			$(call suite,"stage $$n $$APP",$(TEST_SERVERS)) || failed=1; \
+		done; \
+	done; exit $$failed
+# VARIANTS=4-recv-plain picks some; TESTS='hard/*' picks tests.
+TESTS ?=
+test-variants: $(TEST_SERVERS) $(VARIANT_BINS) $(VARIANT_FAULTS)
+	@failed=0; for n in $(if $(TEST_SERVERS),$(VARIANTS)); do \
+		for APP in http echo; do \
+			export APP SERVER=$(B)/variants/$$n; \
+			export FAULT=$(B)/variants/fault/$$n; \
+			$(call suite,"variant $$n $$APP",$(TEST_SERVERS) \
+				$(if $(TESTS),--filter '$(TESTS)')) || failed=1; \
 		done; \
 	done; exit $$failed
 test-python: $(STAGE_BINS) $(LOADGEN) $(DRIVERS)
@@ -358,7 +411,7 @@ BENCH_ARGS ?=
 .PHONY: bench bench-run
 bench: deps
 	$(Q)$(MAKE) --no-print-directory bench-run
-bench-run: all
+bench-run: all variants
 	$(Q)$(PYTHON) bench/run.py --suite $(SUITE) $(BENCH_ARGS)
 	$(Q)$(PYTHON) plots/draw.py >/dev/null
 	$(Q)$(PYTHON) plots/report.py
@@ -415,6 +468,7 @@ format:
 lint-stages:
 	@echo '== stage_diff'
 	$(Q)$(PYTHON) stages/stage_diff.py check
+	$(Q)$(PYTHON) stages/variants.py check
 	$(Q)$(PYTHON) stages/stage_diff.py table
 lint-tree:
 	@echo '== tidy, CITATION.cff'

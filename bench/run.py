@@ -529,7 +529,8 @@ def default_names(known, parts, build):
         for name in wanted - set(known):
             known[name] = Stage(name, os.path.join(build, name))
         return [name for name in order if name in wanted]
-    return [n for n, s in known.items() if s.kind == "stage"]
+    return [n for n, s in known.items()
+            if s.kind == "stage" and not s.variant]
 
 
 def first_words(part):
@@ -621,7 +622,7 @@ def parse_arguments(argv):
     p.add_argument("--plan", action="store_true",
                    help="say how long it would take, and stop")
     p.add_argument("--servers", metavar="A,B",
-                   help="stage1 ... stage6, nginx, go (all built stages)")
+                   help="stage1 ... stage6, variants, nginx, go (all stages)")
     p.add_argument("--peers", action="store_true",
                    help="nginx and Go net/http in the same blocks")
     p.add_argument("--add", action="append", default=[], metavar="NAME=CMD",

@@ -148,10 +148,11 @@ def _await_line(run, name):
 
 
 class Stage:
-    """One of our servers: build/stageN, or a variant with arguments."""
+    """One of our servers: a stage or a variant of one, with arguments."""
 
     kind = "stage"
     added = False    # on the command line, so meant for every suite
+    variant = False  # of stages/variants: measured where it is named
 
     def __init__(self, name, binary, args=()):
         self.name, self.binary, self.args = name, binary, list(args)
@@ -159,7 +160,7 @@ class Stage:
     def available(self):
         if not os.access(self.binary, os.X_OK):
             raise Skipped(f"{os.path.basename(self.binary)} is not built "
-                          f"(make)")
+                          f"(make{' variants' if self.variant else ''})")
 
     def start(self, cpus, app="http", extra=(), root=None, workers=None):
         argv = [self.binary, "--port", "0", "--app", app]
@@ -313,6 +314,11 @@ def catalogue(root, build):
         source = os.path.join(root, "stages", f"{number}-*", "server.c")
         if os.path.exists(binary) or glob.glob(source):
             found[f"stage{number}"] = Stage(f"stage{number}", binary)
+    for patch in sorted(glob.glob(os.path.join(root, "stages", "variants",
+                                               "*.patch"))):
+        name = os.path.basename(patch).removesuffix(".patch")
+        found[name] = Stage(name, os.path.join(build, "variants", name))
+        found[name].variant = True
     peers = os.path.join(root, "bench", "peers")
     found["nginx"] = Nginx("nginx", os.path.join(peers, "nginx.conf"))
     found["go"] = Go("go", os.path.join(peers, "go"),

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -432,7 +433,8 @@ RING_CALLS = {"waits": "wait", "closed": "close"}
 def stage_number(server):
     """3 for stage 3 and its variants; 0 for what is no stage."""
     name = os.path.basename(getattr(server, "binary", None) or "")
-    return int(name[5:]) if name[:5] == "stage" and name[5:].isdigit() else 0
+    found = re.fullmatch(r"stage(\d)|(\d)-[a-z0-9-]+", name)
+    return int(found[1] or found[2]) if found else 0
 
 
 def own_counters(server, moved):

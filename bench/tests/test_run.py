@@ -185,6 +185,29 @@ class Whole(Bench):
         self.assertEqual(whole.fitting(part), ["stage1", "two"])
         self.assertEqual(whole.fitting(other), ["stage1"])
 
+    def test_variants_are_servers_that_must_be_named(self):
+        import run
+        import slices
+        root = os.path.join(self.build, "root")
+        os.makedirs(os.path.join(root, "stages", "variants"))
+        with open(os.path.join(root, "stages", "variants", "4-x-y.patch"),
+                  "w", encoding="utf-8"):
+            pass
+        known = run.catalogue(root, self.build)
+        variant = known["4-x-y"]
+        self.assertEqual(slices.stage_number(variant), 4)
+        self.assertEqual(slices.stage_number(known["stage2"]), 2)
+        self.assertEqual(slices.stage_number(known["nginx"]), 0)
+        with self.assertRaisesRegex(run.Skipped, "make variants"):
+            variant.available()
+        args = run.parse_arguments(["--build", self.build])
+        self.assertNotIn("4-x-y", run.choose_servers(args, known))
+        args = run.parse_arguments(["--build", self.build, "--servers",
+                                    "4-x-y,stage2"])
+        self.assertEqual(list(run.choose_servers(args, known)),
+                         ["4-x-y", "stage2"])
+        self.assertTrue(variant.binary.endswith("/variants/4-x-y"))
+
     def test_open_loop_uses_the_lowest_capacity(self):
         self.plan = {"servers": {"stage1": {"qps": 5000.0},
                                  "stage2": {"qps": 20000.0}}}

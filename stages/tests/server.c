@@ -51,13 +51,27 @@ const char *fault_path(void)
     return given && *given ? given : path;
 }
 
+static const char *server_name(void)
+{
+    const char *path = server_path(), *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
 int server_stage(void)
 {
-    const char *path = server_path();
-    size_t n = strlen(path);
+    const char *name = server_name();
+    int first = name[0] - '0',
+        last = name[0] ? name[strlen(name) - 1] - '0' : 0;
 
-    return n > 0 && path[n - 1] >= '1' && path[n - 1] <= '9' ? path[n - 1] - '0'
-                                                             : 0;
+    if (first >= 1 && first <= 9)
+        return first;
+    return last >= 1 && last <= 9 ? last : 0;
+}
+
+bool server_is(const char *variant)
+{
+    return strcmp(server_name(), variant) == 0;
 }
 
 bool app_is_http(void)

@@ -1,8 +1,8 @@
 /* server.h - the server under test: start it, watch it, stop it.
  *
  * The environment names it: SERVER (path of a stage's binary) and APP (http or
- * echo).  STAGE_ARGS holds switches for every start, so that the whole suite
- * can be run against a variant: STAGE_ARGS='--recv plain --send zc'.
+ * echo).  A variant is tested in the same way: SERVER=build/variants/4-send-zc.
+ * STAGE_ARGS holds switches for every start: STAGE_ARGS='--taskrun none'.
  * TIME_SCALE multiplies every waiting time (which is 5 times as long for the
  * slow builds with sanitizers anyway); SEED replaces the fixed seed of the
  * random tests.
@@ -107,10 +107,11 @@ void rings_unlock(int lock);
 _Noreturn void launch_main(int argc, char **argv);
 
 /* The world of this run. */
-const char *server_path(void);  /* SERVER */
-const char *fault_path(void);   /* FAULT: linked with fault_wrap.c; skips the
+const char *server_path(void); /* SERVER */
+const char *fault_path(void);  /* FAULT: linked with fault_wrap.c; skips the
                                 * test when there is no such build */
-int server_stage(void);         /* the number at the end of its name, or 0 */
+int server_stage(void); /* of build/stage4, build/variants/4-x: 4; or 0 */
+bool server_is(const char *variant); /* that one: "4-send-zc" */
 bool server_is_sanitized(void); /* its path says so: build/asan, build/tsan */
 int sanitizer_threads(void); /* ThreadSanitizer starts one of its own, later */
 long memory_bound(long kib); /* shadow memory and quarantine: eight times */
