@@ -130,6 +130,18 @@ def core_to_core(build, cpus):
         return {"missing": "micro/c2c failed"}
 
 
+def price_list(build, cpus):
+    """What a system call, a wake-up, a copy ... costs here: micro/prices."""
+    probe = os.path.join(build, "micro", "prices")
+    if not os.access(probe, os.X_OK):
+        return {"missing": "micro/prices is not built"}
+    text = output([probe, "--json", *map(str, cpus[:2])], timeout=60)
+    try:
+        return json.loads(text)
+    except (TypeError, json.JSONDecodeError):
+        return {"missing": "micro/prices failed"}
+
+
 # --- build and settings ---------------------------------------------------
 
 def compiled_with(binary):
@@ -225,6 +237,7 @@ def describe(root, build, server_cpus, client_cpus):
         "server_cpus": server_cpus,
         "client_cpus": client_cpus,
         "core_to_core": core_to_core(build, used),
+        "prices": price_list(build, used),
         "kernel": platform.release(),
         "kernel_build": platform.version(),
         "os": os_name(),

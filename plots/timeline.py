@@ -3,10 +3,9 @@
 
 IN.json comes from bench/trace/record_timeline.py.  On top stand the four
 requests, each from the moment it was sent to the moment its reply arrived.
-Below, every
-thread of the server has a lane: what it calls, when it waits, what it hands to
-its ring and what comes back.  The picture follows the reader's light or dark
-scheme, and its text is text.
+Below, every thread of the server has a lane: what it calls, when it waits, what
+it hands to its ring and what comes back.  The picture follows the reader's
+light or dark scheme, and its text is text.
 """
 
 import json
