@@ -18,7 +18,12 @@
 
 #include "check.h"
 
-enum { BACKLOG = 4096, DISCARD_MAX = 256 * 1024, DISCARD_PIECE = 8 * 1024 };
+enum {
+    BACKLOG = 4096,
+    DISCARD_MAX = 256 * 1024,
+    DISCARD_PIECE = 8 * 1024,
+    SIGNALS_APART_NS = 200 * 1000 * 1000, /* closer, they are one */
+};
 
 /* Prints "127.0.0.1:80" or "[::1]:80". */
 static char *place(const char *host, int port, char *dst, size_t cap)
@@ -173,18 +178,24 @@ static struct cancel *signal_stop;
 static int64_t signal_drain_ns;
 static int signal_event;
 
+/* A supervisor may signal the process and its group: that is one request, which
+ * comes twice.  Only a signal of later on says "now". */
 static void on_signal(int signo)
 {
-    static _Atomic bool again;
+    static _Atomic int64_t first_ns;
+    int64_t since_ns = 0, now_ns;
     struct timespec now;
     int saved = errno;
 
-    if (atomic_exchange(&again, true))
-        _exit(128 + signo);
     clock_gettime(CLOCK_MONOTONIC, &now);
+    now_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    if (!atomic_compare_exchange_strong(&first_ns, &since_ns, now_ns)) {
+        if (now_ns - since_ns >= SIGNALS_APART_NS)
+            _exit(128 + signo);
+        return;
+    }
     cancel_request(signal_stop, CANCEL_DRAIN);
-    cancel_deadline(signal_stop, now.tv_sec * INT64_C(1000000000) +
-                                     now.tv_nsec + signal_drain_ns);
+    cancel_deadline(signal_stop, now_ns + signal_drain_ns);
     eventfd_write(signal_event, 1);
     errno = saved;
 }

@@ -40,9 +40,11 @@ bool net_accept_later(int err);
 void net_close(int fd);
 
 /* The first SIGTERM or SIGINT raises *stop to CANCEL_DRAIN, gives it a deadline
- * drain_ms away, and makes the returned eventfd readable for good; the second
- * leaves the process at once with status 128 + signal, also while the loop is
- * stuck in a handler.  SIGPIPE is ignored.  Call before starting any thread. */
+ * drain_ms away, and makes the returned eventfd readable for good; another one,
+ * 200 ms after that or later, leaves the process at once with status 128 +
+ * signal, also while the loop is stuck in a handler; one that comes sooner is
+ * the same request once more.  SIGPIPE is ignored.  Call before starting any
+ * thread. */
 int net_signals(struct cancel *stop, int64_t drain_ms);
 
 /* Pins the calling thread to the n-th (modulo) cpu it may run on; returns that

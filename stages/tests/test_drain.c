@@ -98,7 +98,9 @@ Test(any_drain, stuck_peer_ends_with_the_drain_timeout)
     client_close(&c);
 }
 
-Test(any_drain, second_signal_ends_it_at_once)
+/* Signals that come together are one: a supervisor tells the process and its
+ * group, a terminal tells both as well.  Later, a second one means "now". */
+static void second_signal(int first, int second, double apart)
 {
     struct client c;
     struct server s;
@@ -108,13 +110,25 @@ Test(any_drain, second_signal_ends_it_at_once)
     client_open_small(&c, &s);
     client_stall(&c, &s);
     cr_assert(server_answers(&s));
-    server_signal(&s, SIGTERM);
+    server_signal(&s, first);
+    pause_s(apart);
+    server_signal(&s, second);
     cr_assert(EVENTUALLY(!served_by_any(&s), 10), "served while draining");
-    cr_assert(server_alive(&s), "did not drain: %s", server_stderr(&s));
-    server_signal(&s, SIGINT);
+    pause_s(scaled(0.3));
+    cr_assert(server_alive(&s), "%d and %d, %.3f s later, ended it: %s", first,
+              second, apart, server_stderr(&s));
+    server_signal(&s, second);
     status = server_wait(&s, scaled(5));
-    cr_assert(status >= 0, "still running");
+    cr_assert(status == 128 + second, "status %d (-1: still running)", status);
     client_close(&c);
+}
+
+Test(any_drain, signals_that_come_together_are_one)
+{
+    second_signal(SIGTERM, SIGINT, 0);
+    second_signal(SIGINT, SIGTERM, 0);
+    second_signal(SIGTERM, SIGTERM, 0.001);
+    second_signal(SIGTERM, SIGTERM, 0.05);
 }
 
 /* ==== requests in flight ================================================== */
@@ -285,7 +299,7 @@ Test(http_drain, second_signal_in_a_handler)
         client_text(&c, GET("/sleep/1000000"));
     cr_assert(client_is_heard(&c));
     server_signal(&s, SIGTERM);
-    pause_s(0.2);
+    pause_s(0.3);              /* two that come together would be one */
     server_signal(&s, SIGINT); /* another one: two of a kind may become one */
     status = server_wait(&s, scaled(4));
     cr_assert(status >= 0, "still running");
