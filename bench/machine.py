@@ -206,6 +206,47 @@ def limits():
     }
 
 
+def _cgroup_mount(proc, v2):
+    """(where it is mounted, what of it) of the hierarchy with the cpus."""
+    for line in (read(f"{proc}/self/mountinfo") or "").splitlines():
+        left, _, right = line.partition(" - ")
+        place, kind = left.split(), right.split()
+        if v2 and kind[0] == "cgroup2" or \
+                not v2 and kind[0] == "cgroup" and \
+                "cpu" in kind[2].split(","):
+            return place[4], place[3]
+    return None, None
+
+
+def cpu_quota(proc="/proc", pid="self"):
+    """The limit that a control group sets, and how often it stopped this
+    process so far: {"cpus": None or a number, "throttled": times}.
+
+    The same files as bench/loadgen/quota.c, which counts for each slice."""
+    limits, stops = [], 0
+    for line in (read(f"{proc}/{pid}/cgroup") or "").splitlines():
+        _, names, path = line.split(":", 2)
+        if names and "cpu" not in names.split(","):
+            continue
+        mount, root = _cgroup_mount(proc, not names)
+        if not mount:
+            continue
+        if root != "/":
+            path = path[len(root):] if path.startswith(root) else ""
+        group = (mount + path).rstrip("/")
+        while group.startswith(mount):
+            words = (read(f"{group}/cpu.max")
+                     or f"{read(f'{group}/cpu.cfs_quota_us')} "
+                        f"{read(f'{group}/cpu.cfs_period_us')}").split()
+            if len(words) == 2 and all(w.isdigit() for w in words):
+                limits.append(int(words[0]) / int(words[1]))
+            found = re.search(r"^nr_throttled (\d+)",
+                              read(f"{group}/cpu.stat") or "", re.M)
+            stops += int(found[1]) if found else 0
+            group = os.path.dirname(group)
+    return {"cpus": min(limits) if limits else None, "throttled": stops}
+
+
 def mitigations():
     base = "/sys/devices/system/cpu/vulnerabilities"
     try:
@@ -249,6 +290,7 @@ def describe(root, build, server_cpus, client_cpus):
         "python": platform.python_version(),
         "git": git(root),
         "limits": limits(),
+        "cpu_quota": cpu_quota(),
         "mitigations": mitigations(),
     }
 

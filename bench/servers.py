@@ -88,22 +88,39 @@ class Running:
         self.proc, self.log, self.directory = proc, log, directory
         self.port = None
         self.pids = [proc.pid]
+        self.totals = {}    # its counters over its whole life, at its end
+
+    def lines(self):
+        """What it wrote to stderr."""
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace").strip().splitlines()
 
     def reason(self):
-        """The last line it wrote to stderr."""
-        self.log.seek(0)
-        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        """The last line of it."""
+        lines = self.lines()
         return lines[-1].strip() if lines else "no message"
 
     def stop(self):
+        """Ends it; returns its exit status."""
         try:
-            return stop_process(self.proc)
+            status = stop_process(self.proc)
+            self.totals = totals_of(self.lines())
+            return status
         finally:
             if self.proc.stdout:
                 self.proc.stdout.close()
             self.log.close()
             if self.directory:
                 self.directory.cleanup()
+
+
+def totals_of(lines):
+    """{counter: value} of the line that a stage writes when it is done."""
+    for line in reversed(lines):
+        words = line.partition(": done:")[2].split()
+        if words and all(w.isdigit() for w in words[1::2]):
+            return dict(zip(words[::2], map(int, words[1::2])))
+    return {}
 
 
 def _spawn(argv, cpus, env=None, stdout=subprocess.PIPE, death=signal.SIGKILL,

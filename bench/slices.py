@@ -253,6 +253,9 @@ def notes_of(report):
     notes = []
     if report.get("limited_by") == "generator":
         notes.append("limited by the generator")
+    for side, quota in (report.get("quota") or {}).items():
+        if quota.get("throttled"):
+            notes.append(f"{side} throttled by a cpu quota")
     intended = report.get("intended_rate")
     if intended and report.get("achieved_rate", 0) < 0.99 * intended:
         notes.append("rate not reached")
@@ -321,12 +324,27 @@ def figures(outcome, seconds, moved, cpus):
                                   f"{FOREIGN_LIMIT:.0f} % of the cpus")
         if found["cpu_us"] is None and None not in (ends[0][4], ends[1][4]):
             found["cpu_us"] = (ends[1][4] - ends[0][4]) / span / per_s * 1e6
+    for side, quota in (report.get("quota") or {}).items():
+        found[f"{side}_quota_cpus"] = quota.get("cpus") or None
+        found[f"{side}_throttled"] = quota.get("throttled")
+        found[f"{side}_throttled_s"] = quota.get("throttled_s")
     switches = [status.get("vol_ctx"), status.get("invol_ctx")]
     if requests and None not in switches:
         found["ctx_per_request"] = sum(switches) / requests
     if moved and moved.get("waits"):
         found["events_per_wait"] = moved.get("events", 0) / moved["waits"]
     return found
+
+
+def bad_end(kind, status):
+    """What is wrong with how a server ended that was asked to; None: nothing.
+
+    Ours leave with 0.  A peer may leave the answer to the signal."""
+    if status == 0 or (kind != "stage" and status == -signal.SIGTERM):
+        return None
+    if status == -signal.SIGKILL:
+        return "server did not end when asked"
+    return f"server ended with status {status} when asked to end"
 
 
 def complaints(outcome, moved, server_status, seconds):
@@ -395,7 +413,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
                 outcome.error = outcome.error or "probe: " + error
         after = scrape(run.port) if ours else None
         moved = counted(before, after)
-        why = complaints(outcome, moved, run.proc.poll(), seconds)
+        died = run.proc.poll()
     except subprocess.TimeoutExpired:
         return {"valid": False, "why": ["probe did not end in time"],
                 "metrics": {}, "started": clock}
@@ -403,6 +421,11 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
         kill(beside)
         beside_out.close()
         ended = run.stop()
+    if moved is None:      # echo has no /metrics: what it says at its end
+        moved = run.totals or None
+    why = complaints(outcome, moved, died, seconds)
+    if died is None and bad_end(server.kind, ended):
+        why.append(bad_end(server.kind, ended))
     row = {"valid": not why, "why": why, "started": clock, "exit": ended,
            "args": args, "cpus": {"server": rig.server_cpus,
                                   "client": rig.client_cpus},
@@ -423,11 +446,24 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
     return row
 
 
-# The server's own counters that are system calls, where nothing may trace.
-# A ring's receives and sends are none.
-OWN_CALLS = {"recvs": "recv", "sends": "send", "reads": "read",
-             "waits": "wait", "accepted": "accept", "closed": "close"}
-RING_CALLS = {"waits": "wait", "closed": "close"}
+# The server's own counters as system calls, where nothing may trace: what is
+# added up for each call.  A ring's receives and sends are none, but those of
+# stage 6 that did not go with a batch are; which of the two they were it does
+# not count.  Every close is shutdown, close and a receive of what was left.
+# What starting a thread costs (stage 1, a connection per request) is not in.
+_CLOSING = {"shutdown": ("closed",), "close": ("closed",)}
+_PLAIN = {"recv": ("recvs", "closed"), "send": ("sends",),
+          "read": ("reads",), "accept": ("accepted",), **_CLOSING}
+_RING = {"enter": ("waits",), "recv": ("closed",), **_CLOSING}
+OWN_CALLS = {
+    1: _PLAIN,
+    2: {"wait": ("waits",), "epoll_ctl": ("accepted",), **_PLAIN},
+    3: _RING, 4: _RING, 5: {"wake": ("wakes",), **_RING},
+    6: {"wait": ("waits",), "enter": ("enters",), "wake": ("wakes",),
+        "recv or send": ("recvs", "sends", "closed", "-completions"),
+        "read": ("reads",), "accept": ("accepted",),
+        "epoll_ctl": ("accepted",), **_CLOSING},
+}
 
 
 def stage_number(server):
@@ -440,9 +476,11 @@ def stage_number(server):
 def own_counters(server, moved):
     if not moved:
         return None
-    names = RING_CALLS if stage_number(server) >= 3 else OWN_CALLS
-    return {call: moved[name] for name, call in names.items()
-            if moved.get(name)}
+    found = {call: sum(-moved.get(name[1:], 0) if name[0] == "-"
+                       else moved.get(name, 0) for name in names)
+             for call, names in OWN_CALLS.get(stage_number(server),
+                                              {}).items()}
+    return {call: n for call, n in found.items() if n > 0}
 
 
 def trace(rig, server, start, args, seconds, seed, wakeups=False):

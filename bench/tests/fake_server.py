@@ -4,7 +4,7 @@
 What it does wrong comes from FAKE_SERVER, a JSON object by its own name:
 "skip" (leaves with 77), "die" (leaves with 3), "overflow" (a completion
 overflows in every slice), "stubborn" (ignores SIGTERM), "plain" (knows no
---place).
+--place), "crash" (ends with SIGSEGV when it is asked to end).
 """
 import json
 import os
@@ -24,8 +24,21 @@ if mode == "die":
 if mode == "plain" and "--place" in sys.argv:
     print(f"{name}: --place: no such switch", file=sys.stderr)
     sys.exit(64)
-if mode == "stubborn":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def leave(_number, _frame):
+    """As a stage does it: the counters of its life, and status 0."""
+    if mode == "crash":
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    print(f"{name}: done: waits 100 events 400"
+          + (" cq_overflow 7" if mode == "overflow" else ""),
+          file=sys.stderr, flush=True)
+    os._exit(0)
+
+
+signal.signal(signal.SIGTERM,
+              signal.SIG_IGN if mode == "stubborn" else leave)
 
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))

@@ -17,6 +17,7 @@ sys.path.insert(0, BENCH)
 
 import machine          # noqa: E402
 import results          # noqa: E402
+import servers          # noqa: E402
 import slices           # noqa: E402
 import stats_math       # noqa: E402
 import suites           # noqa: E402
@@ -317,8 +318,31 @@ class Bad(Bench):
         self.assertEqual({r["server"] for r in self.rows() if r["valid"]},
                          {"stage1", "stage3"})
 
+    def test_overflow_of_an_echo_server(self):
+        """It has no /metrics: the line at its end tells."""
+        self.modes = {"stage3": "overflow"}
+        self.keepalive("--redo", "0", "--app", "echo", blocks="1")
+        rows = {r["server"]: r for r in self.rows()}
+        self.assertTrue(rows["stage2"]["valid"], rows["stage2"]["why"])
+        self.assertEqual(rows["stage3"]["why"], ["7 completions overflowed"])
+
+    def test_a_crash_at_the_end_is_not_used(self):
+        self.modes = {"stage2": "crash"}
+        self.keepalive("--redo", "0", blocks="1")
+        rows = {r["server"]: r for r in self.rows()}
+        self.assertTrue(rows["stage1"]["valid"], rows["stage1"]["why"])
+        self.assertEqual(rows["stage2"]["why"],
+                         ["server ended with status -11 when asked to end"])
+
+    def test_ends(self):
+        for kind, status, word in (("stage", 0, None), ("peer", -15, None),
+                                   ("stage", -15, "status -15"),
+                                   ("peer", -9, "did not end"),
+                                   ("peer", 1, "status 1")):
+            found = slices.bad_end(kind, status)
+            self.assertEqual(found and word in found, word and True)
+
     def test_a_stubborn_server_is_killed(self):
-        import servers
         old = servers.STOP_S
         self.modes = {"stage2": "stubborn"}
         _, env = self.command()
@@ -599,6 +623,50 @@ class Small(unittest.TestCase):
         self.assertGreater(machine.process_cpu(os.getpid()) - before, 0.04)
         self.assertIsNone(machine.process_cpu(2 ** 22 - 1))
 
+    def test_cpu_quota(self):
+        with tempfile.TemporaryDirectory() as top:
+            def put(name, text):
+                path = os.path.join(top, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "w", encoding="ascii") as f:
+                    f.write(text)
+            proc = os.path.join(top, "proc")
+            self.assertEqual(machine.cpu_quota(proc, 7),
+                             {"cpus": None, "throttled": 0})
+            put("proc/self/mountinfo",
+                "20 1 0:5 / /proc rw - proc proc rw\n"
+                f"30 1 0:9 / {top}/v1 rw - cgroup cgroup rw,cpu,cpuacct\n"
+                f"31 1 0:9 /box {top}/v2 rw - cgroup2 cgroup2 rw\n")
+            put("proc/7/cgroup", "0::/box/in\n")
+            put("v2/cpu.max", "150000 100000\n")
+            put("v2/cpu.stat", "nr_throttled 5\n")
+            put("v2/in/cpu.max", "max 100000\n")
+            put("v2/in/cpu.stat", "nr_throttled 2\n")
+            self.assertEqual(machine.cpu_quota(proc, 7),
+                             {"cpus": 1.5, "throttled": 7})
+            put("proc/7/cgroup", "4:cpuset:/\n3:cpu,cpuacct:/half\n")
+            put("v1/half/cpu.cfs_quota_us", "50000\n")
+            put("v1/half/cpu.cfs_period_us", "100000\n")
+            put("v1/cpu.cfs_quota_us", "-1\n")
+            put("v1/cpu.cfs_period_us", "100000\n")
+            self.assertEqual(machine.cpu_quota(proc, 7),
+                             {"cpus": 0.5, "throttled": 0})
+
+    def test_a_throttled_slice_is_named(self):
+        report = {"quota": {"client": {"cpus": 0.5, "throttled": 9,
+                                       "throttled_s": 0.4},
+                            "server": {"cpus": 0, "throttled": 0,
+                                       "throttled_s": 0.0}}}
+        self.assertEqual(slices.notes_of(report),
+                         ["client throttled by a cpu quota"])
+        outcome = slices.Outcome()
+        outcome.report, outcome.end = report, 1.0
+        found = slices.figures(outcome, 1, None, 2)
+        self.assertEqual((found["client_quota_cpus"],
+                          found["client_throttled"],
+                          found["server_quota_cpus"],
+                          found["server_throttled"]), (0.5, 9, None, 0))
+
     def test_perf_output(self):
         tool = syscalls.Perf.__new__(syscalls.Perf)
         text = ("# started\n\n300,,raw_syscalls:sys_enter,9,100.00,,\n"
@@ -619,16 +687,27 @@ class Small(unittest.TestCase):
                 "100.00    0.021978          26      1641         2 total\n")
         self.assertEqual(tool.parse(text), {"recvfrom": 841, "sendto": 800})
 
-    def test_own_counters_of_a_ring_are_waits(self):
-        class Ring:
-            binary = "build/stage4"
-
-        class Loop:
-            binary = "build/asan/stage2"
+    def test_own_counters(self):
+        def own(binary, **moved):
+            class Server:
+                pass
+            Server.binary = binary
+            return slices.own_counters(Server, moved)
         moved = {"recvs": 10, "sends": 10, "waits": 3, "closed": 0}
-        self.assertEqual(slices.own_counters(Ring, moved), {"wait": 3})
-        self.assertEqual(slices.own_counters(Loop, moved),
+        self.assertEqual(own("build/stage4", **moved), {"enter": 3})
+        self.assertEqual(own("build/asan/stage2", **moved),
                          {"recv": 10, "send": 10, "wait": 3})
+        # Of 20 receives and sends 12 went with the 2 batches.
+        self.assertEqual(own("build/stage6", **moved, enters=2,
+                             completions=12),
+                         {"wait": 3, "enter": 2, "recv or send": 8})
+
+    def test_totals_of_a_life(self):
+        self.assertEqual(servers.totals_of(
+            ["stage3: Linux", "stage3: done: waits 2 cq_overflow 9"]),
+            {"waits": 2, "cq_overflow": 9})
+        self.assertEqual(servers.totals_of(["stage3: done: "]), {})
+        self.assertEqual(servers.totals_of([]), {})
 
     def test_suites_fill_in(self):
         for suite in suites.SUITES.values():
