@@ -2,6 +2,7 @@
 #include "net.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -105,6 +106,20 @@ void net_listen(const char *host, int *port, int n, int fds[])
         need(fds[i] < 0 ? fds[i] : 0, host, *port);
     }
     freeaddrinfo(list);
+}
+
+int net_last(int listener)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+
+    if (listener < 0)
+        return 0;
+    fcntl(listener, F_SETFL, O_NONBLOCK);
+    /* Of a listener, Linux gives the length of its line in this field. */
+    if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return BACKLOG;
+    return (int)info.tcpi_unacked;
 }
 
 void net_unlisten(int *fd)

@@ -16,6 +16,12 @@
  * (SO_REUSEPORT). */
 void net_listen(const char *host, int *port, int n, int fds[]);
 
+/* How many peers stand in line at a listener (0: it is -1).  To be asked by a
+ * server that leaves: it lets these in before it closes the listener, which
+ * would reset them and the requests that they have sent.  From here on accept
+ * does not wait, whatever the listener was set to. */
+int net_last(int listener);
+
 /* Closes a listener and ends the accepts that wait on it; *fd becomes -1.  Does
  * nothing when it is -1 already. */
 void net_unlisten(int *fd);

@@ -399,6 +399,26 @@ Test(net, the_ready_line)
     cr_assert_str_eq(said.text, "stage9: listening on [::1]:43121\n");
 }
 
+Test(net, the_line_is_counted_and_accept_waits_no_longer)
+{
+    int port, l = listener(&port), peers[3], fd;
+
+    fcntl(l, F_SETFL, 0);
+    for (int i = 0; i < 3; i++)
+        peers[i] = dial(port);
+    cr_assert_eq(net_last(l), 3);
+    for (int i = 0; i < 3; i++) {
+        fd = net_accept(l, false);
+        cr_assert_geq(fd, 0);
+        close(fd);
+        close(peers[i]);
+    }
+    cr_assert_eq(net_last(l), 0);
+    cr_assert_eq(net_accept(l, false), -EAGAIN);
+    close(l);
+    cr_assert_eq(net_last(-1), 0);
+}
+
 Test(net, a_listener_that_is_closed_takes_nobody)
 {
     int port, l = listener(&port);

@@ -323,22 +323,6 @@ static void expire(struct worker *w)
     w->scan_ms = soonest; /* who connects later is due later than that */
 }
 
-/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
- * is sent away, a request that is already here is still answered.  Past the
- * drain timeout SHUT_RDWR wakes whoever is left. */
-static void drain(struct worker *w, int how)
-{
-    struct conn *c;
-
-    net_unlisten(&w->listener);
-    pthread_mutex_lock(&w->lock);
-    w->wake = true;
-    LIST_FOREACH (c, &w->live, link)
-        if (how == SHUT_RDWR || !atomic_load(&c->busy))
-            shutdown(c->fd, how);
-    pthread_mutex_unlock(&w->lock);
-}
-
 /* Accepting stops at --workers threads; then new peers wait in the backlog. */
 static bool may_accept(struct worker *w)
 {
@@ -349,6 +333,32 @@ static bool may_accept(struct worker *w)
     w->wake = !room || w->listener < 0;
     pthread_mutex_unlock(&w->lock);
     return room && w->listener >= 0 && w->retry_ms <= w->now_ms;
+}
+
+/* Whoever stands in line may have asked already: in, as far as there are free
+ * places.  Everybody later is refused. */
+static void accept_last(struct worker *w)
+{
+    w->retry_ms = 0;
+    for (int n = net_last(w->listener); n > 0 && may_accept(w); n--)
+        accept_ready(w);
+}
+
+/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
+ * is sent away, a request that is already here is still answered.  Past the
+ * drain timeout SHUT_RDWR wakes whoever is left. */
+static void drain(struct worker *w, int how)
+{
+    struct conn *c;
+
+    accept_last(w);
+    net_unlisten(&w->listener);
+    pthread_mutex_lock(&w->lock);
+    w->wake = true;
+    LIST_FOREACH (c, &w->live, link)
+        if (how == SHUT_RDWR || !atomic_load(&c->busy))
+            shutdown(c->fd, how);
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* The count is guarded by the lock: threads end when they like. */

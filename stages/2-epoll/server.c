@@ -43,6 +43,7 @@
 enum {
     MAX_EVENTS = 512,  /* taken by one epoll_wait */
     SENDS_A_TURN = 16, /* windows one peer may be sent before others */
+    ACCEPTS_A_TURN = 64,
 };
 
 /* ------------------------------------------------------------ connection */
@@ -247,10 +248,10 @@ static void accept_watch(struct worker *w)
     }
 }
 
-/* Takes everybody who waits; out of descriptors or memory: a pause. */
-static void accept_ready(struct worker *w)
+/* Takes up to n of those who wait; out of descriptors or memory: a pause. */
+static void accept_ready(struct worker *w, int n)
 {
-    while (w->n_conns < w->sv.opt.max_conns) {
+    for (; n > 0 && w->n_conns < w->sv.opt.max_conns; n--) {
         int fd = net_accept(w->listener, true);
 
         if (fd == -EAGAIN)
@@ -278,12 +279,16 @@ static void expire(struct worker *w)
     }
 }
 
-/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
+/* Whoever stands in line may have asked already: in, as far as there are free
+ * places.  Everybody later is refused.
+ *
+ * SHUT_RD lets what has arrived be read and then reports the end: an idle peer
  * is sent away, a request that is already here is still answered. */
 static void drain(struct worker *w)
 {
     struct conn *c;
 
+    accept_ready(w, net_last(w->listener));
     net_unlisten(&w->listener);
     LIST_FOREACH (c, &w->live, link)
         if (!session_in_flight(&c->s))
@@ -298,7 +303,7 @@ static void event(struct worker *w, const struct epoll_event *ev)
 
     if (ev->data.ptr == &w->listener) {
         if (w->listener >= 0)
-            accept_ready(w);
+            accept_ready(w, ACCEPTS_A_TURN);
     } else if (ev->data.ptr == &w->sv.signal) {
         epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->sv.signal, NULL);
         drain(w);

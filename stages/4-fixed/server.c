@@ -304,6 +304,21 @@ static void accept_done(struct worker *w, int res)
     w->retry_ms = w->now_ms + RETRY_MS;
 }
 
+/* Whoever stands in line may have asked already: in, as far as there are free
+ * places.  The accepts that are armed have theirs, and will bring somebody. */
+static void accept_last(struct worker *w)
+{
+    for (int n = net_last(w->listener);
+         n > 0 && w->n_conns + w->accepts < w->sv.opt.max_conns; n--) {
+        int fd = net_accept(w->listener, false);
+
+        if (fd < 0)
+            return;
+        w->accepts++;
+        accept_done(w, fd);
+    }
+}
+
 /* Whoever is late is shut down, and then leaves through its own completion. */
 static void expire(struct worker *w)
 {
@@ -324,6 +339,7 @@ static void drain(struct worker *w, int how)
 {
     struct conn *c;
 
+    accept_last(w);
     net_unlisten(&w->listener);
     LIST_FOREACH (c, &w->live, link)
         if (how == SHUT_RDWR || !session_in_flight(&c->s))

@@ -10,6 +10,8 @@
 
 #include "conn.h"
 
+enum { ACCEPTS_A_TURN = 64 };
+
 /* Full, the listener is not watched: peers wait in the backlog. */
 static inline bool accept_room(const struct worker *w)
 {
@@ -56,14 +58,16 @@ static inline void accept_watch(struct worker *w)
         w->retry_ms = w->now_ms + RETRY_MS;
 }
 
-/* Takes those who wait, also at the door of a sibling who is stuck, and these
- * are ours; out of descriptors or memory: a pause. */
-static inline void accept_ready(struct worker *w, struct seat *from)
+/* Takes up to n of those who wait, also at the door of a sibling who is stuck,
+ * and these are ours; out of descriptors or memory: a pause. */
+static inline void accept_ready(struct worker *w, struct seat *from, int n)
 {
     bool deal = w->own.place == PLACE_RR && from == w->seat;
     uint64_t turn = 0;
 
-    while (w->serving && w->retry_ms <= w->now_ms && place_take(w, &turn)) {
+    for (; n > 0 && w->serving && w->retry_ms <= w->now_ms &&
+           place_take(w, &turn);
+         n--) {
         int fd = net_accept(from->listener, true);
 
         if (fd >= 0 && deal && seat_deal(w->seat, turn, fd))
@@ -71,8 +75,8 @@ static inline void accept_ready(struct worker *w, struct seat *from)
         if (fd >= 0 && conn_new(w, fd))
             continue;
         place_give(w);
-        if (fd == -EAGAIN)
-            return;
+        if (fd == -EAGAIN || fd == -EINVAL)
+            return; /* EINVAL: its home listens no more */
         if (fd >= 0)
             net_close(fd);
         STAT_ADD(&w->stats, refused, 1);
@@ -149,10 +153,19 @@ static inline void sweep(struct worker *w)
     }
 }
 
+/* Whoever stands in line may have asked already: in, as far as there are free
+ * places.  The listener is not closed before all workers have ended: a thief
+ * may be about to accept from it, and its number must not be another's then. */
 static inline void drain(struct worker *w)
 {
     epoll_ctl(w->seat->epoll, EPOLL_CTL_DEL, w->sv.signal, NULL);
-    net_unlisten(&w->listener);
+    w->retry_ms = 0;
+    accept_ready(w, w->seat, net_last(w->listener));
+    if (w->accepting)
+        epoll_ctl(w->seat->epoll, EPOLL_CTL_DEL, w->listener, NULL);
+    if (w->listener >= 0)
+        shutdown(w->listener, SHUT_RDWR);
+    w->listener = -1;
     w->serving = false;
     if (w->seat->n == 0)
         a_store(&w->team->all_dealt, true, release);
@@ -179,7 +192,7 @@ static inline void own_event(struct worker *w, struct seat *from, int name)
     bool thief = from != w->seat;
 
     if (name == NAME_LISTENER)
-        accept_ready(w, from);
+        accept_ready(w, from, ACCEPTS_A_TURN);
     else if (name == NAME_DISK)
         harvest_disk(w, from);
     else if (name == NAME_WAKE && thief && w->serving)

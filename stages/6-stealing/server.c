@@ -344,7 +344,7 @@ static bool worker_free(struct worker *w)
         if (w->seat->conns[i].fd >= 0)
             conn_close(w, &w->seat->conns[i]);
     pieces_free(&w->pieces);
-    net_unlisten(&w->listener);
+    net_unlisten(&w->seat->listener);
     close(w->seat->epoll);
     close(w->seat->eventfd);
     return true;

@@ -1,0 +1,174 @@
+/* test_line.c - peers that stand in line, and the server is told to end.
+ */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+
+TestSuite(any_line, .timeout = 300);
+TestSuite(http_line, .timeout = 300);
+
+#define GET(target) "GET " target " HTTP/1.1\r\nHost: test\r\n\r\n"
+
+/* Half of client_ping(), and the other half. */
+static void ask(struct client *c)
+{
+    cr_assert(client_text(c, app_is_http() ? GET("/") : "echo"));
+}
+
+static bool answered(struct client *c)
+{
+    struct reply a;
+    char text[4];
+    bool ok;
+
+    if (!app_is_http())
+        return client_read_all(c, text, 4) && memcmp(text, "echo", 4) == 0;
+    ok = client_reply(c, &a) && a.status == 200;
+    reply_free(&a);
+    return ok;
+}
+
+static void close_all(struct client c[], int n)
+{
+    for (int i = 0; i < n; i++)
+        client_close(&c[i]);
+}
+
+static const char *joined(const char *const args[])
+{
+    static char text[200];
+
+    text[0] = '\0';
+    for (; *args; args++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ",
+                 *args);
+    return text;
+}
+
+/* ==== told to end ========================================================= */
+
+enum { LINE = 256 };
+
+/* Nobody runs while the line forms, so all of it is there when the signal is
+ * heard.  At least `least` of it are served, and nobody is after that. */
+static void must_serve(int least, const char *const args[])
+{
+    struct client c[LINE];
+    struct server s;
+    int served = 0;
+
+    server_launch(&s, &(struct launch){0}, args);
+    server_signal(&s, SIGSTOP);
+    for (int i = 0; i < LINE; i++) {
+        client_open(&c[i], &s);
+        ask(&c[i]);
+    }
+    server_signal(&s, SIGTERM);
+    server_signal(&s, SIGCONT);
+    for (int i = 0; i < LINE; i++)
+        served += answered(&c[i]);
+    cr_assert(served >= least, "%s: %d of %d served", joined(args), served,
+              LINE);
+    close_all(c, LINE);
+    cr_assert(server_wait(&s, scaled(15)) == 0, "%s: %s", joined(args),
+              server_stderr(&s));
+}
+
+#define SERVE(least, ...)                                                      \
+    must_serve((least), (const char *[]){__VA_ARGS__, NULL})
+
+Test(any_line, all_of_it_is_served_at_the_end)
+{
+    SERVE(LINE, NULL);
+    SERVE(100, "--max-conns", "100");
+    SERVE(5, "--max-conns", "5");
+    if (server_stage() < 5)
+        return;
+    SERVE(LINE, "--workers", "4");
+    SERVE(100, "--workers", "4", "--max-conns", "100");
+    SERVE(LINE, "--workers", "3", "--place", "rr");
+    SERVE(100, "--workers", "3", "--place", "rr", "--max-conns", "100");
+    SERVE(LINE, "--workers", "3", "--place", "one");
+    if (server_stage() == 5)
+        SERVE(LINE, "--workers", "2", "--pool", "spmc");
+    else
+        SERVE(LINE, "--workers", "2", "--steal", "off");
+}
+
+/* The line forms while a handler holds a loop; the signal comes then. */
+static void must_serve_behind(const char *const args[])
+{
+    enum { N = 24 };
+    struct client slow, c[N];
+    struct server s;
+
+    server_launch(&s, &(struct launch){0}, args);
+    client_open(&slow, &s);
+    cr_assert(client_text(&slow, GET("/sleep/400000")));
+    cr_assert(client_is_heard(&slow));
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        ask(&c[i]);
+    }
+    server_signal(&s, SIGTERM);
+    for (int i = 0; i < N; i++)
+        cr_assert(answered(&c[i]), "%s: no answer to %d: %s", joined(args), i,
+                  strerror(c[i].err));
+    cr_assert(answered(&slow), "%s", joined(args));
+    close_all(c, N);
+    client_close(&slow);
+    cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
+}
+
+Test(http_line, behind_a_handler)
+{
+    must_serve_behind((const char *[]){NULL});
+    if (server_stage() >= 5)
+        must_serve_behind((const char *[]){"--workers", "2", NULL});
+}
+
+/* ==== a crowd ============================================================= */
+
+static long metric(struct client *c, const char *name)
+{
+    struct reply a;
+    char key[64];
+    long sum = 0;
+
+    cr_assert(client_get(c, "/metrics", &a));
+    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"", name);
+    for (const char *p = a.body; (p = strstr(p, key)) != NULL;)
+        sum += strtol(strchr(p += strlen(key), ' '), NULL, 10);
+    reply_free(&a);
+    return sum;
+}
+
+/* Between any hundred that come in, the others have their turn. */
+Test(http_line, a_crowd_is_let_in_bit_by_bit)
+{
+    enum { CROWD = 1500 };
+    struct client *c = calloc(CROWD, sizeof(*c)), old;
+    struct server s;
+    long before;
+
+    server_start(&s, NULL);
+    client_open(&old, &s);
+    before = metric(&old, "waits");
+    server_signal(&s, SIGSTOP);
+    for (int i = 0; i < CROWD; i++)
+        client_open(&c[i], &s);
+    server_signal(&s, SIGCONT);
+    cr_assert(EVENTUALLY(metric(&old, "accepted") > CROWD, 10));
+    if (server_stage() > 1) /* which lets in one at a time, and counts not */
+        cr_assert(metric(&old, "waits") - before >= CROWD / 100,
+                  "%ld turns for %d peers", metric(&old, "waits") - before,
+                  CROWD);
+    close_all(c, CROWD);
+    client_close(&old);
+    free(c);
+    server_stop(&s);
+}
