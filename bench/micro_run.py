@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 
+import inherit
 import machine
 import micro_results
 import results
@@ -212,6 +213,7 @@ def parse(argv):
 
 
 def main(argv=None):
+    inherit.clean()
     args = parse(argv)
     try:
         if os.path.exists(args.out):

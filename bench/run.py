@@ -26,6 +26,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import inherit                                              # noqa: E402
 import machine                                              # noqa: E402
 import results                                              # noqa: E402
 import slices                                               # noqa: E402
@@ -860,6 +861,7 @@ def stop_on_signal(_number, _frame):
 
 
 def main(argv=None):
+    inherit.clean()
     args = parse_arguments(argv)
     if args.list:
         list_suites()

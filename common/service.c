@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "inherit.h"
 #include "net.h"
 #include "timer_wheel.h"
 
@@ -22,6 +23,7 @@ void service_open(struct service *v, const char *name, const char *doc,
                   int argc, char **argv, const struct argp *own,
                   void *own_input)
 {
+    inherit_clean();
     v->name = name;
     options_parse(&v->opt, argc, argv, doc, own, own_input);
     v->app = (struct app){

@@ -20,6 +20,7 @@
 #include "check.h"
 #include "conn.h"
 #include "cpus.h"
+#include "inherit.h"
 #include "report.h"
 
 enum {
@@ -340,6 +341,7 @@ int main(int argc, char **argv)
     sigset_t stop;
     int status;
 
+    inherit_clean();
     config_parse(&cf, argc, argv);
     json = open_output(cf.json);
     hgrm = open_output(cf.hgrm);

@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "check.h"
+#include "inherit.h"
 
 enum {
     ROUNDS = 2000, /* per batch */
@@ -159,9 +160,11 @@ int main(int argc, char **argv)
 {
     int cpus[CPUS_MAX];
     bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-    int n = cpus_given(argc - 1 - json, argv + 1 + json, cpus);
     const char *comma = "";
+    int n;
 
+    inherit_clean();
+    n = cpus_given(argc - 1 - json, argv + 1 + json, cpus);
     if (n == 0)
         n = cpus_allowed(cpus);
     if (json)

@@ -33,6 +33,7 @@
 #include <time.h>
 
 #include "check.h"
+#include "inherit.h"
 
 enum { THREADS_MAX = 64, BLOCKS_MAX = 1000, BATCH = 16 };
 enum op { ADD, STORE, OPS };
@@ -297,6 +298,7 @@ int main(int argc, char **argv)
     unsigned seed = (unsigned)time(NULL);
 
     (void)argc;
+    inherit_clean();
     parse(argv);
     choose_cpus();
     cost = calloc((size_t)opt.blocks, sizeof *cost);

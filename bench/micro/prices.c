@@ -36,6 +36,7 @@
 
 #include "cancel.h"
 #include "check.h"
+#include "inherit.h"
 #include "session.h"
 #include "stats.h"
 
@@ -625,6 +626,7 @@ int main(int argc, char **argv)
     bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
     double values[BATCHES] = {0};
 
+    inherit_clean();
     argv += json;
     argc -= json;
     if (argc > 3)

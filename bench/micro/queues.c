@@ -38,6 +38,7 @@
 #include "5-percore/gate.h"
 #include "check.h"
 #include "hist.h"
+#include "inherit.h"
 #include "parts/chase_lev.h"
 #include "parts/deque.h"
 #include "parts/mutex_queue.h"
@@ -569,6 +570,7 @@ int main(int argc, char **argv)
     unsigned seed = (unsigned)now_ns();
 
     (void)argc;
+    inherit_clean();
     find_cpus();
     parse(argv);
     if (opt.consumers == 0)

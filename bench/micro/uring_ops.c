@@ -15,6 +15,7 @@
  * byte, so that a test can see the check fail.
  */
 #include "uring_ops.h"
+#include "inherit.h"
 
 /* ---- the methods: each does one batch and returns CPU nanoseconds ---- */
 
@@ -311,10 +312,12 @@ int main(int argc, char **argv)
 {
     static struct group all[MAX_GROUPS];
     static struct rig r;
-    struct config c = config_parse(argc, argv);
+    struct config c;
     bool any = false;
     int n;
 
+    inherit_clean();
+    c = config_parse(argc, argv);
     rig_open(&r, &c);
     n = define(&r, all);
     for (int i = 0; i < n; i++) {

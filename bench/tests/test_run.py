@@ -342,6 +342,25 @@ class Bad(Bench):
             found = slices.bad_end(kind, status)
             self.assertEqual(found and word in found, word and True)
 
+    def test_whatever_the_parent_left(self):
+        """No standard descriptors, and SIGCHLD ignored: the end of a child
+        would then read as status 0."""
+        def odd():
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_SETMASK,
+                                   signal.valid_signals())
+            os.closerange(0, 3)
+        self.modes = {"stage2": "die"}
+        argv, env = self.command(
+            "--suite", "keepalive", "--connections", "64", "--blocks", "1",
+            "--seconds", "0.01", "--warmup", "0", "--no-trace",
+            "--servers", ",".join(self.stages))
+        done = subprocess.run(argv, env=env, preexec_fn=odd, timeout=120,
+                              check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual({r["server"] for r in self.rows() if r["valid"]},
+                         {"stage1", "stage3"})
+
     def test_a_stubborn_server_is_killed(self):
         old = servers.STOP_S
         self.modes = {"stage2": "stubborn"}
