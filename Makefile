@@ -413,8 +413,8 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory bench-run
 bench-run: all variants
 	$(Q)$(PYTHON) bench/run.py --suite $(SUITE) $(BENCH_ARGS)
-	$(Q)$(PYTHON) plots/draw.py >/dev/null
-	$(Q)$(PYTHON) plots/report.py
+	$(Q)failed=0; $(PYTHON) plots/draw.py >/dev/null || failed=1; \
+		$(PYTHON) plots/report.py && exit $$failed
 
 # What one stage does for the same four requests, as a picture.
 .PHONY: timeline

@@ -8,6 +8,7 @@ distribution one would like to name.
 """
 
 import random
+from math import fsum
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -93,10 +94,10 @@ def line_fit(points):
     n = len(points)
     if n < 2:
         return None
-    mean_x = sum(x for x, _ in points) / n
-    mean_y = sum(y for _, y in points) / n
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    mean_x = fsum(x for x, _ in points) / n
+    mean_y = fsum(y for _, y in points) / n
+    spread = fsum((x - mean_x) ** 2 for x, _ in points)
     if spread == 0:
         return None
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    slope = fsum((x - mean_x) * (y - mean_y) for x, y in points) / spread
     return slope, mean_y - slope * mean_x

@@ -129,7 +129,8 @@ def _one_cell(cell, server, seed):
     if trace:
         entry["syscalls"] = trace["syscalls"]
         entry["syscalls_by"] = trace["method"]
-        entry["syscalls_per_request"] = sum(trace["syscalls"].values())
+        entry["syscalls_per_request"] = math.fsum(
+            trace["syscalls"].values())
         if "wakeups" in trace:
             entry["wakeups"] = trace["wakeups"]
     return entry

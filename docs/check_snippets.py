@@ -22,6 +22,7 @@ there:  <!-- output varies: build/stage4 --probe -->
 Commands run in the root of the project, without a shell.
 """
 import argparse
+import os
 import re
 import shlex
 import subprocess
@@ -87,9 +88,17 @@ def snippet(root, what):
     return textwrap.dedent("\n".join(lines)).strip("\n").split("\n")
 
 
+def environment():
+    """A terminal of 80 columns that speaks English, wherever this runs."""
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    return {**kept, "LC_ALL": "C.UTF-8", "COLUMNS": "80", "TZ": "UTC"}
+
+
 def output(root, command):
     try:
         done = subprocess.run(shlex.split(command), cwd=root, text=True,
+                              env=environment(), encoding="utf-8",
                               capture_output=True, timeout=SECONDS,
                               stdin=subprocess.DEVNULL, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -8,11 +8,17 @@ It writes the columns that the *.gp scripts read (DIR/*.dat) and runs them.
 A result set that cannot be read whole gives an error and no picture.
 """
 
-import argparse
 import os
+import sys
+
+import settings
+
+if __name__ == "__main__":
+    settings.alone()
+
+import argparse
 import shutil
 import subprocess
-import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -121,14 +127,28 @@ def gnuplot(script, variables):
     text = "; ".join(f"{k} = {v!r}" if isinstance(v, str) else f"{k} = {v}"
                      for k, v in variables.items())
     done = subprocess.run(
-        ["gnuplot", "-e", text, os.path.join(HERE, script + ".gp")],
-        capture_output=True, text=True, check=False)
+        ["gnuplot", "-d", "-e", text, os.path.join(HERE, script + ".gp")],
+        capture_output=True, text=True, check=False,
+        env=settings.gnuplot_environment())
     if done.returncode != 0:
         raise RuntimeError(f"gnuplot {script}.gp: {done.stderr.strip()}")
     return done.stdout
 
 
+def draw_one(script, variables, directory, preview):
+    if preview:
+        print(gnuplot(script, {**variables, "term": "dumb"}).rstrip())
+        print()
+        return
+    for term in ("svg", "png"):
+        out = os.path.join(directory, f"{script}.{term}")
+        gnuplot(script, {**variables, "term": term, "out": out})
+        print("figure:", os.path.relpath(out))
+
+
 def draw(data, directory, preview, only):
+    """One that fails costs no other; returns how many have failed."""
+    failed = 0
     for script, heading, text, rows, more in pictures(data):
         if only and script not in only:
             continue
@@ -137,14 +157,12 @@ def draw(data, directory, preview, only):
             f.write(text + "\n")
         variables = {"data": path, "rows": rows, "heading": heading,
                      "here": HERE + "/", **more}
-        if preview:
-            print(gnuplot(script, {**variables, "term": "dumb"}).rstrip())
-            print()
-            continue
-        for term in ("svg", "png"):
-            out = os.path.join(directory, f"{script}.{term}")
-            gnuplot(script, {**variables, "term": term, "out": out})
-            print("figure:", os.path.relpath(out))
+        try:
+            draw_one(script, variables, directory, preview)
+        except RuntimeError as err:
+            print(f"draw.py: {err}", file=sys.stderr)
+            failed += 1
+    return failed
 
 
 def main(argv=None):
@@ -164,14 +182,14 @@ def main(argv=None):
         data = figures.Data(*results.load(args.resultset))
         if args.preview:
             with tempfile.TemporaryDirectory() as directory:
-                draw(data, directory, True, args.only)
+                failed = draw(data, directory, True, args.only)
         else:
             os.makedirs(args.out, exist_ok=True)
-            draw(data, args.out, False, args.only)
-    except (results.ResultError, RuntimeError) as err:
+            failed = draw(data, args.out, False, args.only)
+    except results.ResultError as err:
         print(f"draw.py: {err}", file=sys.stderr)
         return 1
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -9,51 +9,23 @@ The pictures are drawn once, in colours that the page's style sheet replaces,
 so that the same drawing is light or dark with the reader's system.
 """
 
+import os
+import sys
+
+import settings
+
+if __name__ == "__main__":
+    settings.alone()
+    settings.with_matplotlib()
+
 import argparse
 import html
 import io
-import os
 import re
-import shutil
-import subprocess
-import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, os.path.join(ROOT, "plots"))
-
-MARK = "IOLADDER_REPORT_PYTHON"
-
-
-def with_matplotlib():
-    """Goes on in the first interpreter that has matplotlib.
-
-    The python3 that is first in PATH is often one without it, while the
-    system's own has it from a package.
-    """
-    try:
-        import matplotlib
-        return matplotlib
-    except ImportError:
-        pass
-    if MARK not in os.environ:
-        seen = ["/usr/bin/python3", "/usr/local/bin/python3"]
-        seen += [shutil.which("python3", path=d) or ""
-                 for d in os.environ.get("PATH", "").split(os.pathsep)]
-        for python in dict.fromkeys(filter(None, seen)):
-            if not os.access(python, os.X_OK):
-                continue
-            test = subprocess.run([python, "-c", "import matplotlib"],
-                                  capture_output=True, check=False)
-            if test.returncode == 0:
-                os.environ[MARK] = python
-                os.execv(python, [python, *sys.argv])
-    sys.exit("report.py: no Python here has matplotlib "
-             "(apt-get install python3-matplotlib)")
-
-
-if __name__ == "__main__":
-    with_matplotlib()
 
 import micro_results               # noqa: E402
 import results                     # noqa: E402
@@ -260,13 +232,28 @@ def machine_line(manifest):
             f"{', '.join(map(str, m['client_cpus']))}, over loopback.")
 
 
+lost = []  # the names of pictures that could not be drawn
+
+
+def not_drawn(name, reason):
+    """The report goes on without a picture; says so, returns the words."""
+    lost.append(name)
+    words = f"The picture {name} could not be drawn: {reason!r}"
+    print(f"report.py: {words}", file=sys.stderr)
+    return words
+
+
 def figures_html(data, pyplot, prefix=""):
     parts = []
     for figure in drawable(data):
-        text = "" if is_blocks(data) else caption(figure, data)
-        figure.name = prefix + figure.name
-        parts.append(f"<figure id=\"{figure.name}\">"
-                     + svg_of(figure, data, pyplot)
+        name = prefix + figure.name
+        try:
+            text = "" if is_blocks(data) else caption(figure, data)
+            figure.name = name
+            inside = svg_of(figure, data, pyplot)
+        except Exception as reason:  # whatever it is, it is one picture
+            text, inside = not_drawn(name, reason), ""
+        parts.append(f"<figure id=\"{name}\">{inside}"
                      + (f"<figcaption>{html.escape(text)}</figcaption>"
                         if text else "") + "</figure>")
     return "\n".join(parts)
@@ -314,6 +301,34 @@ def write_html(path, data, pyplot, more=()):
     os.replace(path + ".tmp", path)
 
 
+def page_of(page, rest, pyplot):
+    """Figures on a sheet of paper, drawn as far as that can fail."""
+    fig = pyplot.figure(figsize=A4, layout="constrained")
+    heights = [1.25 * f.height + 0.3 for f in page]
+    subs = fig.subfigures(len(page) + 1, 1, squeeze=False,
+                          height_ratios=heights + [rest + 0.4], hspace=0.06)
+    for sub, figure in zip(subs[:, 0], page):
+        figure.draw(sub)
+    fig.get_layout_engine().set(rect=(0.07, 0.03, 0.86, 0.94))
+    fig.draw_without_rendering()
+    return fig
+
+
+def pages_drawn(drawn, pyplot):
+    """A page with a picture that fails comes without that one."""
+    for page, rest in pages_of(drawn):
+        try:
+            yield page_of(page, rest, pyplot)
+            continue
+        except Exception:
+            pass
+        for figure in page:
+            try:
+                yield page_of([figure], 10.0, pyplot)
+            except Exception as reason:
+                not_drawn(figure.name, reason)
+
+
 def pages_of(drawn):
     """Groups figures into pages of paper, in order."""
     page, used, room = [], 0, 10.0
@@ -334,15 +349,7 @@ def write_pdf(path, data, pyplot, more=()):
             "Title": "ioladder: " + data.manifest["name"]}) as pdf:
         text_page(pdf, pyplot, data, front_text(data), 8)
         drawn = [f for d in (data, *more) for f in drawable(d)]
-        for page, rest in pages_of(drawn):
-            fig = pyplot.figure(figsize=A4, layout="constrained")
-            heights = [1.25 * f.height + 0.3 for f in page]
-            subs = fig.subfigures(len(page) + 1, 1, squeeze=False,
-                                  height_ratios=heights + [rest + 0.4],
-                                  hspace=0.06)
-            for sub, figure in zip(subs[:, 0], page):
-                figure.draw(sub)
-            fig.get_layout_engine().set(rect=(0.07, 0.03, 0.86, 0.94))
+        for fig in pages_drawn(drawn, pyplot):
             pdf.savefig(fig)
             pyplot.close(fig)
         for text in table_pages(data):
@@ -430,19 +437,12 @@ def main(argv=None):
         print(f"report.py: {args.resultset}: no measured cell",
               file=sys.stderr)
         return 1
-    matplotlib = with_matplotlib()
-    matplotlib.use("Agg")
+    settings.with_matplotlib()
     from matplotlib import pyplot
     global figures, blocks_tables, uring_tables
     import blocks_tables
     import figures
     import uring_tables
-    # Text stays text in the page (small, and in the page's own font); in the
-    # PDF fonts are embedded as outlines that every reader shows.
-    matplotlib.rcParams.update({
-        "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 8,
-        "svg.hashsalt": "ioladder",
-        "font.family": ["DejaVu Sans", "sans-serif"]})
     os.makedirs(args.out, exist_ok=True)
     page = os.path.join(args.out, "index.html")
     paper = os.path.join(args.out, "report.pdf")
@@ -457,7 +457,7 @@ def main(argv=None):
     write_pdf(paper, figures.Data(*loaded), pyplot, more[1])
     for path in (page, paper):
         print("report:", os.path.relpath(path))
-    return 0
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":

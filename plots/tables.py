@@ -26,13 +26,19 @@ A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
 says.
 """
 
+import os
+import sys
+
+import settings
+
+if __name__ == "__main__":
+    settings.alone()
+
 import argparse
 import glob
 import hashlib
 import json
-import os
 import re
-import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
@@ -169,12 +175,8 @@ def stamp(data, name):
 
 
 def draw_image(data, name, path):
-    from report import with_matplotlib
-    matplotlib = with_matplotlib()
-    matplotlib.use("Agg")
+    settings.with_matplotlib()
     from matplotlib import pyplot
-    matplotlib.rcParams.update({"svg.fonttype": "path", "font.size": 8,
-                                "svg.hashsalt": "ioladder"})
     figure = find_figure(data, name)
     fig = pyplot.figure(figsize=(figures.WIDTH * 1.25, figure.height * 1.1),
                         layout="constrained", facecolor="white")

@@ -1,10 +1,12 @@
 """check_snippets.py: stale quotations are found, and --write mends them."""
 import contextlib
 import io
+import os
 import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import check_snippets  # noqa: E402 (the path comes first)
@@ -109,6 +111,14 @@ class Snippets(unittest.TestCase):
         self.fails("differs from echo")
         self.run_main("--write")
         self.passes()
+
+    def test_output_does_not_depend_on_the_terminal(self):
+        (self.root / "tool.py").write_text(
+            "import os, time\nprint(os.environ['COLUMNS'], time.timezone)\n")
+        self.quote("python3 tool.py", "80 0", "output")
+        with mock.patch.dict(os.environ, COLUMNS="20", TZ="Asia/Kathmandu",
+                             PYTHONPATH="/none", LANG="tr_TR"):
+            self.passes()
 
     def test_command_that_fails(self):
         self.quote("false", "", "output")
