@@ -8,13 +8,10 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -23,7 +20,6 @@ enum {
     BACKLOG = 4096,
     DISCARD_MAX = 256 * 1024,
     DISCARD_PIECE = 8 * 1024,
-    SIGNALS_APART_NS = 200 * 1000 * 1000, /* closer, they are one */
 };
 
 /* Prints "127.0.0.1:80" or "[::1]:80". */
@@ -186,51 +182,6 @@ void net_close(int fd)
         left -= n > 0 ? n : 0;
     } while ((n > 0 && left > 0) || (n < 0 && errno == EINTR));
     close(fd);
-}
-
-/* For the handler below; written before it is installed. */
-static struct cancel *signal_stop;
-static int64_t signal_drain_ns;
-static int signal_event;
-
-/* A supervisor may signal the process and its group: that is one request, which
- * comes twice.  Only a signal of later on says "now". */
-static void on_signal(int signo)
-{
-    static _Atomic int64_t first_ns;
-    int64_t since_ns = 0, now_ns;
-    struct timespec now;
-    int saved = errno;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    now_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-    if (!atomic_compare_exchange_strong(&first_ns, &since_ns, now_ns)) {
-        if (now_ns - since_ns >= SIGNALS_APART_NS)
-            _exit(128 + signo);
-        return;
-    }
-    cancel_request(signal_stop, CANCEL_DRAIN);
-    cancel_deadline(signal_stop, now_ns + signal_drain_ns);
-    eventfd_write(signal_event, 1);
-    errno = saved;
-}
-
-int net_signals(struct cancel *stop, int64_t drain_ms)
-{
-    /* SA_RESTART: a blocking call of another thread takes no notice. */
-    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-
-    signal_stop = stop;
-    signal_drain_ns = drain_ms * 1000000;
-    signal_event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (signal_event < 0)
-        die("eventfd: %s", strerror(errno));
-    signal(SIGPIPE, SIG_IGN);
-    sigaddset(&sa.sa_mask, SIGTERM);
-    sigaddset(&sa.sa_mask, SIGINT);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGINT, &sa, NULL);
-    return signal_event;
 }
 
 /* The cpus at the first call: a thread inherits the mask of the one that made

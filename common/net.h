@@ -7,8 +7,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "cancel.h"
-
 /* A listening TCP socket (close-on-exec, non-blocking, TCP_NODELAY, which
  * accepted sockets inherit) on host:port; *port gets the number when it was 0.
  * Dies with the reason when that cannot be had, also when another process
@@ -44,14 +42,6 @@ bool net_accept_later(int err);
  * can destroy bytes the peer has not read.  Shuts the sending side down and
  * discards what has arrived, at most 256 KiB, never waiting. */
 void net_close(int fd);
-
-/* The first SIGTERM or SIGINT raises *stop to CANCEL_DRAIN, gives it a deadline
- * drain_ms away, and makes the returned eventfd readable for good; another one,
- * 200 ms after that or later, leaves the process at once with status 128 +
- * signal, also while the loop is stuck in a handler; one that comes sooner is
- * the same request once more.  SIGPIPE is ignored.  Call before starting any
- * thread. */
-int net_signals(struct cancel *stop, int64_t drain_ms);
 
 /* Pins the calling thread to the n-th (modulo) cpu it may run on; returns that
  * cpu's number, or -errno. */

@@ -9,6 +9,7 @@
 #include "files.h"
 #include "inherit.h"
 #include "net.h"
+#include "signals.h"
 #include "timer_wheel.h"
 
 static void print_stats(const struct service *v, const char *what)
@@ -33,7 +34,7 @@ void service_open(struct service *v, const char *name, const char *doc,
         .max_body = v->opt.max_body,
     };
     cancel_init(&v->stop, NULL);
-    v->signal = net_signals(&v->stop, v->opt.drain_ms);
+    v->signal = signals_open(&v->stop, v->opt.drain_ms);
     v->stats_ms = clock_ms() + v->opt.stats_ms;
 }
 

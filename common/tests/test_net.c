@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "signals.h"
 
 enum { SOON_MS = 10000 }; /* what has not happened by then does not happen */
 
@@ -568,7 +569,7 @@ static void drains(void *arg)
     int fd;
 
     cancel_init(&stop, NULL);
-    fd = net_signals(&stop, 1000);
+    fd = signals_open(&stop, 1000);
     expect(fcntl(fd, F_GETFD) & FD_CLOEXEC, "close-on-exec");
     expect(cancel_level(&stop) == CANCEL_NONE, "nothing at first");
     raise(SIGPIPE); /* ignored */
@@ -588,7 +589,7 @@ static void leaves(void *arg)
     int *signos = arg;
 
     cancel_init(&stop, NULL);
-    net_signals(&stop, 60 * 1000);
+    signals_open(&stop, 60 * 1000);
     raise(signos[0]);
     raise(signos[1]); /* at once: still the first */
     printf("between");
@@ -618,6 +619,33 @@ Test(net, a_later_signal_leaves_at_once)
     }
 }
 
+/* A parent may have blocked or ignored what is to be heard here. */
+static void inherits(void *arg)
+{
+    struct cancel stop;
+    sigset_t all;
+    int fd;
+
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    cancel_init(&stop, NULL);
+    fd = signals_open(&stop, 1000);
+    raise(*(int *)arg);
+    expect(readable(fd), "the event is readable");
+    expect(cancel_level(&stop) == CANCEL_DRAIN, "drain");
+}
+
+Test(net, signals_are_heard_whatever_the_parent_left)
+{
+    for (int i = 0; i < 2; i++) {
+        int signo = i ? SIGINT : SIGTERM;
+
+        cr_assert_eq(in_child(inherits, &signo), 0, "%s", said.text);
+    }
+}
+
 static void blocked_read(void *arg)
 {
     struct cancel stop;
@@ -627,7 +655,7 @@ static void blocked_read(void *arg)
 
     (void)arg;
     cancel_init(&stop, NULL);
-    net_signals(&stop, 60 * 1000);
+    signals_open(&stop, 60 * 1000);
     expect(pipe(pipe_fds) == 0, "pipe");
     killer = fork();
     if (killer == 0) {
