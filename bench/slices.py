@@ -297,7 +297,6 @@ def figures(outcome, seconds, moved, cpus):
         "qps": report.get("qps"),
         "cpu_us": server.get("per_request_us"),
         "client_cpu_us": client.get("per_request_us"),
-        "client_busy": client.get("busy"),
         "p50_us": percentile(report, "p50", 0.5),
         "p90_us": percentile(report, "p90", 0.9),
         "p99_us": percentile(report, "p99", 0.99),
@@ -329,10 +328,6 @@ def figures(outcome, seconds, moved, cpus):
         found[f"{side}_quota_cpus"] = quota.get("cpus") or None
         found[f"{side}_throttled"] = quota.get("throttled")
         found[f"{side}_throttled_s"] = quota.get("throttled_s")
-    for side, sleeps in (("client", client.get("sleeps")),
-                         ("server", status.get("vol_ctx"))):
-        if requests and sleeps is not None:
-            found[f"{side}_sleeps"] = sleeps / requests
     switches = [status.get("vol_ctx"), status.get("invol_ctx")]
     if requests and None not in switches:
         found["ctx_per_request"] = sum(switches) / requests
@@ -404,10 +399,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
         ours = server.kind == "stage" and start.get("app") == "http"
         before = scrape(run.port) if ours else None
         if probe:
-            # Two generators on one cpu must not keep it from each other.
-            args = args + ["--spin", "off"]
-            beside = launch(rig.command(run, probe + ["--spin", "off"],
-                                        seconds, warmup, seed),
+            beside = launch(rig.command(run, probe, seconds, warmup, seed),
                             rig.client_cpus, beside_out)
         outcome = rig.load(run, args, seconds, warmup, seed, memory, each)
         beside_report = None

@@ -41,7 +41,7 @@ struct config {
     double rate; /* requests a second, 0: closed loop */
     bool poisson;
     struct pattern pattern;
-    enum spin spin; /* see run.spins */
+    enum spin spin;
     int64_t duration_ns, warmup_ns, timeout_ns, connect_timeout_ns;
     uint64_t seed;
 

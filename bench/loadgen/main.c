@@ -200,7 +200,6 @@ static void add_usage(struct result *r, const struct usage *u)
     r->user_s += user / 1e9;
     r->sys_s += sys / 1e9;
     r->spin_s += spin / 1e9;
-    r->sleeps += u[1].sleeps - u[0].sleeps;
     if (busy > r->busy_max)
         r->busy_max = busy;
 }
@@ -308,14 +307,6 @@ static int verdict(const struct result *r)
     return EXIT_CLEAN;
 }
 
-/* A crowd with heartbeats shares the generator's cpus. */
-static bool may_spin(const struct config *cf)
-{
-    if (cf->spin == SPIN_AUTO)
-        return cpus_are_ours(cf) && cf->heartbeat_ns == 0;
-    return cf->spin == SPIN_ON;
-}
-
 static struct load *start_threads(struct run *run)
 {
     const struct config *cf = run->cf;
@@ -361,7 +352,6 @@ int main(int argc, char **argv)
         die_status(EXIT_UNMEASURED, "loadgen: --server-pid: no such process");
     if (cf.close || cf.connections == 0)
         probe(&cf);
-    run.spins = r.spins = may_spin(&cf);
     crowd = crowd_start(&cf);
     loads = start_threads(&run);
     pthread_barrier_wait(&run.connected);

@@ -231,13 +231,13 @@ class Whole(Bench):
 
     def test_a_quick_run_fits_its_time(self):
         import run
-        for count in (2, 4, 6, 8):
+        for servers in (2, 4, 6, 8):
             args = run.parse_arguments(["--suite", "quick"])
             parts, budget = run.make_parts("quick", args)
             run.find_capacities(parts)
-            run.fit_budget(parts, budget, count)
-            total = sum(p.estimate(count, run.OVERHEAD_S) for p in parts)
-            self.assertLess(total, 180, count)
+            run.fit_budget(parts, budget, servers)
+            total = sum(p.estimate(servers, run.OVERHEAD_S) for p in parts)
+            self.assertLess(total, 180, servers)
 
 
 class Bad(Bench):

@@ -32,5 +32,6 @@ extern const struct vx_scenario scene_mpsc, scene_mpsc_2, scene_park2;
 extern const struct vx_scenario scene_deque, scene_deque_half, scene_deque_wrap;
 extern const struct vx_scenario scene_chase_lev, scene_park, scene_busy;
 extern const struct vx_scenario scene_state, scene_generation;
+extern const struct vx_scenario scene_admit, scene_admit_2;
 
 #endif

@@ -1,0 +1,279 @@
+/* launch.c - see launch.h. */
+
+#include "parts/launch.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "net.h"
+
+enum { SPARE_FDS = 16 /* stdin, --root, the signals' eventfd, files ... */ };
+
+const char *const deal_names[] = {"hash", "rr", "one", NULL};
+
+/* ---- cpus ---- */
+
+/* Those of the process when it was first asked: a thread inherits the mask of
+ * its maker, so a pinned one cannot tell any more.  As large as the kernel
+ * needs it: a machine may have more cpus than a cpu_set_t has bits. */
+static cpu_set_t *cpus;
+static size_t cpus_size; /* bytes */
+
+static void cpus_find(void)
+{
+    for (int n = CPU_SETSIZE; !cpus; n *= 2) {
+        cpus = CPU_ALLOC((size_t)n);
+        cpus_size = CPU_ALLOC_SIZE((size_t)n);
+        if (!cpus)
+            die("no memory for the list of cpus");
+        if (sched_getaffinity(0, cpus_size, cpus) == 0)
+            return;
+        if (errno != EINVAL || n >= 1 << 20) { /* it will not tell */
+            CPU_ZERO_S(cpus_size, cpus);
+            return;
+        }
+        CPU_FREE(cpus);
+        cpus = NULL;
+    }
+}
+
+int cpus_allowed(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    int n;
+
+    pthread_once(&once, cpus_find);
+    n = CPU_COUNT_S(cpus_size, cpus);
+    return n > 0 ? n : 1;
+}
+
+/* The number of the n-th cpu (modulo); -1: nothing is known of them. */
+static int cpu_number(int n)
+{
+    int left = n % cpus_allowed(), cpu = 0;
+
+    if (CPU_COUNT_S(cpus_size, cpus) == 0)
+        return -1;
+    while (!CPU_ISSET_S((size_t)cpu, cpus_size, cpus) || left-- > 0)
+        cpu++;
+    return cpu;
+}
+
+/* Asks that what is started with attr runs on that cpu only. */
+static int attr_pin(pthread_attr_t *attr, int cpu)
+{
+    cpu_set_t *one = CPU_ALLOC(cpus_size * 8);
+    int err = one ? 0 : ENOMEM;
+
+    if (one) {
+        CPU_ZERO_S(cpus_size, one);
+        CPU_SET_S((size_t)cpu, cpus_size, one);
+        err = pthread_attr_setaffinity_np(attr, cpus_size, one);
+        CPU_FREE(one);
+    }
+    return err;
+}
+
+int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
+                void *arg)
+{
+    int cpu = t->unpinned || n < 0 ? -1 : cpu_number(n);
+    int err = EINVAL;
+    pthread_attr_t attr;
+
+    pthread_attr_init(&attr);
+    if (cpu >= 0 && attr_pin(&attr, cpu) == 0)
+        err = pthread_create(thread, &attr, run, arg);
+    pthread_attr_destroy(&attr);
+    if (err == 0)
+        return cpu;
+    err = pthread_create(thread, NULL, run, arg); /* on any */
+    if (err)
+        die("%s: cannot start a thread: %s", t->service->name, strerror(err));
+    return -1;
+}
+
+/* ---- main ---- */
+
+void team_size(struct team *t, int most, int afford, int fds)
+{
+    struct options *opt = &t->service->opt;
+    const char *name = t->service->name;
+    int limit = (int)sysconf(_SC_OPEN_MAX);
+    int n = opt->workers, left;
+
+    CHECK(most <= TEAM_MOST && afford > 0);
+    if (n > most)
+        die_status(EX_USAGE, "%s: --workers: at most %d, for which it has room",
+                   name, most);
+    if (n == 0) { /* connections shall have half of the descriptors */
+        n = cpus_allowed() < most ? cpus_allowed() : most;
+        n = n < afford ? n : afford;
+        while (n > 1 && n * fds > limit / 2 - SPARE_FDS)
+            n--;
+    }
+    left = limit - SPARE_FDS - fds * n;
+    if (left < n)
+        die("%s: %d descriptors are too few for %d workers", name, limit, n);
+    if (opt->max_conns > left)
+        opt->max_conns = left;
+    t->n_workers = n < opt->max_conns ? n : opt->max_conns;
+    admit_init(&t->admit, opt->max_conns);
+}
+
+void team_listen(struct team *t)
+{
+    struct options *opt = &t->service->opt;
+    int n = t->deal == DEAL_HASH ? t->n_workers : 1;
+    int fds[TEAM_MOST];
+
+    net_listen(opt->host, &opt->port, n, fds);
+    a_init(&t->open, n);
+    for (int i = 0; i < t->n_workers; i++) {
+        struct seat *seat = &t->seats[i];
+
+        seat->team = t;
+        seat->n = i;
+        seat->listener = i < n ? fds[i] : -1;
+        seat->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (seat->eventfd < 0)
+            die("%s: eventfd: %s", t->service->name, strerror(errno));
+        mpsc_init(&seat->dealt);
+    }
+}
+
+/* A worker is up, or has ended.  Main is the thread that gets the signals, and
+ * TSan runs a handler late in calls that it does not know to wait: a barrier is
+ * one, a semaphore is none. */
+static void team_wait(struct team *t)
+{
+    while (sem_wait(&t->there) != 0)
+        CHECK(errno == EINTR);
+}
+
+void team_start(struct team *t, void *(*run)(void *))
+{
+    sem_init(&t->there, 0, 0);
+    pthread_barrier_init(&t->all, NULL, (unsigned)t->n_workers + 1);
+    for (int i = 0; i < t->n_workers; i++) {
+        struct seat *seat = &t->seats[i];
+
+        seat->cpu = team_thread(t, &seat->thread, i, run, seat);
+        team_wait(t);
+    }
+}
+
+void team_run(struct team *t)
+{
+    pthread_barrier_wait(&t->all);
+    for (int i = 0; i < t->n_workers; i++)
+        team_wait(t);
+}
+
+bool team_join(struct team *t)
+{
+    bool whole = true;
+
+    pthread_barrier_wait(&t->all);
+    for (int i = 0; i < t->n_workers; i++) {
+        struct seat *seat = &t->seats[i];
+
+        pthread_join(seat->thread, NULL);
+        whole = whole && !seat->stuck;
+        for (struct mpsc_node *list = seat_dealt(seat); list;)
+            net_close(dealt_next(&list)); /* the drain was over first */
+        close(seat->eventfd);
+        if (seat->listener >= 0)
+            close(seat->listener);
+    }
+    return whole;
+}
+
+/* ---- a worker ---- */
+
+void seat_service(const struct seat *seat, struct service *sv)
+{
+    *sv = *seat->team->service;
+    cancel_init(&sv->stop, &seat->team->service->stop);
+    if (seat->n > 0)
+        sv->opt.stats_ms = 0;
+}
+
+void seat_begin(struct seat *seat)
+{
+    sem_post(&seat->team->there);
+    pthread_barrier_wait(&seat->team->all);
+}
+
+void seat_end(struct seat *seat)
+{
+    seat_begin(seat); /* the same: says so, and waits for all */
+}
+
+void seat_wake(struct seat *seat)
+{
+    eventfd_write(seat->eventfd, 1);
+}
+
+void seat_woken(struct seat *seat)
+{
+    eventfd_t n;
+
+    eventfd_read(seat->eventfd, &n);
+}
+
+/* One descriptor on its way to another worker. */
+struct deal {
+    struct mpsc_node node; /* first */
+    int fd;
+};
+
+bool seat_deal(struct seat *seat, int fd)
+{
+    struct team *t = seat->team;
+    struct seat *to = seat;
+    struct deal *deal;
+
+    if (t->deal == DEAL_RR)
+        to = &t->seats[t->turn++ % (unsigned)t->n_workers];
+    deal = to == seat ? NULL : malloc(sizeof *deal);
+    if (!deal)
+        return false;
+    deal->fd = fd;
+    if (mpsc_push(&to->dealt, &deal->node))
+        seat_wake(to);
+    return true;
+}
+
+struct mpsc_node *seat_dealt(struct seat *seat)
+{
+    return mpsc_take(&seat->dealt);
+}
+
+int dealt_next(struct mpsc_node **list)
+{
+    struct deal *deal = (struct deal *)*list;
+    int fd;
+
+    if (!deal)
+        return -1;
+    fd = deal->fd;
+    *list = deal->node.next;
+    free(deal);
+    return fd;
+}
+
+void seat_shut(struct seat *seat)
+{
+    if (seat->listener < 0 || seat->shut)
+        return;
+    seat->shut = true;
+    shutdown(seat->listener, SHUT_RDWR);
+    a_add(&seat->team->open, -1, release);
+}

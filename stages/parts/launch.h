@@ -1,0 +1,159 @@
+/* launch.h - the threads of a server of several workers, from start to end.
+ *
+ *      main                        worker 0              worker 1 ...
+ *      ----                        --------              --------
+ *      team_size, team_listen
+ *      team_start
+ *        starts worker 0  ------>  makes its own
+ *        starts worker 1  ------- when that one is up -->  makes its own
+ *      service_ready
+ *      team_run  |===================== all begin =====================|
+ *        sleeps                    runs                  runs
+ *                |== all have ended: no connection is run any more ====|
+ *      team_join |============== now rings may be closed ==============|
+ *        joins them                frees its own         frees its own
+ *
+ * One after the other, so that a worker that cannot start ends a process in
+ * which no other worker runs.  From "all begin" to the end, what is not atomic
+ * here is only read.
+ *
+ * Three things that workers share, and none of them is written for a request:
+ *  - the number of connections (admit.h);
+ *  - with --place rr, lists of descriptors that worker 0 deals out (mpsc.h);
+ *  - an eventfd for each worker: one of these has something for it.
+ */
+#ifndef LAUNCH_H
+#define LAUNCH_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
+
+#include "admit.h"
+#include "mpsc.h"
+#include "service.h"
+
+enum { TEAM_MOST = ADMIT_WORKERS }; /* workers */
+
+/* --place: which worker gets a new connection.  By hash the kernel decides
+ * (SO_REUSEPORT), and each worker has a listener; else only worker 0 has one,
+ * and deals its connections out in turn, or keeps all. */
+enum deal_by { DEAL_HASH, DEAL_RR, DEAL_ONE };
+extern const char *const deal_names[]; /* as the switch has them; NULL ends */
+
+struct team;
+
+/* One worker, as the others may see it. */
+struct seat {
+    struct mpsc dealt; /* descriptors on their way here */
+    struct team *team;
+    void *worker; /* the stage's; set before seat_begin() */
+    int n;        /* 0 to n_workers - 1 */
+    int cpu;      /* where it is pinned; negative: anywhere */
+    int listener; /* non-blocking; or -1.  Open until team_join() */
+    int eventfd;  /* non-blocking: look at seat_dealt() and at the listener */
+    bool stuck;   /* set it: the kernel still uses this worker's memory */
+    bool shut;    /* the listener refuses peers; its own worker's */
+    pthread_t thread;
+};
+
+struct team {
+    /* The stage sets these before team_size(). */
+    struct service *service;
+    enum deal_by deal;
+    bool unpinned;
+    /* The rest is of this part. */
+    int n_workers;
+    unsigned turn;         /* of worker 0: who gets the next connection */
+    sem_t there;           /* a worker is up; has ended */
+    pthread_barrier_t all; /* the workers and main */
+    struct admit admit;
+    PADDED ATOMIC(int) open; /* listeners that may still bring a connection */
+    struct seat seats[TEAM_MOST];
+};
+
+/* ---- main ---- */
+
+/* How many workers: --workers, or one for each cpu, but at most `most` (which
+ * is what the stage can have, at most TEAM_MOST), and by default at most
+ * `afford`.  Each needs `fds` descriptors of its own; connections get the rest,
+ * so --max-conns may become less.  Wrong usage ends the process with 64, too
+ * few descriptors with 1, and the reason. */
+void team_size(struct team *t, int most, int afford, int fds);
+
+/* Opens the listeners.  Dies with the reason. */
+void team_listen(struct team *t);
+
+/* Starts the workers: run(struct seat *), on the n-th cpu (modulo).  Returns
+ * when all are in seat_begin(). */
+void team_start(struct team *t, void *(*run)(void *));
+
+/* All begin; returns when all are in seat_end(). */
+void team_run(struct team *t);
+
+/* Lets the workers leave seat_end(), joins them, closes the listeners.  False:
+ * one of them is stuck, so exit without freeing what it may use. */
+bool team_join(struct team *t);
+
+/* A thread on the n-th cpu (modulo) of those that the process may use, if the
+ * team is pinned and n is not negative.  Returns that cpu, or a negative
+ * number.  Dies with the reason when there is no thread to be had. */
+int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
+                void *arg);
+
+/* How many cpus the process may use. */
+int cpus_allowed(void);
+
+/* ---- a worker, in its own thread ---- */
+
+/* A copy of what all workers have: what is read for every request lies on no
+ * line that another thread writes.  Only worker 0 prints --stats. */
+void seat_service(const struct seat *seat, struct service *sv);
+
+void seat_begin(struct seat *seat);
+void seat_end(struct seat *seat);
+
+/* Wakes the worker; it stays readable until seat_woken(). */
+void seat_wake(struct seat *seat);
+void seat_woken(struct seat *seat);
+
+/* Before an accept: takes one of --max-conns permits.  False: the server is
+ * full; the seat is woken when a permit may be free.  A worker that was woken
+ * must try again, and give back a permit that it cannot use: that wakes the
+ * next worker. */
+static inline bool seat_admit(struct seat *seat)
+{
+    return admit_take(&seat->team->admit, (uint32_t)seat->n);
+}
+
+/* A connection has ended, or there was none to accept. */
+static inline void team_leave(struct team *t)
+{
+    int worker = admit_give(&t->admit);
+
+    if (worker >= 0)
+        seat_wake(&t->seats[worker]);
+}
+
+/* Worker 0 has accepted fd.  True: it is on its way to the worker whose turn it
+ * is.  False: it is the caller's. */
+bool seat_deal(struct seat *seat, int fd);
+
+/* Descriptors that were dealt to this seat; any thread may take them.  Each
+ * has its permit already. */
+struct mpsc_node *seat_dealt(struct seat *seat);
+
+/* The first descriptor of that list, which gets shorter; -1: none is left. */
+int dealt_next(struct mpsc_node **list);
+
+/* Refuses further peers, once what stood in the accept queue is accepted. */
+void seat_shut(struct seat *seat);
+
+/* True when no listener will bring a connection any more.  Those that are on
+ * their way then are in seat_dealt(): look there once more. */
+static inline bool team_shut(struct team *t)
+{
+    return a_load(&t->open, acquire) == 0;
+}
+
+#endif
