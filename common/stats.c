@@ -11,18 +11,32 @@
  * first worker still to be printed plus 1. */
 enum { WORKER_BITS = 20, MAX_WORKER = (1 << WORKER_BITS) - 2 };
 
-static const struct metric {
+#define X(name, kind, help) +1
+enum { COMMON = STATS_LIST(X), MOST = COMMON + STATS_OWN_MAX };
+#undef X
+
+static struct metric {
     const char *name, *kind, *help;
     size_t offset;
-} metrics[] = {
+} metrics[MOST] = {
 #define X(name, kind, help) {#name, #kind, help, offsetof(struct stats, name)},
     STATS_LIST(X)
 #undef X
 };
 
-enum { METRICS = sizeof metrics / sizeof *metrics };
+static unsigned n_metrics = COMMON;
 
 static struct stats *_Atomic registry; /* newest first; never shrinks */
+
+void stats_own(const struct own_metric *list, int n)
+{
+    CHECK(n <= STATS_OWN_MAX);
+    for (int i = 0; i < n; i++)
+        metrics[COMMON + i] = (struct metric){
+            list[i].name, list[i].kind, list[i].help,
+            offsetof(struct stats, own) + (size_t)i * sizeof(uint64_t)};
+    n_metrics = COMMON + (unsigned)n;
+}
 
 void stats_register(struct stats *st, int worker)
 {
@@ -32,6 +46,8 @@ void stats_register(struct stats *st, int worker)
 #define X(name, kind, help) atomic_init(&st->name, 0);
     STATS_LIST(X)
 #undef X
+    for (int i = 0; i < STATS_OWN_MAX; i++)
+        atomic_init(&st->own[i], 0);
     st->worker = worker;
     head = atomic_load_explicit(&registry, memory_order_relaxed);
     do {
@@ -70,7 +86,7 @@ size_t stats_prometheus(uint32_t *cursor, char *dst, size_t cap)
 {
     size_t len = 0;
 
-    while (*cursor >> WORKER_BITS < METRICS) {
+    while (*cursor >> WORKER_BITS < n_metrics) {
         const struct metric *m = &metrics[*cursor >> WORKER_BITS];
         const char *end = strcmp(m->kind, "counter") == 0 ? "_total" : "";
         uint32_t next = *cursor & ((1u << WORKER_BITS) - 1);
@@ -103,7 +119,7 @@ size_t stats_line(char *dst, size_t cap)
 
     if (cap > 0)
         *dst = '\0';
-    for (const struct metric *m = metrics; m < metrics + METRICS; m++) {
+    for (const struct metric *m = metrics; m < metrics + n_metrics; m++) {
         uint64_t sum = 0;
         int n;
 

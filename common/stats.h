@@ -1,8 +1,16 @@
-/* stats.h - one list of counters: declared, summed, printed, exported from it.
+/* stats.h - counters: one list declares, sums, prints and exports them.
  *
- * A struct stats has one writer, the thread that runs the connections; anybody
- * may read.  So an update is a relaxed load and a relaxed store: no lock
+ * A struct stats has one writer, the thread that runs the connections; any
+ * thread may read.  So an update is a relaxed load and a relaxed store: no lock
  * prefix, and no line is shared with another writer (aligned to 128 bytes).
+ *
+ * STATS_LIST holds what all stages count.  A stage that counts more has a list
+ * of its own in the same form:
+ *
+ *      #define OWN_LIST(X) X(enobufs, counter, "receives without a buffer")
+ *      STATS_OWN(OWN_LIST);
+ *      stats_own(own_metrics, OWN_COUNTERS);       first thing in main
+ *      OWN_ADD(&w->stats, enobufs, 1);
  */
 #ifndef STATS_H
 #define STATS_H
@@ -28,25 +36,15 @@
     X(reads,         counter, "file read operations")                          \
     X(works,         counter, "handlers that may take long")                   \
     X(waits,         counter, "waits for events (epoll_wait, enter)")          \
-    X(handed,        counter, "requests handed to another thread")             \
-    X(wakes,         counter, "wake-ups sent to another thread")               \
-    X(events,        counter, "events or completions those waits returned")    \
-    X(enters,        counter, "batches given to the ring")                     \
-    X(completions,   counter, "completions that those batches returned")       \
-    X(runs,          counter, "turns that connections were given")             \
-    X(injected,      counter, "connections queued by their own events")        \
-    X(stolen,        counter, "connections taken from a sibling's queue")      \
-    X(rescued,       counter, "events taken from the set of a stuck sibling")  \
-    X(searches,      counter, "searches for work elsewhere")                   \
-    X(parks,         counter, "sleeps for want of work anywhere")              \
-    X(enobufs,       counter, "receives that found no buffer")                 \
-    X(zc_copied,     counter, "zero-copy sends that the kernel copied")        \
-    X(cq_overflow,   counter, "completions that overflowed the queue")
+    X(events,        counter, "events or completions those waits returned")
+
+enum { STATS_OWN_MAX = 14 }; /* counters of a stage's own */
 
 struct stats {
 #define X(name, kind, help) _Atomic uint64_t name;
     _Alignas(128) STATS_LIST(X)
 #undef X
+    _Atomic uint64_t own[STATS_OWN_MAX];
     struct stats *next; /* registry */
     int worker;         /* label in /metrics */
 };
@@ -55,7 +53,23 @@ struct stats {
     atomic_store_explicit(&(st)->name,                                         \
         atomic_load_explicit(&(st)->name, memory_order_relaxed) + (n),         \
         memory_order_relaxed)
+#define OWN_ADD(st, name, n) STAT_ADD(st, own[OWN_##name], n)
+
+/* Of a stage's list: an enum of places, and the texts for stats_own(). */
+#define STATS_OWN_PLACE(name, kind, help) OWN_##name,
+#define STATS_OWN_TEXT(name, kind, help) {#name, #kind, help},
+#define STATS_OWN(LIST)                                                        \
+    enum { LIST(STATS_OWN_PLACE) OWN_COUNTERS };                               \
+    static const struct own_metric own_metrics[] = {LIST(STATS_OWN_TEXT)}
 /* clang-format on */
+
+struct own_metric {
+    const char *name, *kind, *help;
+};
+
+/* From here on these are counted too, at most STATS_OWN_MAX of them.  Once,
+ * before there is another thread. */
+void stats_own(const struct own_metric *list, int n);
 
 /* Zeroes *st and adds it to the process's registry, for good (lock-free push).
  * *st must live as long as the process. */

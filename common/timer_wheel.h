@@ -28,12 +28,6 @@ struct timer_wheel {
     int64_t tick;                    /* slots up to here have been looked at */
 };
 
-/* The struct whose member `field` the timer is. */
-/* clang-format off */
-#define TIMER_OWNER(t, type, field)                                            \
-    ((type *)((char *)(t) - offsetof(type, field)))
-/* clang-format on */
-
 int64_t clock_ms(void); /* CLOCK_MONOTONIC, milliseconds */
 
 void wheel_init(struct timer_wheel *w, int64_t now_ms);

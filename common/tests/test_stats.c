@@ -134,6 +134,15 @@ static struct stats st[40];
 static char text[TEXT_MAX];
 static struct text got;
 
+/* What a stage may count beside the common list. */
+/* clang-format off */
+#define OWN_LIST(X)                                                            \
+    X(baked, counter, "loaves that came out of the oven")                      \
+    X(rising, gauge, "loaves that are not there yet")                          \
+    X(eaten, counter, "loaves that are gone")
+/* clang-format on */
+STATS_OWN(OWN_LIST);
+
 /* A value for each counter and entry that no other has. */
 static uint64_t unlike(int metric, int entry)
 {
@@ -146,6 +155,9 @@ static void count_unlike(int entry)
 
 #define X(name, kind, help) STAT_ADD(&st[entry], name, unlike(metric++, entry));
     STATS_LIST(X)
+#undef X
+#define X(name, kind, help) OWN_ADD(&st[entry], name, unlike(metric++, entry));
+    OWN_LIST(X)
 #undef X
 }
 
@@ -174,6 +186,7 @@ Test(stats, each_counter_of_each_worker_is_there_with_its_value)
 {
     int metric = 0;
 
+    stats_own(own_metrics, OWN_COUNTERS);
     for (int i = 0; i < 5; i++) {
         memset(&st[i], 0xa5, sizeof st[i]); /* register zeroes it */
         stats_register(&st[i], i * 3);
@@ -182,8 +195,20 @@ Test(stats, each_counter_of_each_worker_is_there_with_its_value)
     read_text(whole(8192, text), &got);
 #define X(name, kind, help) check_metric(metric++, #name, #kind, help);
     STATS_LIST(X)
+    OWN_LIST(X)
 #undef X
     cr_assert_eq(got.metrics, metric);
+}
+
+Test(stats, own_counters_are_not_there_unasked)
+{
+    stats_register(&st[0], 0);
+    OWN_ADD(&st[0], eaten, 3);
+    read_text(whole(8192, text), &got);
+    cr_assert_null(strstr(text, "eaten"));
+    stats_own(own_metrics, OWN_COUNTERS);
+    stats_line(text, sizeof text);
+    cr_assert_str_eq(text, "eaten 3");
 }
 
 Test(stats, entries_with_one_worker_are_one_series)
@@ -241,9 +266,9 @@ Test(stats, the_line_has_sums_and_no_zeros)
     STAT_ADD(&st[0], accepted, 2);
     STAT_ADD(&st[1], accepted, 40);
     STAT_ADD(&st[1], bytes_out, 7);
-    STAT_ADD(&st[0], cq_overflow, 1);
+    STAT_ADD(&st[0], events, 1);
     len = stats_line(line, sizeof line);
-    cr_assert_str_eq(line, "accepted 42 bytes_out 7 cq_overflow 1");
+    cr_assert_str_eq(line, "accepted 42 bytes_out 7 events 1");
     cr_assert_eq(len, strlen(line));
     /* Too small: whole pairs, terminated, nothing past the end. */
     for (size_t cap = 1; cap <= len; cap++) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "container_of.h"
 #include "timer_wheel.h"
 
 enum { N = 150, ROTATION_MS = WHEEL_SLOTS * WHEEL_TICK_MS };
@@ -85,7 +86,7 @@ static unsigned fire(bool meddle)
     unsigned n = 0;
 
     while ((t = wheel_expired(&wheel, now_ms)) != NULL) {
-        struct model *m = TIMER_OWNER(t, struct model, t);
+        struct model *m = container_of(t, struct model, t);
 
         cr_assert(m->armed, "fired though cancelled, or twice");
         cr_assert(!timer_armed(t));
@@ -239,7 +240,7 @@ Test(wheel, entries_of_one_slot_may_be_cancelled_while_it_is_emptied)
     now_ms = 2000;
     first = wheel_expired(&wheel, now_ms);
     cr_assert_not_null(first);
-    TIMER_OWNER(first, struct model, t)->armed = false;
+    container_of(first, struct model, t)->armed = false;
     for (int i = 0; i < 3; i++)
         if (timers[i].armed && left++ == 0)
             cancel(&timers[i]);

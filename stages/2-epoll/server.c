@@ -36,6 +36,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "net.h"
 #include "service.h"
 #include "timer_wheel.h"
@@ -272,7 +273,7 @@ static void expire(struct worker *w)
     struct timer *t;
 
     while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
-        struct conn *c = TIMER_OWNER(t, struct conn, timer);
+        struct conn *c = container_of(t, struct conn, timer);
 
         shutdown(c->fd, SHUT_RDWR);
         STAT_ADD(&w->stats, timeouts, 1);

@@ -43,10 +43,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "net.h"
 #include "parts/uring.h"
 #include "service.h"
 #include "timer_wheel.h"
+
+/* clang-format off */
+#define OWN_LIST(X)                                                            \
+    X(cq_overflow, counter, "completions that overflowed the queue")
+/* clang-format on */
+STATS_OWN(OWN_LIST);
 
 /* ------------------------------------------------------------ connection */
 
@@ -289,7 +296,7 @@ static void expire(struct worker *w)
     struct timer *t;
 
     while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
-        struct conn *c = TIMER_OWNER(t, struct conn, timer);
+        struct conn *c = container_of(t, struct conn, timer);
 
         shutdown(c->fd, SHUT_RDWR);
         STAT_ADD(&w->stats, timeouts, 1);
@@ -321,7 +328,7 @@ static void ring_wait(struct worker *w)
     struct io_uring_cqe *cqe;
     int err;
 
-    STAT_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
+    OWN_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
@@ -409,6 +416,7 @@ int main(int argc, char **argv)
     static const struct argp own = {.options = switches, .parser = own_switch};
     static struct worker w = {.uring.taskrun = "defer"};
 
+    stats_own(own_metrics, OWN_COUNTERS);
     service_open(&w.sv, "stage3", "Stage 3: one io_uring.", argc, argv, &own,
                  &w.uring);
     service_one_loop(&w.sv);

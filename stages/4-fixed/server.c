@@ -37,10 +37,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "container_of.h"
 #include "net.h"
 #include "ops.h"
 #include "service.h"
 #include "timer_wheel.h"
+
+/* clang-format off */
+#define OWN_LIST(X)                                                            \
+    X(enobufs, counter, "receives that found no buffer")                       \
+    X(zc_copied, counter, "zero-copy sends that the kernel copied")            \
+    X(cq_overflow, counter, "completions that overflowed the queue")
+/* clang-format on */
+STATS_OWN(OWN_LIST);
 
 /* ------------------------------------------------------------ connection */
 
@@ -232,7 +241,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     if (flags & IORING_CQE_F_BUFFER)
         arena_got(&w->arena, flags >> IORING_CQE_BUFFER_SHIFT, &c->s.in);
     if (res == -ENOBUFS && op == OP_RECV) {
-        STAT_ADD(&w->stats, enobufs, 1);
+        OWN_ADD(&w->stats, enobufs, 1);
         c->more = true; /* next time it takes the piece at once */
         STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
         return;
@@ -262,7 +271,7 @@ static void zc_done(struct worker *w, const struct io_uring_cqe *cqe)
     unsigned piece = (uint32_t)cqe->user_data >> 1;
 
     if (cqe->flags & IORING_CQE_F_NOTIF) {
-        STAT_ADD(&w->stats, zc_copied, zc_copied(cqe));
+        OWN_ADD(&w->stats, zc_copied, zc_copied(cqe));
         arena_unpin(&w->arena, piece);
         return;
     }
@@ -325,7 +334,7 @@ static void expire(struct worker *w)
     struct timer *t;
 
     while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
-        struct conn *c = TIMER_OWNER(t, struct conn, timer);
+        struct conn *c = container_of(t, struct conn, timer);
 
         shutdown(c->fd, SHUT_RDWR);
         STAT_ADD(&w->stats, timeouts, 1);
@@ -357,7 +366,7 @@ static void ring_wait(struct worker *w)
     struct io_uring_cqe *cqe;
     int err;
 
-    STAT_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
+    OWN_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
@@ -450,6 +459,7 @@ int main(int argc, char **argv)
     static struct worker w = {
         .own = {.uring.taskrun = "defer", .buffers = 1024}};
 
+    stats_own(own_metrics, OWN_COUNTERS);
     service_open(&w.sv, "stage4", "Stage 4: one io_uring, fixed buffers.", argc,
                  argv, &own, &w.own);
     service_one_loop(&w.sv);

@@ -41,6 +41,15 @@
 #include "parts/uring.h"
 #include "service.h"
 
+/* clang-format off */
+#define OWN_LIST(X)                                                            \
+    X(enobufs, counter, "receives that found no buffer")                       \
+    X(handed, counter, "requests handed to a helper")                          \
+    X(wakes, counter, "wake-ups sent to another thread")                       \
+    X(cq_overflow, counter, "completions that overflowed the queue")
+/* clang-format on */
+STATS_OWN(OWN_LIST);
+
 enum pool_by { POOL_INLINE, POOL_SPMC, POOL_MUTEX };
 enum wake_by { WAKE_MSG, WAKE_EVENTFD };
 
@@ -202,7 +211,7 @@ static inline bool crew_message(struct helper *h, struct crew *c)
  * operation, the ring is full) becomes a write to the eventfd. */
 static inline void crew_wake(struct helper *h, struct crew *c)
 {
-    STAT_ADD(&h->stats, wakes, 1);
+    OWN_ADD(&h->stats, wakes, 1);
     if (!h->sends || !crew_message(h, c))
         eventfd_write(c->eventfd, 1);
 }

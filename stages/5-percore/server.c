@@ -32,6 +32,7 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "container_of.h"
 #include "net.h"
 #include "service.h"
 #include "timer_wheel.h"
@@ -186,7 +187,7 @@ static void conn_hand(struct worker *w, struct conn *c)
     c->op = OP_POOL;
     c->rest_ms = c->timer.when_ms - w->now_ms;
     wheel_cancel(&w->wheel, &c->timer);
-    STAT_ADD(&w->stats, handed, 1);
+    OWN_ADD(&w->stats, handed, 1);
     pool_hand(&c->job);
 }
 
@@ -227,7 +228,7 @@ static void conn_run(struct worker *w, struct conn *c)
 static void take_returns(struct worker *w)
 {
     for (struct job *job = pool_back(&w->seat->crew), *next; job; job = next) {
-        struct conn *c = TIMER_OWNER(job, struct conn, job);
+        struct conn *c = container_of(job, struct conn, job);
 
         next = job_next(job);
         c->op = OP_NONE;
@@ -249,7 +250,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     if (flags & IORING_CQE_F_BUFFER)
         arena_got(&w->arena, flags >> IORING_CQE_BUFFER_SHIFT, &c->s.in);
     if (res == -ENOBUFS && op == OP_RECV) {
-        STAT_ADD(&w->stats, enobufs, 1);
+        OWN_ADD(&w->stats, enobufs, 1);
         c->more = true; /* next time it takes the piece at once */
         STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
         return;
@@ -327,7 +328,7 @@ static void expire(struct worker *w)
     struct timer *t;
 
     while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
-        struct conn *c = TIMER_OWNER(t, struct conn, timer);
+        struct conn *c = container_of(t, struct conn, timer);
 
         shutdown(c->fd, SHUT_RDWR);
         STAT_ADD(&w->stats, timeouts, 1);
@@ -457,6 +458,7 @@ int main(int argc, char **argv)
         .own = {.io = {.uring.taskrun = "defer", .buffers = 1024},
                 .helpers = 1}};
 
+    stats_own(own_metrics, OWN_COUNTERS);
     service_open(&v.service, "stage5", "Stage 5: a ring for every core.", argc,
                  argv, &own, &v.own);
     server_run(&v, worker_main);

@@ -119,7 +119,7 @@ static inline void uring_wait(struct io_uring *ring, const char *name,
     struct io_uring_cqe *cqe;
     int err;
 
-    STAT_ADD(st, cq_overflow, uring_overflows(ring));
+    OWN_ADD(st, cq_overflow, uring_overflows(ring));
     err = io_uring_submit_and_wait_timeout(ring, &cqe, 1, ms < 0 ? NULL : &ts,
                                            NULL);
     STAT_ADD(st, waits, 1);

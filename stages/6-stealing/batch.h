@@ -17,16 +17,16 @@ static inline void batch_call(struct worker *w, int n)
     while (n > 0) {
         int err = io_uring_submit_and_wait(&w->ring, (unsigned)n);
 
-        STAT_ADD(&w->stats, enters, 1);
+        OWN_ADD(&w->stats, enters, 1);
         if (err < 0 && err != -EINTR && err != -EAGAIN && err != -EBUSY)
             die("stage6: io_uring_enter: %s", strerror(-err));
-        STAT_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
+        OWN_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
         for (; io_uring_cq_ready(&w->ring) > 0; n--) {
             struct io_uring_cqe cqe = uring_take(&w->ring);
             struct conn *c = io_uring_cqe_get_data(&cqe);
 
             c->res = cqe.res;
-            STAT_ADD(&w->stats, completions, 1);
+            OWN_ADD(&w->stats, completions, 1);
         }
     }
 }

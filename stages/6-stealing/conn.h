@@ -19,12 +19,28 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "container_of.h"
 #include "net.h"
 #include "service.h"
 #include "state.h"
 #include "timer_wheel.h"
 #include "topology.h"
 #include "windows.h"
+
+/* clang-format off */
+#define OWN_LIST(X)                                                            \
+    X(wakes, counter, "wake-ups sent to another thread")                       \
+    X(enters, counter, "batches given to the ring")                            \
+    X(completions, counter, "completions that those batches returned")         \
+    X(runs, counter, "turns that connections were given")                      \
+    X(injected, counter, "connections queued by their own events")             \
+    X(stolen, counter, "connections taken from a sibling's queue")             \
+    X(rescued, counter, "events taken from the set of a stuck sibling")        \
+    X(searches, counter, "searches for work elsewhere")                        \
+    X(parks, counter, "sleeps for want of work anywhere")                      \
+    X(cq_overflow, counter, "completions that overflowed the queue")
+/* clang-format on */
+STATS_OWN(OWN_LIST);
 
 enum { EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | (int)EPOLLET };
 
@@ -91,7 +107,7 @@ static inline struct conn *slot_take(struct worker *w)
     struct conn *c;
 
     if (w->spare) {
-        c = TIMER_OWNER(w->spare, struct conn, node);
+        c = container_of(w->spare, struct conn, node);
         w->spare = w->spare->next;
         return c;
     }

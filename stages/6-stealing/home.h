@@ -9,6 +9,7 @@
 #define HOME_H
 
 #include "conn.h"
+#include "container_of.h"
 
 enum { ACCEPTS_A_TURN = 64 };
 
@@ -110,7 +111,7 @@ static inline void take_home(struct worker *w)
 
     for (; node; node = next) {
         next = node->next;
-        slot_free(w, TIMER_OWNER(node, struct conn, node));
+        slot_free(w, container_of(node, struct conn, node));
         w->n_conns--;
     }
     take_dealt(w, w->seat);
@@ -124,7 +125,7 @@ static inline void expire(struct worker *w)
 
     while (ready_room(&w->seat->ready) > 0 &&
            (t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
-        struct conn *c = TIMER_OWNER(t, struct conn, timer);
+        struct conn *c = container_of(t, struct conn, timer);
         int64_t due = a_load(&c->due_ms, relaxed);
         bool late = due <= w->now_ms;
 

@@ -75,7 +75,7 @@ static bool work_elsewhere(struct worker *w)
 static void wake_one(struct worker *w)
 {
     if (w->own.steal != STEAL_OFF && team_wake(w->team))
-        STAT_ADD(&w->stats, wakes, 1);
+        OWN_ADD(&w->stats, wakes, 1);
 }
 
 /* We have something to do.  Who pushed while we were the only one to search has
@@ -132,7 +132,7 @@ static bool run(struct worker *w, struct conn *c)
         batch[n++] = c;
         c = n < w->batch_most ? ready_pop(&w->seat->ready) : NULL;
     }
-    STAT_ADD(&w->stats, runs, (uint64_t)n + (c != NULL));
+    OWN_ADD(&w->stats, runs, (uint64_t)n + (c != NULL));
     if (w->own.submit == SUBMIT_BATCH ||
         (w->own.submit == SUBMIT_HYBRID && n >= w->own.batch_at))
         run_batch(w, batch, n);
@@ -174,7 +174,7 @@ static int harvest(struct worker *w, struct seat *from, int wait_ms)
             queued++;
         }
     }
-    STAT_ADD(&w->stats, injected, (uint64_t)queued);
+    OWN_ADD(&w->stats, injected, (uint64_t)queued);
     for (int i = 0; i < n; i++) /* these take what room is left */
         if (name_kind(evs[i].data.u64) != NAME_CONN)
             own_event(w, from, name_kind(evs[i].data.u64));
@@ -192,7 +192,7 @@ static struct conn *steal(struct worker *w)
         if (ready_ripe(&v->ready, w->now_us, w->own.depth, w->own.age_us))
             c = ready_steal(&v->ready, &w->seat->ready, &n);
         if (c) {
-            STAT_ADD(&w->stats, stolen, n);
+            OWN_ADD(&w->stats, stolen, n);
             return c;
         }
     }
@@ -211,7 +211,7 @@ static bool rescue(struct worker *w)
         if (busy_longer(&v->busy, w->now_us, w->own.stuck_us))
             n = harvest(w, v, 0);
         if (n > 0 && ready_len(&w->seat->ready) > 0) {
-            STAT_ADD(&w->stats, rescued, (uint64_t)n);
+            OWN_ADD(&w->stats, rescued, (uint64_t)n);
             return true;
         }
     }
@@ -240,7 +240,7 @@ static void idle(struct worker *w)
     if (!w->searching)
         w->searching = park_search(p);
     if (w->searching) {
-        STAT_ADD(&w->stats, searches, 1);
+        OWN_ADD(&w->stats, searches, 1);
         if ((c = steal(w)) != NULL) {
             run(w, c);
             return;
@@ -257,7 +257,7 @@ static void idle(struct worker *w)
         w->searching = true;
         return;
     }
-    STAT_ADD(&w->stats, parks, 1);
+    OWN_ADD(&w->stats, parks, 1);
     harvest(w, w->seat, wait_ms(w));
     w->fresh = true;
     w->searching = park_leave(p, w->seat->n);
@@ -374,6 +374,7 @@ int main(int argc, char **argv)
                                       .stuck_us = 100,
                                       .depth = 1}};
 
+    stats_own(own_metrics, OWN_COUNTERS);
     service_open(&v.service, "stage6", "Stage 6: idle cores help.", argc, argv,
                  &own, &v.own);
     server_run(&v, worker_main, sentinel_main);

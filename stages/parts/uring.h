@@ -91,7 +91,6 @@ static inline bool uring_room(struct io_uring *ring, struct stats *st)
     if (io_uring_sq_space_left(ring) == 0) {
         io_uring_submit(ring);
         STAT_ADD(st, waits, 1);
-        STAT_ADD(st, cq_overflow, uring_overflows(ring));
     }
     return io_uring_sq_space_left(ring) > 0;
 }
