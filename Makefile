@@ -124,6 +124,9 @@ help:
 ## make differential    the HTTP parser beside the one of Node.js
 ## make verify          explores the interleavings of the lock-free parts
 ## make timeline        STAGE=3: what each thread does for four requests
+## make lab             LAB=0: the starter of a lab, in labs/work/
+## make grade           LAB=0 TEST=suite/test SANITIZER=asan: your points
+## make labs-test       grades the grader; LABS_REPEAT=20 before a course
 ## make deps            the packages; make deps-all adds linters and peers
 ## make diff-2-3        what stage 3 changes in stage 2
 ## make variants        the stages with one thing changed: build/variants/
@@ -284,7 +287,8 @@ endif
 # the same again.
 PY_TESTS := $(if $(V),bench/tests/test_loadgen.py,$(wildcard \
 	.ci/tests/test_*.py common/tests/test_*.py stages/tests/test_*.py \
-	bench/tests/test_*.py plots/tests/test_*.py docs/tests/test_*.py))
+	bench/tests/test_*.py plots/tests/test_*.py docs/tests/test_*.py \
+	labs/tests/test_*.py))
 PY_TEST_DIRS := $(sort $(dir $(PY_TESTS)))
 
 .PHONY: test check test-build test-common test-bench test-parts \
@@ -424,16 +428,32 @@ timeline: $(STAGE_BINS)
 	$(Q)$(PYTHON) plots/timeline.py build/timeline/stage$(STAGE).json \
 		build/timeline/stage$(STAGE).svg
 
+# ---- labs ----
+LAB ?= 0
+TEST ?=
+SANITIZER ?=
+LABS_REPEAT ?= 3
+.PHONY: lab grade labs-test
+lab:
+	$(Q)$(PYTHON) labs/handout.py lab $(LAB)
+grade:
+	$(Q).ci/deps base labs
+	$(Q)$(PYTHON) labs/grade.py $(LAB) $(if $(TEST),--test $(TEST)) \
+		$(if $(SANITIZER),--sanitizer $(SANITIZER))
+labs-test:
+	$(Q).ci/deps base labs
+	$(Q)$(PYTHON) labs/selftest.py --repeat $(LABS_REPEAT)
+
 # ---- machine ----
 .PHONY: deps deps-lint deps-peers deps-all doctor
 deps:
 	$(Q).ci/deps base
 deps-lint:
-	$(Q).ci/deps base lint
+	$(Q).ci/deps base lint labs
 deps-peers:
 	$(Q).ci/deps base peers
 deps-all:
-	$(Q).ci/deps base lint peers
+	$(Q).ci/deps base lint labs peers
 doctor:
 	$(Q).ci/doctor
 

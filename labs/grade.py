@@ -1,0 +1,217 @@
+#!/usr/bin/python3
+"""Grades one submission of one lab: grade.py LAB [SUBMISSION] [options]
+
+LAB is a number or a name (0, 0-proto).  SUBMISSION is a folder, a tar or zip
+archive or a single file; without it, labs/work/LAB is graded (make lab LAB=0
+puts a starter there).  Exit status: 0 the submission was graded (whatever its
+points), 1 it was graded below full points and --strict was given, 64 usage or
+a malformed lab, 69 nothing can be graded on this machine.
+
+The staff's tests and headers are used, never the submission's.  See
+labs/grader/sandbox.py for how student code is kept in.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from grader import build, lab as labs, params, result as results  # noqa: E402
+from grader import sandbox, submission                            # noqa: E402
+
+SANITIZER_SCALE = 5.0
+HANGS = 3           # in a row, then the rest is not run
+
+
+def parse(argv):
+    p = argparse.ArgumentParser(
+        usage="grade.py LAB [SUBMISSION] [options]",
+        description=__doc__.partition("\n\n")[0])
+    p.add_argument("lab")
+    p.add_argument("submission", nargs="?")
+    p.add_argument("--test", help="only this test (suite/test)")
+    p.add_argument("--json", metavar="FILE", help="where the result goes")
+    p.add_argument("--seed", default=os.environ.get("SEED")
+                   or params.PUBLIC_SEED, help="of the course's parameters")
+    p.add_argument("--tests", metavar="FOLDER",
+                   help="other tests than the public ones (instructor)")
+    p.add_argument("--sandbox", choices=sandbox.WAYS)
+    p.add_argument("--sanitizer", choices=("asan", "tsan"), default="")
+    p.add_argument("--strict", action="store_true")
+    p.add_argument("--others-code", action="store_true",
+                   help="never run without a sandbox")
+    args = p.parse_args(argv)
+    try:
+        args.scale = float(os.environ.get("TIME_SCALE") or 1)
+    except ValueError:
+        p.error("TIME_SCALE is not a number")
+    if args.sanitizer:
+        args.scale *= SANITIZER_SCALE
+    return args
+
+
+def entry(test, status, points=0, output="", seconds=0.0):
+    return {"id": test.id, "step": test.step, "points": points,
+            "max": test.points, "status": status, "output": output,
+            "why": test.why, "hint": test.hint,
+            "visibility": test.visibility, "seconds": round(seconds, 3)}
+
+
+def ending(status):
+    """An exit status in words."""
+    if status < 0 or status > 128:
+        number = -status if status < 0 else status - 128
+        try:
+            return f"signal {signal.Signals(number).name}"
+        except ValueError:
+            pass
+    return f"status {status}"
+
+
+def said(text):
+    """What a test says, without what Criterion puts around it."""
+    rows = []
+    for row in text.split("\n"):
+        row = re.sub(r"^\[(?:----|FAIL|ERR )\] ?", "", row).rstrip()
+        row = re.sub(r"^(?:\.{0,2}/)*\S*/(\w+\.[ch]:\d+): ", r"\1: ", row)
+        if row and not row.startswith("[====]"):
+            rows.append(row)
+    return "\n".join(rows)
+
+
+def verdict(outcome, where):
+    """(passed, what the student reads) of one Criterion run.
+
+    The report is written by the test program when all is over.  A program that
+    ends earlier has not passed, whatever its exit status says.
+    """
+    if outcome.killed:
+        return False, f"the test {outcome.killed}"
+    try:
+        with open(where, encoding="utf-8", errors="replace") as f:
+            text = f.read()
+    except OSError:
+        text = ""
+    if not text:
+        return False, ("the program ended before the test did, with "
+                       f"{ending(outcome.status)}\n{said(outcome.output)}")
+    try:
+        report = json.loads(text)
+    except ValueError:      # Criterion does not escape a failure's newlines
+        report = {}
+    if outcome.status == 0 and report.get("passed") == 1 \
+            and not report.get("failed") and not report.get("errored"):
+        return True, ""
+    return False, said(outcome.output)
+
+
+def run_test(box, program, test, out, args):
+    """The entry of one test."""
+    where = os.path.join(out, "report.json")
+    if os.path.lexists(where):
+        os.unlink(where)
+    limits = sandbox.Limits(seconds=test.timeout * args.scale)
+    outcome = box.run(
+        [program, "--filter", test.id, "--json=" + where, "-j1",
+         "--color=never"], limits, ro=(), rw=(out,), cwd=out,
+        env={"TIME_SCALE": f"{args.scale:g}", "SEED": args.seed})
+    passed, text = verdict(outcome, where)
+    return entry(test, "passed" if passed else "failed",
+                 test.points if passed else 0, text, outcome.seconds)
+
+
+def run_tests(box, lab, program, out, args):
+    """All of them; a program that hangs again and again is left alone."""
+    done, hung = {}, 0
+    for test in lab.tests:
+        if args.test and test.id != args.test:
+            continue
+        parent = done.get(test.parent)
+        if parent and parent["status"] == "failed":
+            done[test.id] = entry(test, "failed",
+                                  output=f"not run: {test.parent} fails")
+            continue
+        if hung == HANGS:
+            done[test.id] = entry(test, "failed", output="not run: "
+                                  f"{HANGS} tests in a row ran too long")
+            continue
+        done[test.id] = run_test(box, program, test, out, args)
+        late = done[test.id]["seconds"] > test.timeout * args.scale
+        hung = hung + 1 if late else 0
+        if done[test.id]["status"] == "failed" and not args.others_code:
+            done[test.id]["repeat"] = \
+                f"make grade LAB={lab.name.split('-')[0]} TEST={test.id}"
+    return list(done.values())
+
+
+def none_pass(lab, args):
+    return [entry(t, "failed") for t in lab.tests
+            if not args.test or t.id == args.test]
+
+
+def grade(lab, path, args, box):
+    """The result of one submission."""
+    result = {"schema": results.SCHEMA, "lab": lab.name, "title": lab.title,
+              "submission": os.path.basename(os.path.normpath(path)),
+              "fingerprint": "", "seed": args.seed, "sandbox": box.way,
+              "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+              "message": "", "tests": []}
+    tests = args.tests or os.path.join(lab.folder, "tests")
+    objects, work = build.staff(lab, args.seed, tests, args.sanitizer)
+    top = tempfile.mkdtemp(prefix="ioladder-grade-")
+    os.chmod(top, 0o755)
+    try:
+        files = submission.read(path, lab.student)
+        result["fingerprint"] = submission.fingerprint(files)
+        source, out = os.path.join(top, "source"), os.path.join(top, "out")
+        for folder in (source, out):
+            os.mkdir(folder)
+        for name, data in files.items():
+            with open(os.path.join(source, name), "wb") as f:
+                f.write(data)
+        box.lend(out)
+        program, text = build.linked(box, lab, source, out, objects, work,
+                                     args.sanitizer)
+        result["message"] = text.strip()
+        result["tests"] = run_tests(box, lab, program, out, args)
+    except (submission.SubmissionError, build.BuildError) as err:
+        result["message"] = str(err)
+        result["tests"] = none_pass(lab, args)
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
+    return results.finish(result)
+
+
+def main(argv):
+    args = parse(argv)
+    try:
+        lab = labs.load(labs.find(args.lab))
+    except labs.LabError as err:
+        print(f"grade: {err}", file=sys.stderr)
+        return 64
+    if args.test and not lab.test(args.test):
+        print(f"grade: lab {lab.name} has no test {args.test!r}",
+              file=sys.stderr)
+        return 64
+    path = args.submission or os.path.join(labs.LABS, "work", lab.name)
+    try:
+        box = sandbox.choose(args.sandbox, not args.others_code)
+        result = grade(lab, path, args, box)
+    except (sandbox.SandboxError, build.StaffError) as err:
+        print(f"grade: {err}", file=sys.stderr)
+        return 69
+    print(results.table(result))
+    if args.json:
+        results.write(result, args.json)
+    return 1 if args.strict and result["score"] < result["max"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The grader of the labs: see labs/README.md."""

@@ -1,0 +1,157 @@
+"""Builds what a student handed in, with the staff's files and in the sandbox.
+
+The staff's own objects are built once for a lab and a seed, outside of it.
+The student's file is compiled and linked inside: a compiler can be made to run
+for ever, to print without end, or to read any file by #include.
+
+A linked lab runs the student's object in the test program, so that object must
+not be able to end the program or to write to a file by itself: it may call
+only the functions on the lab's list, has no code that runs before main(), and
+makes no system call of its own.  Its other names are made local, so that it
+cannot replace a function of the tests.
+"""
+
+import glob
+import os
+import re
+import subprocess
+
+from .lab import ROOT
+from .params import header
+from .sandbox import Limits
+
+FLAGS = ["-std=gnu17", "-O2", "-g", "-Wall", "-Wextra", "-D_GNU_SOURCE",
+         "-fno-lto", "-pthread"]
+SANITIZERS = {"": [], "asan": ["-fsanitize=address,undefined", "-O1"],
+              "tsan": ["-fsanitize=thread", "-O1"]}
+# What compilers put in by themselves.
+IMPLICIT = {"memcpy", "memmove", "memset", "memcmp", "__stack_chk_fail",
+            "_GLOBAL_OFFSET_TABLE_", "__stack_chk_guard"}
+BEFORE_MAIN = re.compile(r"\.(?:preinit_array|init_array|fini_array|ctors|"
+                         r"dtors|init|fini|text\.startup)\b")
+OWN_CALL = re.compile(r"\b(?:syscall|sysenter|svc)\b|\bint\s+\$0x80")
+COMPILE = Limits(seconds=60, processes=32, memory=2 << 30)
+
+
+class StaffError(Exception):
+    """The staff's part does not build: nothing can be graded."""
+
+
+class BuildError(Exception):
+    """The student's part does not build, or breaks a rule of the lab."""
+
+
+def cc():
+    return os.environ.get("CC") or "gcc"
+
+
+def includes(lab, work):
+    return [f"-I{os.path.join(ROOT, p)}" for p in
+            ("common", "stages/parts", f"labs/{lab.name}/tests",
+             "stages/tests")] + [f"-I{work}"]
+
+
+def _staff(argv):
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT,
+                          stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise StaffError((done.stderr or done.stdout).strip()
+                         or f"{argv[0]} failed")
+
+
+def _newer(target, sources):
+    if not os.path.exists(target):
+        return False
+    age = os.path.getmtime(target)
+    return all(os.path.getmtime(s) <= age for s in sources)
+
+
+def parameters(lab, seed, flavour=""):
+    """The folder of what is built for a lab and a seed, and params.h in it."""
+    tag = re.sub(r"\W", "_", f"{lab.name}-{seed}") + (flavour and f"-{flavour}")
+    work = os.path.join(ROOT, "build", "labs", tag)
+    os.makedirs(work, exist_ok=True)
+    path, text = os.path.join(work, "params.h"), header(seed)
+    if os.path.exists(path):
+        with open(path, encoding="ascii") as f:
+            if f.read() == text:
+                return work, path
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+    return work, path
+
+
+def staff(lab, seed, tests, flavour=""):
+    """([objects] of a lab's tests, the library included, their folder)."""
+    work, params = parameters(lab, seed, flavour)
+    library = os.path.join("build", flavour, "common", "libcommon.a")
+    _staff(["make", "-s", f"V={flavour}", library])
+    objects = []
+    sources = sorted(glob.glob(os.path.join(tests, "*.c")))
+    headers = glob.glob(os.path.join(tests, "*.h")) + [params] + \
+        glob.glob(os.path.join(ROOT, "common", "*.h"))
+    for source in sources:
+        target = os.path.join(work, os.path.basename(source)[:-2] + ".o")
+        if not _newer(target, [source] + headers):
+            _staff([cc(), *FLAGS, *SANITIZERS[flavour], *includes(lab, work),
+                    "-c", "-o", target, source])
+        objects.append(target)
+    return objects + [os.path.join(ROOT, library)], work
+
+
+def inside(box, argv, out, ro):
+    done = box.run(argv, COMPILE, ro=ro, rw=(out,), cwd=out)
+    if done.killed:
+        raise BuildError(f"the compiler {done.killed}\n{done.output}")
+    if done.status != 0:
+        raise BuildError(done.output.strip() or f"{argv[0]} failed")
+    return done.output
+
+
+def check_object(lab, path, flavour=""):
+    """A linked object keeps to the rules, or BuildError."""
+    def output(argv):
+        done = subprocess.run(argv, capture_output=True, text=True,
+                              errors="replace", check=False)
+        if done.returncode != 0:
+            raise BuildError(f"the object cannot be read: {done.stderr}")
+        return done.stdout
+
+    called = set(output(["nm", "-u", "--format=posix", path]).split("\n"))
+    called = {line.split()[0] for line in called if line.split()}
+    wrong = sorted(called - IMPLICIT - set(lab.allowed))
+    if flavour:
+        wrong = [n for n in wrong if not n.startswith(
+            ("__asan_", "__ubsan_", "__tsan_"))]
+    if wrong:
+        raise BuildError(f"calls {', '.join(wrong)}; this lab allows "
+                         f"{', '.join(sorted(lab.allowed)) or 'nothing'}")
+    sections = BEFORE_MAIN.search(output(["objdump", "-h", path]))
+    if sections and not flavour:    # a sanitizer's own code runs there
+        raise BuildError(f"has code outside of functions ({sections.group()})")
+    if OWN_CALL.search(output(["objdump", "-d", "--no-show-raw-insn", path])):
+        raise BuildError("makes a system call of its own")
+
+
+def linked(box, lab, source_dir, out, objects, work, flavour=""):
+    """The test program of a linked lab, with the student's object in it."""
+    student = os.path.join(out, "student.o")
+    program = os.path.join(out, "tests")
+    ro = tuple(p for p in (os.path.join(ROOT, "common"),
+                           os.path.join(ROOT, "stages", "parts"), work,
+                           source_dir) if os.path.isdir(p))
+    name = next(n for n in lab.student if n.endswith(".c"))
+    text = inside(box, [cc(), *FLAGS, *SANITIZERS[flavour],
+                        f"-I{os.path.join(ROOT, 'common')}",
+                        f"-I{os.path.join(ROOT, 'stages', 'parts')}",
+                        f"-I{work}", "-c", "-o", student,
+                        os.path.join(source_dir, name)], out, ro)
+    check_object(lab, student, flavour)
+    keep = [f"--keep-global-symbol={n}" for n in lab.provides]
+    inside(box, ["objcopy", *keep, student], out, ())
+    inside(box, [cc(), *FLAGS, *SANITIZERS[flavour], "-o", program, student,
+                 *[o for o in objects if o.endswith(".o")], "-lcriterion",
+                 *[o for o in objects if o.endswith(".a")],
+                 *[f"-l{n}" for n in lab.libraries], "-lm"], out,
+           (work, os.path.join(ROOT, "build", flavour, "common")))
+    return program, text

@@ -1,0 +1,92 @@
+"""The one result of one submission: a dictionary, written as JSON.
+
+    schema, lab, title, submission, fingerprint, seed, when, sandbox
+    score, max       points; skipped tests are taken out of both, then the
+                     score is scaled to the lab's full points: score_scaled
+    message          why nothing was graded, or what the compiler said
+    tests[]          id, step, points, max, status (passed, failed, skipped),
+                     output, why, hint, visibility, seconds
+
+Only the grader writes it, after the student's code has ended.
+"""
+
+import json
+import os
+import tempfile
+
+SCHEMA = "ioladder-grade/1"
+
+
+def finish(result):
+    """Adds the sums."""
+    counted = [t for t in result["tests"] if t["status"] != "skipped"]
+    full = sum(t["max"] for t in result["tests"])
+    reachable = sum(t["max"] for t in counted)
+    score = sum(t["points"] for t in counted)
+    result["score"], result["max"] = score, reachable
+    result["skipped"] = full - reachable
+    result["score_scaled"] = round(score * full / reachable, 2) \
+        if reachable else 0
+    result["max_scaled"] = full
+    return result
+
+
+def write(result, path):
+    """All of it or nothing: a reader never sees half a file."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False,
+                                     encoding="utf-8") as f:
+        json.dump(result, f, indent=1)
+        f.write("\n")
+    os.chmod(f.name, 0o644)
+    os.replace(f.name, path)
+
+
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        value = json.load(f)
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: not a result of this grader")
+    return value
+
+
+def shorten(text, lines=30):
+    """One screen: the first lines and the last."""
+    rows = [row.rstrip() for row in text.strip().split("\n")]
+    if len(rows) <= lines:
+        return "\n".join(rows)
+    half = lines // 2
+    return "\n".join(rows[:half] + [f"... {len(rows) - 2 * half} lines ..."]
+                     + rows[-half:])
+
+
+def table(result):
+    """What a person reads in the terminal."""
+    out = [f"{result['title']}: {result['submission']}"]
+    if result["message"]:
+        out += ["", shorten(result["message"])]
+    step = None
+    for test in result["tests"]:
+        if test["step"] != step:
+            step = test["step"]
+            out.append(f"\nStep {step}")
+        out.append(f"  {test['status']:<8}{test['points']:>3} of "
+                   f"{test['max']:<3} {test['id']}")
+        if test["status"] == "passed":
+            continue
+        if test["output"]:
+            out += ["           " + row for row in
+                    shorten(test["output"]).split("\n")]
+        if test["status"] == "failed":
+            out.append(f"           why: {test['why']}")
+            if test["hint"]:
+                out.append(f"           hint: {test['hint']}")
+            if test.get("repeat"):
+                out.append(f"           again: {test['repeat']}")
+    out.append(f"\n{result['score']} of {result['max']} points"
+               + (f", {result['skipped']} points could not be tested here: "
+                  f"that makes {result['score_scaled']:g} of "
+                  f"{result['max_scaled']}" if result["skipped"] else ""))
+    out.append(f"sandbox: {result['sandbox']}")
+    return "\n".join(out)

@@ -1,0 +1,302 @@
+"""Runs student code where it can do no harm.
+
+Three ways, the first that works here is taken, and the result says which:
+
+  bubblewrap   bwrap: new user, mount, pid, net and ipc namespaces
+  namespaces   root only: unshare, a small root of its own, setpriv
+  user         root only: another user id, and a kill by that id.  It shares
+               the network and sees what everybody may read
+  none         the student's own machine, with the student's own code
+
+In the first two ways the program sees the system's libraries, the paths that
+it is given and an empty /tmp, has no network but a loopback of its own, and
+everything that it started ends with it.  In all of them limits hold for
+processor time, processes, file size and memory.
+"""
+
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WAYS = ("bubblewrap", "namespaces", "user", "none")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32",
+          "/etc/ld.so.cache", "/etc/alternatives")
+FIRST_UID = 61184           # of systemd's range for users without a name
+PATH = "/usr/local/bin:/usr/bin:/bin"
+POLL_S = 0.02
+OUTPUT_BYTES = 1 << 16      # of what a program printed, from its end
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SandboxError(Exception):
+    """No way to run student code here, and why."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use.  It is killed at the first that it exceeds."""
+
+    seconds: float = 10.0
+    processes: int = 64
+    memory: int = 1 << 30       # bytes, of all its processes together
+    file: int = 64 << 20        # bytes, of one file; also of its /tmp
+    files: int = 4096           # descriptors of one process
+
+
+@dataclass
+class Outcome:
+    """How a program ended."""
+
+    status: int                 # exit status, or -signal
+    seconds: float
+    output: str                 # stdout and stderr together, the last of it
+    killed: str = ""            # by the sandbox, and why
+
+
+def _prlimit(limits, others=0):
+    """others: processes of the same user that are none of the program's."""
+    return ["prlimit", f"--fsize={limits.file}", "--core=0",
+            f"--nofile={limits.files}",
+            f"--cpu={max(1, int(limits.seconds * 2))}",
+            f"--nproc={limits.processes + others}", "--"]
+
+
+def _threads_of_user():
+    count = 0
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and \
+                    os.stat(f"/proc/{name}").st_uid == os.geteuid():
+                count += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:
+            pass
+    return count
+
+
+class Sandbox:
+    """One way of running programs."""
+
+    def __init__(self, way, hidden=()):
+        self.way = way
+        self.hidden = hidden    # "user" only: what must not be readable
+        self.uid = None
+        if os.geteuid() == 0 and way != "none":
+            self.uid = FIRST_UID + os.getpid() % 4000
+
+    def _drop(self):
+        """As root: the rest is run by a user that nobody else is."""
+        if self.uid is None:
+            return []
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}",
+                "--clear-groups", "--inh-caps=-all", "--no-new-privs", "--"]
+
+    def _bubblewrap(self, argv, limits, ro, rw, cwd, env):
+        words = ["bwrap", "--unshare-all", "--die-with-parent",
+                 "--new-session", "--cap-drop", "ALL", "--clearenv",
+                 "--proc", "/proc", "--dev", "/dev", "--size",
+                 str(limits.file), "--tmpfs", "/tmp"]
+        for path in SYSTEM:
+            words += ["--ro-bind-try", path, path]
+        for path in ro:
+            words += ["--ro-bind", path, path]
+        for path in rw:
+            words += ["--bind", path, path]
+        for name, value in env.items():
+            words += ["--setenv", name, value]
+        # Inside, so that only processes of this user namespace count: outside
+        # the kernel gives back some of the counts late or never.
+        return self._drop() + words + ["--chdir", cwd, "--"] + \
+            _prlimit(limits) + argv
+
+    def _namespaces(self, argv, limits, ro, rw, cwd, env):
+        inside = [sys.executable, os.path.join(HERE, "inside.py"),
+                  str(limits.file), cwd]
+        for path in SYSTEM + tuple(ro):
+            inside += ["--ro", path]
+        for path in rw:
+            inside += ["--rw", path]
+        clean = ["env", "-i"] + [f"{n}={v}" for n, v in env.items()]
+        return (["unshare", "--mount", "--pid", "--net", "--ipc", "--uts",
+                 "--fork", "--kill-child"] + inside + ["--"] + self._drop()
+                + _prlimit(limits) + clean + argv)
+
+    def _user(self, argv, limits, ro, rw, cwd, env):
+        clean = ["env", "-i", "-C", cwd] + [f"{n}={v}" for n, v in env.items()]
+        return self._drop() + _prlimit(limits) + clean + argv
+
+    def _none(self, argv, limits, ro, rw, cwd, env):
+        clean = ["env", "-C", cwd] + [f"{n}={v}" for n, v in env.items()]
+        return _prlimit(limits, _threads_of_user()) + clean + argv
+
+    def command(self, argv, limits, ro=(), rw=(), cwd="/", env=None):
+        """The whole command line."""
+        env = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", **(env or {})}
+        build = {"bubblewrap": self._bubblewrap, "user": self._user,
+                 "namespaces": self._namespaces, "none": self._none}[self.way]
+        return build(list(argv), limits, ro, rw, cwd, env)
+
+    def lend(self, folder):
+        """A folder becomes one that the program may write to."""
+        if self.uid is not None:
+            os.chown(folder, self.uid, self.uid)
+
+    def run(self, argv, limits=Limits(), ro=(), rw=(), cwd="/", env=None):
+        """Runs it to its end or to a limit.  Nothing of it is left then."""
+        command = self.command(argv, limits, ro, rw, cwd, env)
+        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        began, killed = time.monotonic(), ""
+        with tempfile.TemporaryFile() as out:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                       stdout=out, stderr=subprocess.STDOUT,
+                                       start_new_session=True)
+            try:
+                while process.poll() is None and not killed:
+                    killed = self._exceeded(process.pid, limits, began, out)
+                    time.sleep(0 if killed else POLL_S)
+            finally:
+                self._end(process)
+            seconds = time.monotonic() - began
+            size = out.seek(0, os.SEEK_END)
+            out.seek(max(0, size - OUTPUT_BYTES))
+            text = out.read(OUTPUT_BYTES).decode("utf-8", errors="replace")
+        return Outcome(process.returncode, seconds, text, killed)
+
+    @staticmethod
+    def _exceeded(pid, limits, began, out):
+        if time.monotonic() - began > limits.seconds:
+            return f"ran longer than {limits.seconds:g} s"
+        if os.fstat(out.fileno()).st_size > limits.file:
+            return f"printed more than {limits.file} bytes"
+        used = memory_of(pid)
+        if used > limits.memory:
+            return f"used more than {limits.memory >> 20} MiB of memory"
+        return ""
+
+    def _end(self, process):
+        """Kills the program and all that it has started."""
+        descendants = tree(process.pid)
+        for pid in [process.pid] + descendants:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        process.wait()
+        if self.way in ("user", "none"):
+            self._kill_rest(process.pid)
+
+    def _kill_rest(self, session):
+        """Without a pid namespace: whoever has left the tree.  Processes that
+        lost their parent are this process's children now (a subreaper)."""
+        for _ in range(100):
+            if self.uid is not None:
+                subprocess.run(["setpriv", f"--reuid={self.uid}",
+                                "--clear-groups", "kill", "-9", "--", "-1"],
+                               stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, check=False)
+            left = [p for p in tree(os.getpid()) if self._is_its(p, session)]
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, os.WNOHANG)
+                except (ProcessLookupError, ChildProcessError,
+                        PermissionError):
+                    pass
+            if not left:
+                return
+            time.sleep(POLL_S)
+
+    def _is_its(self, pid, session):
+        if self.uid is not None:
+            try:
+                return os.stat(f"/proc/{pid}").st_uid == self.uid
+            except OSError:
+                return False
+        return _stat(pid)[1] == os.getpid() and _stat(pid)[3] != os.getsid(0)
+
+
+def _stat(pid):
+    """(state, parent, group, session), or zeros when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii",
+                  errors="replace") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return fields[0], int(fields[1]), int(fields[2]), int(fields[3])
+    except (OSError, IndexError):
+        return "", 0, 0, 0
+
+
+def tree(root):
+    """The descendants of a process."""
+    children = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            children.setdefault(_stat(name)[1], []).append(int(name))
+    found, todo = [], [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def memory_of(root):
+    """Bytes of memory that a process and its descendants hold."""
+    pages = 0
+    for pid in [root] + tree(root):
+        try:
+            with open(f"/proc/{pid}/statm", encoding="ascii") as f:
+                fields = f.read().split()
+            pages += int(fields[1]) - int(fields[2])    # resident, less shared
+        except (OSError, IndexError, ValueError):
+            pass
+    return max(pages, 0) * resource.getpagesize()
+
+
+def _tools(way):
+    return {"bubblewrap": ("bwrap", "prlimit", "setpriv"),
+            "namespaces": ("unshare", "setpriv", "prlimit"),
+            "user": ("setpriv", "prlimit"), "none": ("prlimit",)}[way]
+
+
+def refusal(way, hidden=()):
+    """Why this way does not work here; "" when it does."""
+    missing = [t for t in _tools(way) if not shutil.which(t)]
+    if missing:
+        return f"{', '.join(missing)} not installed"
+    if way in ("namespaces", "user") and os.geteuid() != 0:
+        return "needs root"
+    box = Sandbox(way, hidden)
+    if way == "user":
+        for path in hidden:
+            seen = box.run(["ls", path], Limits(seconds=5))
+            if seen.status == 0:
+                return f"others may read {path}; chmod 700 it"
+    done = box.run(["true"], Limits(seconds=5))
+    if done.status != 0:
+        return (done.output.strip().splitlines() or [done.killed])[-1]
+    return ""
+
+
+def choose(wanted=None, own_machine=False, hidden=()):
+    """The sandbox to use.  SandboxError when none is allowed here."""
+    reasons = []
+    for way in WAYS:
+        if (wanted and way != wanted) or \
+                (way == "none" and not own_machine and not wanted):
+            continue
+        reason = refusal(way, hidden)
+        if not reason:
+            return Sandbox(way, hidden)
+        reasons.append(f"{way}: {reason}")
+    raise SandboxError("student code cannot be run safely here: "
+                       + "; ".join(reasons))

@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+"""Grades the grader: selftest.py [--repeat N] [LAB ...]
+
+For each lab: the solution gets full points, N times in a row; the starter
+builds and loses exactly what grade.toml calls its steps beyond what it can do;
+each wrong solution of wrong.toml loses exactly the tests it names, or is
+refused with the reason it names.  Exit 1 when anything differs.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import grade                                       # noqa: E402
+from grader import lab as labs, markers, sandbox   # noqa: E402
+
+
+def submit(lab, files, args, box):
+    """The result of a made-up submission."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(text)
+        return grade.grade(lab, folder, args, box)
+
+
+def solution(lab):
+    files = {}
+    for name in lab.student:
+        path = os.path.join(lab.folder, "solution", name)
+        with open(path, encoding="utf-8") as f:
+            files[name] = f.read()
+    return files
+
+
+def lost(result):
+    return {t["id"] for t in result["tests"] if t["status"] == "failed"}
+
+
+def replaced(files, wrong):
+    """The solution with one piece replaced, which must be there once."""
+    name = wrong.get("file") or next(iter(files))
+    text = files[name]
+    if text.count(wrong["old"]) != 1:
+        raise ValueError(f"{wrong['name']}: the piece to replace is there "
+                         f"{text.count(wrong['old'])} times")
+    return dict(files, **{name: text.replace(wrong["old"], wrong["new"])})
+
+
+class Report:
+    """Lines of what was expected and what came."""
+
+    def __init__(self):
+        self.bad = 0
+
+    def line(self, what, expected, got, detail=""):
+        right = expected == got
+        self.bad += not right
+        print(f"  {'ok' if right else 'WRONG':<6}{what}")
+        if not right:
+            print(f"        expected {expected}\n        got      {got}"
+                  f"\n{detail}")
+
+
+def names(idents):
+    return ", ".join(sorted(idents)) or "nothing"
+
+
+def check_lab(name, repeat, args, box, report):
+    lab = labs.load(name)
+    print(f"{name}: {lab.points} points")
+    files = solution(lab)
+    for i in range(repeat):
+        result = submit(lab, files, args, box)
+        report.line(f"solution, {i + 1}: full points", "nothing",
+                    names(lost(result)), grade.results.table(result))
+    with open(os.path.join(lab.folder, "wrong.toml"), "rb") as f:
+        table = tomllib.load(f)
+    starter = {n: markers.starter(t, n) for n, t in files.items()}
+    result = submit(lab, starter, args, box)
+    report.line("starter", names({t.id for t in lab.tests}
+                                 - set(table["starter_passes"])),
+                names(lost(result)), result["message"])
+    for wrong in table["wrong"]:
+        result = submit(lab, replaced(files, wrong), args, box)
+        if "refused" in wrong:
+            refused = wrong["refused"] in result["message"] \
+                and len(lost(result)) == len(lab.tests)
+            report.line(wrong["name"] + ": refused", True, refused,
+                        result["message"])
+        else:
+            report.line(wrong["name"], names(wrong["loses"]),
+                        names(lost(result)), result["message"])
+
+
+def main(argv):
+    p = argparse.ArgumentParser(usage="selftest.py [--repeat N] [LAB ...]")
+    p.add_argument("labs", nargs="*")
+    p.add_argument("--repeat", type=int, default=3)
+    p.add_argument("--sandbox", choices=sandbox.WAYS)
+    given = p.parse_args(argv)
+    report = Report()
+    try:
+        chosen = [labs.find(n) for n in given.labs] or labs.names()
+        box = sandbox.choose(given.sandbox)
+        for name in chosen:
+            args = grade.parse([name, "--others-code"])
+            check_lab(name, given.repeat, args, box, report)
+    except (labs.LabError, sandbox.SandboxError, ValueError) as err:
+        print(f"selftest: {err}", file=sys.stderr)
+        return 64
+    print(f"{report.bad} wrong" if report.bad else "all as expected")
+    shutil.rmtree(os.path.join(labs.LABS, "__pycache__"), ignore_errors=True)
+    return 1 if report.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

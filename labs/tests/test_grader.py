@@ -1,0 +1,354 @@
+"""The parts of the grader: labs that are malformed, markers, submissions that
+are hostile, and each way of the sandbox against code that means harm."""
+
+import io
+import os
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import time
+import unittest
+import zipfile
+
+LABS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, LABS)
+
+import grade                                                # noqa: E402
+from grader import lab as labs, markers, params, result     # noqa: E402
+from grader import sandbox, submission                      # noqa: E402
+
+GOOD = '''title = "T"
+kind = "linked"
+student = ["a.c"]
+provides = ["f"]
+
+[[test]]
+id = "s/t"
+points = 1
+step = 1
+why = "because"
+'''
+
+
+class Malformed(unittest.TestCase):
+    def load(self, text):
+        with tempfile.TemporaryDirectory() as top:
+            os.mkdir(os.path.join(top, "0-x"))
+            with open(os.path.join(top, "0-x", "grade.toml"), "w",
+                      encoding="utf-8") as f:
+                f.write(text)
+            return labs.load("0-x", top)
+
+    def test_good(self):
+        self.assertEqual(self.load(GOOD).points, 1)
+
+    def test_each_fault_is_named(self):
+        for old, new, reason in (
+                ('title = "T"\n', "", "title is missing"),
+                ('"linked"', '"magic"', "'magic' is none of"),
+                ('["a.c"]', '["../a.c"]', "no C file's name"),
+                ('["a.c"]', "[1]", "not a list of strings"),
+                ('provides = ["f"]\n', "", "needs provides"),
+                ("points = 1", "points = 0", "out of range"),
+                ("points = 1", 'points = "1"', "points is '1'"),
+                ("points = 1", "points = true", "points is True"),
+                ('"s/t"', '"st"', "suite/test"),
+                ("step = 1", "step = 1\nextra = 2", "unknown key extra"),
+                ("step = 1", 'step = 1\nparent = "s/u"', "no parent"),
+                ("step = 1", 'step = 1\nneeds = ["luck"]', "'luck' is none"),
+                ('why = "because"\n', "", "why is missing"),
+                ("[[test]]", "[[test", "line 6")):
+            self.assertIn(old, GOOD)
+            with self.assertRaises(labs.LabError, msg=new) as caught:
+                self.load(GOOD.replace(old, new))
+            self.assertIn(reason, str(caught.exception))
+
+    def test_the_line_of_a_bad_test_is_named(self):
+        with self.assertRaises(labs.LabError) as caught:
+            self.load(GOOD.replace("points = 1", "points = 0"))
+        self.assertIn("grade.toml:7", str(caught.exception))
+
+    def test_twice(self):
+        test = GOOD[GOOD.index("[[test]]"):]
+        with self.assertRaises(labs.LabError) as caught:
+            self.load(GOOD + test)
+        self.assertIn("twice", str(caught.exception))
+
+    def test_all_labs_load(self):
+        for name in labs.names():
+            lab = labs.load(name)
+            self.assertEqual(lab.points, 100, name)
+        self.assertEqual(grade.main(["77"]), 64)
+        self.assertEqual(grade.main(["0", "--test", "no/such"]), 64)
+
+
+class Markers(unittest.TestCase):
+    TEXT = ("a\n/* LAB-BEGIN */\nsecret\n/* LAB-ELSE\n * stub;\n *     in;\n"
+            " */\n/* LAB-END */\nb\n")
+
+    def test_starter_and_answer(self):
+        self.assertEqual(markers.starter(self.TEXT), "a\nstub;\n    in;\nb\n")
+        self.assertEqual(markers.answer(self.TEXT), "a\nsecret\nb\n")
+
+    def test_no_else(self):
+        self.assertEqual(markers.starter(
+            "a\n/* LAB-BEGIN */\nsecret\n/* LAB-END */\nb"), "a\nb")
+
+    def test_faults(self):
+        for text in ("/* LAB-BEGIN */\n", "/* LAB-END */", "/* LAB-ELSE\n",
+                     "/* LAB-BEGIN */\n/* LAB-BEGIN */\n/* LAB-END */"):
+            with self.assertRaises(markers.MarkerError):
+                markers.starter(text)
+
+    def test_no_starter_gives_the_answer_away(self):
+        for name in labs.names():
+            folder = os.path.join(LABS, name, "solution")
+            for file in labs.load(name).student:
+                with open(os.path.join(folder, file), encoding="utf-8") as f:
+                    text = f.read()
+                self.assertNotIn("LAB-", markers.starter(text))
+                self.assertNotIn("LAB-", markers.answer(text))
+                self.assertNotEqual(markers.starter(text),
+                                    markers.answer(text))
+
+
+class Parameters(unittest.TestCase):
+    def test_a_seed_decides(self):
+        self.assertEqual(params.header("a"), params.header("a"))
+        self.assertNotEqual(params.header("a"), params.header("b"))
+
+    def test_letters_differ(self):
+        for seed in range(50):
+            found = params.letters(seed, "x", 4)
+            self.assertEqual(len(set(found)), 4)
+
+
+class Submissions(unittest.TestCase):
+    def setUp(self):
+        self.top = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.top)
+
+    def path(self, name):
+        return os.path.join(self.top, name)
+
+    def tar(self, members):
+        path = self.path("s.tar")
+        with tarfile.open(path, "w") as archive:
+            for name, kind, data in members:
+                member = tarfile.TarInfo(name)
+                member.type = kind
+                member.size = len(data) if kind == tarfile.REGTYPE else 0
+                member.linkname = "/etc/passwd"
+                archive.addfile(member, io.BytesIO(data))
+        return path
+
+    def refused(self, path, reason):
+        with self.assertRaises(submission.SubmissionError) as caught:
+            submission.read(path, ["a.c"])
+        self.assertIn(reason, str(caught.exception))
+
+    def test_folder_tar_zip_and_file(self):
+        os.makedirs(self.path("d/my work"))
+        for name in ("d/my work/a.c", "d/Makefile", "one.c"):
+            with open(self.path(name), "w", encoding="ascii") as f:
+                f.write("x")
+        tar = self.tar([("s/a.c", tarfile.REGTYPE, b"x"),
+                        ("s/Makefile", tarfile.REGTYPE, b"all: evil")])
+        with zipfile.ZipFile(self.path("s.zip"), "w") as archive:
+            archive.writestr("s/with a blank/a.c", "x")
+        for path in (self.path("d"), tar, self.path("s.zip"),
+                     self.path("one.c")):
+            self.assertEqual(submission.read(path, ["a.c"]), {"a.c": b"x"})
+
+    def test_hostile(self):
+        os.mkdir(self.path("links"))
+        os.symlink("/etc/passwd", self.path("links/a.c"))
+        os.mkdir(self.path("empty"))
+        os.mkdir(self.path("pipe"))
+        os.mkfifo(self.path("pipe/a.c"))
+        with open(self.path("noise"), "wb") as f:
+            f.write(os.urandom(2000))
+        with open(self.path("none.zip"), "wb") as f:
+            f.write(b"PK\3\4" + bytes(50))
+        for path, reason in (
+                (self.path("links"), "not a regular file"),
+                (self.path("pipe"), "not a regular file"),
+                (self.path("empty"), "holds none of a.c"),
+                (self.path("nowhere"), "not there"),
+                (self.path("noise"), "neither a folder"),
+                (self.path("none.zip"), "")):
+            self.refused(path, reason)
+
+    def test_hostile_tar(self):
+        regular = tarfile.REGTYPE
+        for members, reason in (
+                ([("../a.c", regular, b"x")], "leads out"),
+                ([("/etc/a.c", regular, b"x")], "leads out"),
+                ([("a.c", tarfile.SYMTYPE, b"")], "not a regular file"),
+                ([("a.c", tarfile.CHRTYPE, b"")], "not a regular file"),
+                ([("a.c", regular, bytes(submission.FILE_BYTES + 1))],
+                 "larger than"),
+                ([(f"f{i}", regular, b"") for i in range(2001)],
+                 "more than")):
+            self.refused(self.tar(members), reason)
+
+    def test_zip_bomb(self):
+        path = self.path("bomb.zip")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.c", bytes(64 << 20))
+        began = time.monotonic()
+        self.refused(path, "larger than")
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_the_fingerprint_sees_every_byte(self):
+        one = submission.fingerprint({"a.c": b"xy", "b.c": b""})
+        two = submission.fingerprint({"a.c": b"x", "b.c": b"y"})
+        self.assertNotEqual(one, two)
+
+
+class Ways(unittest.TestCase):
+    """What every way must keep from student code."""
+
+    WAYS = ("bubblewrap", "namespaces", "user")
+    PRIVATE = ("bubblewrap", "namespaces")
+
+    def setUp(self):
+        self.top = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.top)
+        os.chmod(self.top, 0o755)
+
+    def boxes(self, ways=WAYS):
+        for way in ways:
+            with self.subTest(way):
+                reason = sandbox.refusal(way)
+                if reason:
+                    self.skipTest(f"{way}: {reason}")
+                yield sandbox.Sandbox(way)
+
+    def run_sh(self, box, script, **limits):
+        limits.setdefault("seconds", 5)
+        out = os.path.join(self.top, "out")
+        os.makedirs(out, exist_ok=True)
+        box.lend(out)
+        return box.run(["sh", "-c", script], sandbox.Limits(**limits),
+                       rw=(out,), cwd=out)
+
+    def test_it_runs(self):
+        for box in self.boxes():
+            done = self.run_sh(box, "echo hello; touch mine; exit 3")
+            self.assertEqual((done.status, done.output, done.killed),
+                             (3, "hello\n", ""))
+            os.unlink(os.path.join(self.top, "out", "mine"))
+
+    def test_a_staff_file_is_neither_read_nor_written(self):
+        secret = os.path.join(self.top, "secret")
+        with open(secret, "w", encoding="ascii") as f:
+            f.write("answer")
+        os.chmod(secret, 0o600)
+        for box in self.boxes():
+            done = self.run_sh(box, f"cat {secret}; echo lie > {secret}; "
+                                    f"rm -f {secret}")
+            self.assertNotIn("answer", done.output)
+            with open(secret, encoding="ascii") as f:
+                self.assertEqual(f.read(), "answer")
+
+    def test_the_repository_cannot_be_seen(self):
+        for box in self.boxes(self.PRIVATE):
+            done = self.run_sh(box, f"ls {LABS}")
+            self.assertNotEqual(done.status, 0)
+
+    def test_user_refuses_where_others_may_read(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root")
+        self.assertIn("chmod 700", sandbox.refusal("user", (self.top,)))
+        os.chmod(self.top, 0o700)
+        self.assertEqual(sandbox.refusal("user", (self.top,)), "")
+
+    def test_no_network_but_loopback(self):
+        for box in self.boxes(self.PRIVATE):
+            done = self.run_sh(box, "grep : /proc/net/dev | grep -vc ' lo:'")
+            self.assertEqual(done.output.strip(), "0")
+
+    def test_nothing_outlives_it(self):
+        marker = f"7{os.getpid()}"
+        for box in self.boxes():
+            for script in (f"sleep {marker} & exit 0",
+                           f"setsid sleep {marker} & exit 0",
+                           f"(setsid sleep {marker} &) & sleep {marker}"):
+                self.run_sh(box, script, seconds=1)
+                self.assertFalse([p for p in self.commands()
+                                  if p == ["sleep", marker]], script)
+
+    @staticmethod
+    def commands():
+        found = []
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{name}/cmdline", encoding="utf-8",
+                          errors="replace") as f:
+                    found.append(f.read().split("\0")[:-1])
+            except OSError:
+                pass
+        return found
+
+    def test_it_cannot_kill_the_grader(self):
+        for box in self.boxes():
+            done = self.run_sh(box, f"kill -9 {os.getpid()}; kill -9 -1; "
+                                    f"kill -9 $PPID; echo alive")
+            self.assertIsNotNone(done)      # and so are we
+
+    def test_limits(self):
+        for box in self.boxes():
+            for script, limits, reason in (
+                    ("sleep 60", {"seconds": 0.5}, "ran longer"),
+                    ("i=0; while [ $i -lt 100 ]; do sleep 3 & i=$((i+1)); "
+                     "done; echo all", {"processes": 40}, None),
+                    ("head -c 90000000 /dev/zero > big; wc -c < big",
+                     {"file": 1 << 20}, None),
+                    ("exec python3 -c 'x = bytearray(400 << 20)\n"
+                     "import time\ntime.sleep(9)'",
+                     {"memory": 100 << 20}, "memory")):
+                done = self.run_sh(box, script, **limits)
+                if reason:
+                    self.assertIn(reason, done.killed)
+                self.assertNotIn("all", done.output)
+                self.assertNotIn("90000000", done.output)
+
+    def test_no_way_is_an_error(self):
+        with self.assertRaises(sandbox.SandboxError):
+            sandbox.choose("no such way")
+
+
+class Results(unittest.TestCase):
+    def entry(self, status, points, full):
+        return {"id": "s/t", "step": 1, "points": points, "max": full,
+                "status": status, "output": "", "why": "w", "hint": "",
+                "visibility": "visible", "seconds": 0}
+
+    def test_skipped_points_are_scaled_away(self):
+        done = result.finish({"tests": [self.entry("passed", 30, 30),
+                                        self.entry("failed", 0, 30),
+                                        self.entry("skipped", 0, 40)]})
+        self.assertEqual((done["score"], done["max"], done["skipped"]),
+                         (30, 60, 40))
+        self.assertEqual((done["score_scaled"], done["max_scaled"]), (50, 100))
+
+    def test_all_or_nothing_on_disk(self):
+        with tempfile.TemporaryDirectory() as top:
+            path = os.path.join(top, "deep", "r.json")
+            result.write({"schema": result.SCHEMA, "tests": []}, path)
+            self.assertEqual(result.load(path)["tests"], [])
+            self.assertEqual(os.listdir(os.path.dirname(path)), ["r.json"])
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o644)
+            with open(path, "w", encoding="ascii") as f:
+                f.write('{"schema": "other"}')
+            self.assertRaises(ValueError, result.load, path)
+
+    def test_one_screen(self):
+        self.assertLess(len(result.shorten("x\n" * 500).split("\n")), 35)
+
+
+if __name__ == "__main__":
+    unittest.main()
