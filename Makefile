@@ -174,7 +174,7 @@ $(B)/bench/micro/queues.o: INC = -Ibench/loadgen -DHAVE_CK=$(if $(CK),1,0)
 needs_uring = $(if $(filter 1 2,$(1)),,$(URING))
 
 # The calls that the fault-injection builds can make fail.
-WRAPPED := recv send accept4 epoll_wait epoll_ctl poll pthread_create read \
+WRAPPED := getaddrinfo recv send accept4 epoll_wait epoll_ctl poll pthread_create read \
 	pread preadv2 write syscall malloc calloc realloc aligned_alloc io_uring_submit \
 	io_uring_submit_and_wait io_uring_submit_and_wait_timeout
 WRAP_FLAGS := $(WRAPPED:%=-Wl,--wrap=%)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,12 +16,24 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "door.h"
 
 enum {
     BACKLOG = 4096,
+    PORT_TRIES = 100,
     DISCARD_MAX = 256 * 1024,
     DISCARD_PIECE = 8 * 1024,
 };
+
+char *net_host(char *text)
+{
+    size_t n = strlen(text);
+
+    if (n < 2 || text[0] != '[' || text[n - 1] != ']')
+        return text;
+    text[n - 1] = '\0';
+    return text + 1;
+}
 
 /* Prints "127.0.0.1:80" or "[::1]:80". */
 static char *place(const char *host, int port, char *dst, size_t cap)
@@ -59,8 +72,34 @@ static int set_on(int fd, int level, int option)
     return setsockopt(fd, level, option, &(int){1}, sizeof(int));
 }
 
-/* The socket, or -errno. */
-static int listen_on(const struct addrinfo *ai, bool share)
+/* Where to listen: the addresses of one name. */
+struct where {
+    const struct addrinfo *at[DOOR_LISTENERS];
+    int n;
+    int each; /* sockets that share the port at each */
+};
+
+static in_port_t *port_of(struct sockaddr *a)
+{
+    /* Lies in the same place for both families. */
+    return &((struct sockaddr_in *)(void *)a)->sin_port;
+}
+
+/* /etc/hosts may have an address in several lines. */
+static void where_add(struct where *w, const struct addrinfo *ai)
+{
+    for (int i = 0; i < w->n; i++)
+        if (w->at[i]->ai_addrlen == ai->ai_addrlen &&
+            memcmp(w->at[i]->ai_addr, ai->ai_addr, ai->ai_addrlen) == 0)
+            return;
+    if (w->n == DOOR_LISTENERS)
+        die("cannot listen: a name of more than %d addresses", w->n);
+    w->at[w->n++] = ai;
+}
+
+/* The socket, or -errno.  An address of version 6 takes those of version 4 in
+ * only if it is the only one. */
+static int listen_on(const struct addrinfo *ai, bool share, bool only)
 {
     int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
     int fd = socket(ai->ai_family, type, ai->ai_protocol), err;
@@ -69,6 +108,8 @@ static int listen_on(const struct addrinfo *ai, bool share)
         return -errno;
     if (set_on(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
         (!share || set_on(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
+        (only || ai->ai_family != AF_INET6 ||
+         set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
         set_on(fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
         bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
@@ -77,40 +118,134 @@ static int listen_on(const struct addrinfo *ai, bool share)
     return -err;
 }
 
-/* The first socket listens without SO_REUSEPORT, which fails if anybody else
+static void close_all(const int fds[], int n)
+{
+    while (n-- > 0)
+        close(fds[n]);
+}
+
+/* The sockets for one address, on *port; *port gets the number when it was 0.
+ * 0, or -errno and none is open.
+ *
+ * The first socket listens without SO_REUSEPORT, which fails if anybody else
  * listens there; only then is the port opened to the others.  Two servers that
  * start at the same moment cannot both get past that. */
+static int listen_at(const struct where *w, int i, int *port, int fds[])
+{
+    const struct addrinfo *ai = w->at[i];
+    socklen_t len = ai->ai_addrlen;
+    int n, err = 0;
+
+    *port_of(ai->ai_addr) = htons((uint16_t)*port);
+    for (n = 0; n < w->each && err == 0; n++) {
+        fds[n] = listen_on(ai, n > 0, w->n == 1);
+        if (fds[n] < 0) {
+            close_all(fds, n);
+            return fds[n];
+        }
+        if (n == 0 && getsockname(fds[0], ai->ai_addr, &len) != 0)
+            err = -errno;
+        if (n == 0 && w->each > 1 &&
+            set_on(fds[0], SOL_SOCKET, SO_REUSEPORT) != 0)
+            err = -errno;
+    }
+    if (err)
+        close_all(fds, n);
+    *port = ntohs(*port_of(ai->ai_addr));
+    return err;
+}
+
+/* All addresses, on one port: w->each sockets for the first, then for the next.
+ * Returns how many addresses there are, or -errno and no socket is open. */
+static int listen_all(const struct where *w, int *port, int fds[])
+{
+    int n = 0, err = 0, old = *port;
+
+    for (int i = 0; i < w->n; i++) {
+        err = listen_at(w, i, port, fds + n * w->each);
+        if (err == 0) {
+            n++;
+        } else if (err != -EAFNOSUPPORT && err != -EADDRNOTAVAIL) {
+            /* A name may stand for addresses that this machine cannot use.  Any
+             * other reason is final: the next address would hide it. */
+            close_all(fds, n * w->each);
+            *port = old;
+            return err;
+        }
+    }
+    return n > 0 ? n : err;
+}
+
+/* The ready line has one place: stderr says which addresses there are. */
+static void say_where(const char *host, int n, int each, const int fds[])
+{
+    fprintf(stderr, "%s stands for", host);
+    for (int i = 0; i < n; i++) {
+        struct sockaddr_storage a = {0};
+        socklen_t len = sizeof a;
+        char name[INET6_ADDRSTRLEN + IF_NAMESIZE] = "?", text[512];
+
+        getsockname(fds[i * each], (struct sockaddr *)&a, &len);
+        getnameinfo((struct sockaddr *)&a, len, name, sizeof name, NULL, 0,
+                    NI_NUMERICHOST);
+        fprintf(stderr, "%s %s", i ? "," : "",
+                place(name, ntohs(*port_of((struct sockaddr *)&a)), text,
+                      sizeof text));
+    }
+    fputc('\n', stderr);
+}
+
+/* Of `n` addresses the i-th sockets make one door. */
+static void make_doors(const struct where *w, int n, const int from[],
+                       int fds[])
+{
+    int listeners[DOOR_LISTENERS];
+
+    for (int i = 0; i < w->each; i++) {
+        for (int k = 0; k < n; k++)
+            listeners[k] = from[k * w->each + i];
+        fds[i] = door_open(listeners, n);
+        if (fds[i] < 0)
+            die("cannot listen: epoll: %s", strerror(-fds[i]));
+    }
+}
+
 void net_listen(const char *host, int *port, int n, int fds[])
 {
-    struct addrinfo *list = resolve(host, *port), *ai = list;
+    struct addrinfo *list = resolve(host, *port);
+    struct where w = {.each = n};
+    int *all, got, tries = 0;
 
-    fds[0] = listen_on(ai, false);
-    /* A name may stand for addresses that this machine cannot use.  Any other
-     * reason is final: the next address would hide it. */
-    while ((fds[0] == -EAFNOSUPPORT || fds[0] == -EADDRNOTAVAIL) &&
-           (ai = ai->ai_next) != NULL)
-        fds[0] = listen_on(ai, false);
-    need(fds[0] < 0 ? fds[0] : 0, host, *port);
-
-    /* Where the kernel picked the port, the others need its number. */
-    getsockname(fds[0], ai->ai_addr, &ai->ai_addrlen);
-    *port = ntohs(((struct sockaddr_in *)(void *)ai->ai_addr)->sin_port);
-    if (n > 1 && set_on(fds[0], SOL_SOCKET, SO_REUSEPORT) != 0)
-        need(errno, host, *port);
-    for (int i = 1; i < n; i++) {
-        fds[i] = listen_on(ai, true);
-        need(fds[i] < 0 ? fds[i] : 0, host, *port);
+    for (const struct addrinfo *ai = list; ai; ai = ai->ai_next)
+        where_add(&w, ai);
+    all = calloc((size_t)(w.n * n), sizeof *all);
+    if (!all)
+        die("cannot listen on %s: no memory", host);
+    /* The port that the kernel picked may be taken at the next address. */
+    do
+        got = listen_all(&w, port, all);
+    while (got == -EADDRINUSE && *port == 0 && ++tries < PORT_TRIES);
+    need(got < 0 ? got : 0, host, *port);
+    if (got == 1) {
+        memcpy(fds, all, (size_t)n * sizeof *all);
+    } else {
+        make_doors(&w, got, all, fds);
+        say_where(host, got, n, all);
     }
+    free(all);
     freeaddrinfo(list);
 }
 
-int net_last(int listener)
+bool net_several(void)
+{
+    return door_any();
+}
+
+static int line_at(int listener)
 {
     struct tcp_info info;
     socklen_t len = sizeof info;
 
-    if (listener < 0)
-        return 0;
     fcntl(listener, F_SETFL, O_NONBLOCK);
     /* Of a listener, Linux gives the length of its line in this field. */
     if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
@@ -118,12 +253,33 @@ int net_last(int listener)
     return (int)info.tcpi_unacked;
 }
 
+int net_last(int listener)
+{
+    int n = 0;
+
+    if (listener < 0)
+        return 0;
+    if (!door_is(listener))
+        return line_at(listener);
+    for (int i = 0; i < door_size(listener); i++)
+        n += line_at(door_listener(listener, i));
+    return n;
+}
+
+void net_shut(int listener)
+{
+    if (door_is(listener))
+        door_shut(listener);
+    else if (listener >= 0)
+        shutdown(listener, SHUT_RDWR);
+}
+
 void net_unlisten(int *fd)
 {
     if (*fd < 0)
         return;
-    shutdown(*fd, SHUT_RDWR);
-    close(*fd);
+    net_shut(*fd);
+    door_close(*fd);
     *fd = -1;
 }
 
@@ -161,14 +317,16 @@ int net_accept(int listener, bool nonblocking)
     int fd;
 
     do
-        fd = accept4(listener, NULL, NULL, flags);
+        fd = door_is(listener) ? door_accept(listener, flags)
+                               : accept4(listener, NULL, NULL, flags);
     while (fd < 0 && peer_left(errno));
     return fd < 0 ? -errno : fd;
 }
 
 bool net_accept_later(int err)
 {
-    return !peer_left(err < 0 ? -err : err);
+    err = err < 0 ? -err : err;
+    return err != EAGAIN && !peer_left(err);
 }
 
 void net_close(int fd)

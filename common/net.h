@@ -11,8 +11,19 @@
  * accepted sockets inherit) on host:port; *port gets the number when it was 0.
  * Dies with the reason when that cannot be had, also when another process
  * shares the port by SO_REUSEPORT.  With n > 1, n sockets share the port
- * (SO_REUSEPORT). */
+ * (SO_REUSEPORT).
+ *
+ * A host that is a name of several addresses: all of them that this machine
+ * has, on one port, and fds are doors (door.h).  The functions below take
+ * either.  To be called before any thread is started. */
 void net_listen(const char *host, int *port, int n, int fds[]);
+
+/* The listeners are doors.  poll() and epoll treat one like a listener;
+ * io_uring can poll it too, but not accept from it. */
+bool net_several(void);
+
+/* An address as a URL has it, [::1], without its brackets; changes the text. */
+char *net_host(char *text);
 
 /* How many peers stand in line at a listener (0: it is -1).  To be asked by a
  * server that leaves: it lets these in before it closes the listener, which
@@ -20,8 +31,11 @@ void net_listen(const char *host, int *port, int n, int fds[]);
  * does not wait, whatever the listener was set to. */
 int net_last(int listener);
 
-/* Closes a listener and ends the accepts that wait on it; *fd becomes -1.  Does
- * nothing when it is -1 already. */
+/* Ends the accepts that wait on a listener; later ones fail with EINVAL.  Does
+ * nothing when it is -1. */
+void net_shut(int listener);
+
+/* The same, closes it, and *fd becomes -1. */
 void net_unlisten(int *fd);
 
 /* The ready line: "listening on 127.0.0.1:43121" on stdout, flushed. */
@@ -33,9 +47,10 @@ void net_ready(const char *stage, const char *host, int port);
  * -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: stop accepting for a while. */
 int net_accept(int listener, bool nonblocking);
 
-/* After accept's -errno: false when only a peer left before it was accepted, so
- * that the next may be accepted at once; true when trying again at once would
- * fail again (descriptors, memory, a firewall, anything not known): pause. */
+/* After accept's -errno.  False when a peer left before it was accepted, or
+ * nobody was there: the next may be waited for at once.  True when trying again
+ * at once would fail again (descriptors, memory, a firewall, anything not
+ * known): pause. */
 bool net_accept_later(int err);
 
 /* Closes without losing the answer: close() with unread input sends RST, which

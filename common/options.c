@@ -14,7 +14,7 @@
 /* Listeners, rings, files: what is not a connection also needs descriptors. */
 enum { SPARE_FDS = 64, MAX_CONNS = 1 << 20, DAY_MS = 24 * 60 * 60 * 1000 };
 
-enum kind { TEXT, APP, COUNT, BYTES, SECONDS };
+enum kind { TEXT, HOST, APP, COUNT, BYTES, SECONDS };
 
 struct rule {
     const char *name, *arg, *help;
@@ -26,7 +26,8 @@ struct rule {
 #define TO(field) offsetof(struct options, field)
 static const struct rule rules[] = {
     {"app", "http|echo", "The protocol (http)", APP, TO(echo), 0, 0},
-    {"host", "ADDR", "Address to listen on (127.0.0.1)", TEXT, TO(host), 0, 0},
+    {"host", "ADDR", "Address or name to listen on (127.0.0.1)", HOST, TO(host),
+     0, 0},
     {"port", "N", "0: the kernel picks (8080)", COUNT, TO(port), 0, 65535},
     {"workers", "N", "Threads for connections", COUNT, TO(workers), 1, 65535},
     {"root", "DIR", "Serve files below DIR as /files/", TEXT, TO(root), 0, 0},
@@ -99,6 +100,9 @@ static void set(struct argp_state *state, struct options *o,
     switch (r->kind) {
     case TEXT:
         *(const char **)field = arg;
+        break;
+    case HOST:
+        o->host = net_host(arg);
         break;
     case APP:
         o->echo = strcmp(arg, "echo") == 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "net.h"
 
 enum {
     USAGE = 64,
@@ -353,7 +354,7 @@ static error_t parse_rest(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case KEY_HOST:
-        cf->host = arg;
+        cf->host = net_host(arg);
         break;
     case KEY_PORT:
         cf->port = (int)whole(state, "port", arg, 1, 65535);
@@ -447,23 +448,27 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     return parse_rest(key, arg, state);
 }
 
-/* Name or number into cf->addr. */
+void config_address(struct config *cf, const struct addrinfo *ai)
+{
+    memcpy(&cf->addr, ai->ai_addr, ai->ai_addrlen);
+    cf->addr_len = ai->ai_addrlen;
+}
+
+/* Name or number into cf->addrs, and the first into cf->addr. */
 static void resolve(struct config *cf)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     char port[16];
     int err;
 
+    if (cf->sources > 0) /* these are addresses of version 4 */
+        hints.ai_family = AF_INET;
     snprintf(port, sizeof(port), "%d", cf->port);
-    err = getaddrinfo(cf->host, port, &hints, &found);
+    err = getaddrinfo(cf->host, port, &hints, &cf->addrs);
     if (err != 0)
         die_status(USAGE, "loadgen: --host %s: %s", cf->host,
                    gai_strerror(err));
-    memcpy(&cf->addr, found->ai_addr, found->ai_addrlen);
-    cf->addr_len = found->ai_addrlen;
-    freeaddrinfo(found);
-    if (cf->sources > 0 && cf->addr.ss_family != AF_INET)
-        die_status(USAGE, "loadgen: --sources: IPv4 loopback only");
+    config_address(cf, cf->addrs);
 }
 
 void config_parse(struct config *cf, int argc, char **argv)

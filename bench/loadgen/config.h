@@ -2,6 +2,7 @@
 #ifndef CONFIG_H
 #define CONFIG_H
 
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,9 +19,10 @@ struct config {
     /* where to */
     const char *host; /* as given; goes into the Host field */
     int port;
-    struct sockaddr_storage addr;
+    struct sockaddr_storage addr; /* the one in use, of those below */
     socklen_t addr_len;
-    int sources; /* 127.0.0.2 and on; 0: let the kernel choose */
+    struct addrinfo *addrs; /* all that the host's name stands for */
+    int sources;            /* 127.0.0.2 and on; 0: let the kernel choose */
 
     /* what */
     bool echo; /* raw echo instead of HTTP */
@@ -62,5 +64,8 @@ struct config {
 
 /* Leaves with 64 and the reason on wrong usage. */
 void config_parse(struct config *cf, int argc, char **argv);
+
+/* From here on connections go to this one of cf->addrs. */
+void config_address(struct config *cf, const struct addrinfo *ai);
 
 #endif

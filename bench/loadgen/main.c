@@ -94,17 +94,39 @@ static int sleep_until(int64_t ns, const sigset_t *stop)
     }
 }
 
-/* With --close nothing is connected before the clock starts, so one connection
- * is tried first: no server, no measurement. */
-static void probe(const struct config *cf)
+/* 0, or the errno that a connection to cf->addr fails with. */
+static int try_connect(const struct config *cf)
 {
-    int fd = socket(cf->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(cf->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), err = 0;
+    struct timeval limit = {
+        .tv_sec = cf->connect_timeout_ns / 1000000000,
+        .tv_usec = cf->connect_timeout_ns % 1000000000 / 1000,
+    };
 
-    if (fd < 0 ||
-        connect(fd, (const struct sockaddr *)&cf->addr, cf->addr_len) < 0)
-        die_status(EXIT_UNMEASURED, "loadgen: cannot connect to %s:%d: %s",
-                   cf->host, cf->port, strerror(errno));
+    if (fd < 0)
+        return errno;
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    if (connect(fd, (const struct sockaddr *)&cf->addr, cf->addr_len) < 0)
+        err = errno;
     close(fd);
+    return err;
+}
+
+/* With --close nothing is connected before the clock starts, so one connection
+ * is tried first: no server, no measurement.  Of several addresses the first
+ * that takes it is used: the server may listen on one of them only. */
+static void probe(struct config *cf)
+{
+    int err = 0;
+
+    for (const struct addrinfo *ai = cf->addrs; ai; ai = ai->ai_next) {
+        config_address(cf, ai);
+        err = try_connect(cf);
+        if (err == 0)
+            return;
+    }
+    die_status(EXIT_UNMEASURED, "loadgen: cannot connect to %s:%d: %s",
+               cf->host, cf->port, strerror(err));
 }
 
 static void check_connected(const struct config *cf, const struct load *loads)
@@ -350,7 +372,7 @@ int main(int argc, char **argv)
     plan_init(&plan, &cf);
     if (cf.pid_count > 0 && server_status_read(&cf, &r.before) < 0)
         die_status(EXIT_UNMEASURED, "loadgen: --server-pid: no such process");
-    if (cf.close || cf.connections == 0)
+    if (cf.close || cf.connections == 0 || cf.addrs->ai_next)
         probe(&cf);
     crowd = crowd_start(&cf);
     loads = start_threads(&run);
@@ -370,5 +392,6 @@ int main(int argc, char **argv)
     free(loads);
     free(r.marks);
     plan_free(&plan);
+    freeaddrinfo(cf.addrs);
     return status;
 }

@@ -124,6 +124,32 @@ class RightReplies(Case):
             self.clean(load(server.port, "--connections", 2, "--pipeline", 16,
                             "--pipeline-mix"))
 
+    def test_a_name_of_several_addresses(self):
+        """The server listens on one of them only, and not on the first."""
+        with bad.Server(bad.http(lambda *_: bad.reply())) as server, \
+                tempfile.TemporaryDirectory() as d:
+            hosts = os.path.join(d, "hosts")
+            with open(hosts, "w", encoding="ascii") as f:
+                f.write("127.0.0.9 several.test\n::1 several.test\n"
+                        "127.0.0.1 several.test\n")
+            # A name of its own needs a mount namespace of its own.
+            inside = ["unshare", "--map-root-user", "--mount", "sh", "-c",
+                      'mount --bind "$0" /etc/hosts && exec "$@"', hosts]
+            if subprocess.run([*inside, "true"], check=False,
+                              stderr=subprocess.DEVNULL).returncode:
+                self.skipTest("no mount namespace here")
+            done = subprocess.run(
+                [*inside, *command(server.port, "--connections", 2,
+                                   "--host", "several.test")],
+                capture_output=True, text=True, check=False, timeout=LIMIT_S)
+            self.clean((done.returncode, json.loads(done.stdout or "{}"),
+                        done.stderr))
+
+    def test_brackets_of_a_url(self):
+        done = load(1, "--host", "[::1]")
+        self.assertEqual(done[0], 2)
+        self.assertIn("cannot connect to ::1:1", done[2])
+
     def test_posts(self):
         with bad.Server(bad.http(lambda _s, _n, _p, b: bad.reply(b))) as server:
             for size in (0, 1, 16, 100000):

@@ -286,12 +286,12 @@ static void zc_done(struct worker *w, const struct io_uring_cqe *cqe)
  * its peers in the backlog. */
 static void accept_arm(struct worker *w)
 {
-    while (w->listener >= 0 && w->accepts < ACCEPTS &&
+    while (w->listener >= 0 && w->accepts < uring_accepts() &&
            w->n_conns + w->accepts < w->sv.opt.max_conns &&
            w->retry_ms <= w->now_ms && uring_room(&w->ring, &w->stats)) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
-        io_uring_prep_accept(sqe, w->listener, NULL, NULL, SOCK_CLOEXEC);
+        uring_accept(sqe, w->listener);
         io_uring_sqe_set_data(sqe, &w->listener);
         w->accepts++;
     }
@@ -396,7 +396,7 @@ static void completion(struct worker *w, const struct io_uring_cqe *cqe)
     void *data = io_uring_cqe_get_data(cqe);
 
     if (data == &w->listener)
-        accept_done(w, cqe->res);
+        accept_done(w, uring_accepted(w->listener, cqe->res));
     else if (data == &w->sv.signal)
         drain(w, SHUT_RD);
     else if (cqe->user_data & 1)

@@ -280,12 +280,12 @@ static void accept_arm(struct worker *w)
 {
     int open = seat_holds(w->seat, w->n_conns);
 
-    while (w->listener >= 0 && w->accepts < ACCEPTS &&
+    while (w->listener >= 0 && w->accepts < uring_accepts() &&
            open + w->accepts < w->seat->max_conns && w->retry_ms <= w->now_ms &&
            uring_room(&w->ring, &w->stats)) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
-        io_uring_prep_accept(sqe, w->listener, NULL, NULL, SOCK_CLOEXEC);
+        uring_accept(sqe, w->listener);
         io_uring_sqe_set_data(sqe, &w->listener);
         w->accepts++;
     }
@@ -381,7 +381,7 @@ static void completion(struct worker *w, const struct io_uring_cqe *cqe)
     void *data = io_uring_cqe_get_data(cqe);
 
     if (data == &w->listener)
-        accept_done(w, cqe->res);
+        accept_done(w, uring_accepted(w->listener, cqe->res));
     else if (data == &w->sv.signal)
         drain(w, SHUT_RD);
     else if (data == &w->seat->listener || seat_undealt(w->seat, cqe))

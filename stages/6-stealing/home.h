@@ -164,8 +164,7 @@ static inline void drain(struct worker *w)
     accept_ready(w, w->seat, net_last(w->listener));
     if (w->accepting)
         epoll_ctl(w->seat->epoll, EPOLL_CTL_DEL, w->listener, NULL);
-    if (w->listener >= 0)
-        shutdown(w->listener, SHUT_RDWR);
+    net_shut(w->listener);
     w->listener = -1;
     w->serving = false;
     if (w->seat->n == 0)

@@ -12,9 +12,12 @@
 #include <argp.h>
 #include <errno.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 
 #include "check.h"
+#include "net.h"
 #include "options.h"
 #include "stats.h"
 
@@ -82,6 +85,32 @@ static inline struct io_uring_cqe uring_take(struct io_uring *ring)
     copy = *cqe;
     io_uring_cqe_seen(ring, cqe);
     return copy;
+}
+
+/* Accepts to be armed at a time. */
+static inline int uring_accepts(void)
+{
+    return net_several() ? 1 : ACCEPTS;
+}
+
+/* Asks for the next peer: an accept that waits in the kernel.  Where --host has
+ * several addresses it is a poll of all their listeners: an accept armed at one
+ * of them would hold its place in --max-conns while a peer waits at another. */
+static inline void uring_accept(struct io_uring_sqe *sqe, int listener)
+{
+    if (net_several())
+        io_uring_prep_poll_add(sqe, listener, POLLIN);
+    else
+        io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
+}
+
+/* What it brought, a socket or -errno.  A poll says that somebody is there, who
+ * is accepted here; -ECANCELED when the listener is closed (-1). */
+static inline int uring_accepted(int listener, int res)
+{
+    if (!net_several() || res < 0)
+        return res;
+    return listener < 0 ? -ECANCELED : net_accept(listener, false);
 }
 
 /* Room for one more operation; a full SQ is submitted on the way.  False only

@@ -17,11 +17,15 @@
  * kernel for less; a failing one becomes a NOP that completes with the error.
  * preadv2 is looked at where it may not wait (RWF_NOWAIT).
  *
+ * Beside the schedule, FAULT_HOSTS=ADDRESS,ADDRESS... is what the name
+ * "several.test" stands for.
+ *
  * At exit stderr gets a line for each rule: "fault: recv EINTR: 40 of 120".
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -239,6 +243,8 @@ REAL(ssize_t, preadv2, int fd, const struct iovec *v, int n, off_t at,
      int flags);
 REAL(ssize_t, write, int fd, const void *p, size_t n);
 REAL(int, accept4, int fd, struct sockaddr *a, socklen_t *len, int flags);
+REAL(int, getaddrinfo, const char *host, const char *service,
+     const struct addrinfo *hints, struct addrinfo **list);
 REAL(int, poll, struct pollfd *p, nfds_t n, int ms);
 REAL(int, pthread_create, pthread_t *t, const pthread_attr_t *attr,
      void *(*run)(void *), void *arg);
@@ -377,6 +383,27 @@ int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *attr,
     const struct rule *r = plan(CALL_pthread_create, true);
 
     return r ? r->what : __real_pthread_create(t, attr, run, arg);
+}
+
+/* A list of what each of the addresses gives: the C library frees lists one
+ * element at a time. */
+int __wrap_getaddrinfo(const char *host, const char *service,
+                       const struct addrinfo *hints, struct addrinfo **list)
+{
+    const char *given = getenv("FAULT_HOSTS");
+    char text[256], *save = NULL;
+    int err = 0;
+
+    if (!given || strcmp(host, "several.test") != 0)
+        return __real_getaddrinfo(host, service, hints, list);
+    snprintf(text, sizeof text, "%s", given);
+    for (char *word = strtok_r(text, ",", &save); word && err == 0;
+         word = strtok_r(NULL, ",", &save)) {
+        err = __real_getaddrinfo(word, service, hints, list);
+        while (err == 0 && *list)
+            list = &(*list)->ai_next;
+    }
+    return err;
 }
 
 /* Only openat2, which has no wrapper in the C library, is looked at. */
