@@ -112,22 +112,73 @@ def verdict(outcome, where):
     return False, said(outcome.output)
 
 
-def run_test(box, program, test, out, args):
+class Linked:
+    """A test program with the student's object in it: all of it in the box."""
+
+    def __init__(self, box, lab, source, out, args):
+        objects, work = build.staff(lab, args.seed, tests_of(lab, args),
+                                    args.sanitizer)
+        box.lend(out)
+        self.box, self.out = box, out
+        self.program, self.text = build.linked(box, lab, source, out, objects,
+                                               work, args.sanitizer)
+
+    def run(self, words, limits, env):
+        return self.box.run([self.program, *words], limits, rw=(self.out,),
+                            cwd=self.out, env=env)
+
+
+class Server:
+    """The staff's test program, and the student's server beside it."""
+
+    def __init__(self, box, lab, source, out, args):
+        objects, work = build.staff(lab, args.seed, tests_of(lab, args),
+                                    args.sanitizer)
+        self.runner = build.staff_runner(lab, objects, work, args.sanitizer)
+        self.box, self.out = box, out
+        self.built = os.path.join(out, "built")
+        self.report = os.path.join(out, "report")
+        for folder in (self.built, self.report):
+            os.mkdir(folder)
+        box.lend(self.built)
+        program, self.text = build.server(box, lab, source, self.built, work,
+                                          args.sanitizer)
+        if box.way == "bubblewrap":
+            box.lend(self.report)
+        self.script = os.path.join(out, os.path.basename(program))
+        with open(self.script, "w", encoding="utf-8") as f:
+            f.write(box.server_script(program, self.report, sandbox.Limits()))
+        os.chmod(self.script, 0o755)
+
+    def run(self, words, limits, env):
+        env = dict(env, SERVER=self.script, APP="http")
+        env.pop("SEED")
+        return self.box.run([self.runner, *words], limits,
+                            ro=(os.path.dirname(self.runner), self.script,
+                                self.built),
+                            rw=(self.report,), cwd=self.report, env=env,
+                            staff=True)
+
+
+def tests_of(lab, args):
+    return args.tests or os.path.join(lab.folder, "tests")
+
+
+def run_test(target, test, args):
     """The entry of one test."""
-    where = os.path.join(out, "report.json")
+    where = os.path.join(getattr(target, "report", target.out), "report.json")
     if os.path.lexists(where):
         os.unlink(where)
     limits = sandbox.Limits(seconds=test.timeout * args.scale)
-    outcome = box.run(
-        [program, "--filter", test.id, "--json=" + where, "-j1",
-         "--color=never"], limits, ro=(), rw=(out,), cwd=out,
-        env={"TIME_SCALE": f"{args.scale:g}", "SEED": args.seed})
+    outcome = target.run(
+        ["--filter", test.id, "--json=" + where, "-j1", "--color=never"],
+        limits, {"TIME_SCALE": f"{args.scale:g}", "SEED": args.seed})
     passed, text = verdict(outcome, where)
     return entry(test, "passed" if passed else "failed",
                  test.points if passed else 0, text, outcome.seconds)
 
 
-def run_tests(box, lab, program, out, args):
+def run_tests(target, lab, args):
     """All of them; a program that hangs again and again is left alone."""
     done, hung = {}, 0
     for test in lab.tests:
@@ -142,7 +193,7 @@ def run_tests(box, lab, program, out, args):
             done[test.id] = entry(test, "failed", output="not run: "
                                   f"{HANGS} tests in a row ran too long")
             continue
-        done[test.id] = run_test(box, program, test, out, args)
+        done[test.id] = run_test(target, test, args)
         late = done[test.id]["seconds"] > test.timeout * args.scale
         hung = hung + 1 if late else 0
         if done[test.id]["status"] == "failed" and not args.others_code:
@@ -163,8 +214,6 @@ def grade(lab, path, args, box):
               "fingerprint": "", "seed": args.seed, "sandbox": box.way,
               "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
               "message": "", "tests": []}
-    tests = args.tests or os.path.join(lab.folder, "tests")
-    objects, work = build.staff(lab, args.seed, tests, args.sanitizer)
     top = tempfile.mkdtemp(prefix="ioladder-grade-")
     os.chmod(top, 0o755)
     try:
@@ -176,11 +225,10 @@ def grade(lab, path, args, box):
         for name, data in files.items():
             with open(os.path.join(source, name), "wb") as f:
                 f.write(data)
-        box.lend(out)
-        program, text = build.linked(box, lab, source, out, objects, work,
-                                     args.sanitizer)
-        result["message"] = text.strip()
-        result["tests"] = run_tests(box, lab, program, out, args)
+        kind = {"linked": Linked, "server": Server}[lab.kind]
+        target = kind(box, lab, source, out, args)
+        result["message"] = target.text.strip()
+        result["tests"] = run_tests(target, lab, args)
     except (submission.SubmissionError, build.BuildError) as err:
         result["message"] = str(err)
         result["tests"] = none_pass(lab, args)

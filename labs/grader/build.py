@@ -30,6 +30,9 @@ IMPLICIT = {"memcpy", "memmove", "memset", "memcmp", "__stack_chk_fail",
 BEFORE_MAIN = re.compile(r"\.(?:preinit_array|init_array|fini_array|ctors|"
                          r"dtors|init|fini|text\.startup)\b")
 OWN_CALL = re.compile(r"\b(?:syscall|sysenter|svc)\b|\bint\s+\$0x80")
+# Starts servers, talks to them: what the stages' own tests use.
+SUPPORT = ("stages/tests/server.c", "stages/tests/client.c",
+           "stages/tests/talk.c", "labs/support/lab_main.c")
 COMPILE = Limits(seconds=60, processes=32, memory=2 << 30)
 
 
@@ -81,22 +84,50 @@ def parameters(lab, seed, flavour=""):
     return work, path
 
 
-def staff(lab, seed, tests, flavour=""):
-    """([objects] of a lab's tests, the library included, their folder)."""
-    work, params = parameters(lab, seed, flavour)
-    library = os.path.join("build", flavour, "common", "libcommon.a")
-    _staff(["make", "-s", f"V={flavour}", library])
+def _compile_all(lab, work, sources, headers, flavour):
+    """[objects] of staff sources, those built again that are not up to date."""
     objects = []
-    sources = sorted(glob.glob(os.path.join(tests, "*.c")))
-    headers = glob.glob(os.path.join(tests, "*.h")) + [params] + \
-        glob.glob(os.path.join(ROOT, "common", "*.h"))
     for source in sources:
         target = os.path.join(work, os.path.basename(source)[:-2] + ".o")
         if not _newer(target, [source] + headers):
             _staff([cc(), *FLAGS, *SANITIZERS[flavour], *includes(lab, work),
                     "-c", "-o", target, source])
         objects.append(target)
+    return objects
+
+
+def staff(lab, seed, tests, flavour=""):
+    """([objects] of a lab's tests, the library included, their folder)."""
+    work, params = parameters(lab, seed, flavour)
+    library = os.path.join("build", flavour, "common", "libcommon.a")
+    _staff(["make", "-s", f"V={flavour}", library])
+    sources = sorted(glob.glob(os.path.join(tests, "*.c")))
+    if lab.kind == "server":
+        sources += [os.path.join(ROOT, name) for name in SUPPORT]
+    headers = [params] + [h for folder in (tests, "common", "stages/tests")
+                          for h in glob.glob(os.path.join(ROOT, folder,
+                                                          "*.h"))]
+    objects = _compile_all(lab, work, sources, headers, flavour)
     return objects + [os.path.join(ROOT, library)], work
+
+
+def staff_runner(lab, objects, work, flavour=""):
+    """The test program of a server lab: all of it is the staff's."""
+    program = os.path.join(work, "runner")
+    if not _newer(program, objects):
+        _staff([cc(), *FLAGS, *SANITIZERS[flavour], "-o", program,
+                *[o for o in objects if o.endswith(".o")], "-lcriterion",
+                *[o for o in objects if o.endswith(".a")], "-lm"])
+    return program
+
+
+def staff_parts(lab, flavour=""):
+    """[objects] of the parts that the student's server may use."""
+    paths = [os.path.join("build", flavour, "stages", "parts", f"{name}.o")
+             for name in lab.parts]
+    if paths:
+        _staff(["make", "-s", f"V={flavour}", *paths])
+    return [os.path.join(ROOT, path) for path in paths]
 
 
 def inside(box, argv, out, ro):
@@ -154,4 +185,21 @@ def linked(box, lab, source_dir, out, objects, work, flavour=""):
                  *[o for o in objects if o.endswith(".a")],
                  *[f"-l{n}" for n in lab.libraries], "-lm"], out,
            (work, os.path.join(ROOT, "build", flavour, "common")))
+    return program, text
+
+
+def server(box, lab, source_dir, out, work, flavour=""):
+    """The student's server."""
+    program = os.path.join(out, f"server{lab.name[0]}")
+    parts = staff_parts(lab, flavour)
+    library = os.path.join(ROOT, "build", flavour, "common", "libcommon.a")
+    sources = [os.path.join(source_dir, n) for n in lab.student
+               if n.endswith(".c")]
+    folders = [os.path.join(ROOT, "common"),
+               os.path.join(ROOT, "stages", "parts"), work]
+    text = inside(box, [cc(), *FLAGS, *SANITIZERS[flavour],
+                        *[f"-I{f}" for f in folders], "-o", program, *sources,
+                        *parts, library, *[f"-l{n}" for n in lab.libraries],
+                        "-lm"], out,
+                  (*folders, source_dir, *parts, library))
     return program, text

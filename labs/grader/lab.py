@@ -6,6 +6,7 @@
                "server": the student's file becomes a server, and the tests
                talk to it
     libraries  what is linked, e.g. ["uring"]
+    parts      server: the files of stages/parts it may use, e.g. ["uring"]
     provides   linked: the names that the object gives to the tests
     allowed    linked: the functions that the object may call
     [[test]]   id = "suite/test" of Criterion, points, step, and if they differ
@@ -59,6 +60,7 @@ class Lab:
     student: list
     tests: list
     libraries: list
+    parts: list
     provides: list
     allowed: list
 
@@ -184,6 +186,7 @@ def load(name, labs=LABS):
               kind=one_of(where, "kind", table.take("kind", str), KINDS),
               student=table.strings("student"),
               libraries=table.strings("libraries", []),
+              parts=table.strings("parts", []),
               provides=table.strings("provides", []),
               allowed=table.strings("allowed", []), tests=tests)
     table.end()

@@ -17,6 +17,7 @@ processor time, processes, file size and memory.
 import ctypes
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -118,7 +119,7 @@ class Sandbox:
         return self._drop() + words + ["--chdir", cwd, "--"] + \
             _prlimit(limits) + argv
 
-    def _namespaces(self, argv, limits, ro, rw, cwd, env):
+    def _namespaces(self, argv, limits, ro, rw, cwd, env, drop=True):
         inside = [sys.executable, os.path.join(HERE, "inside.py"),
                   str(limits.file), cwd]
         for path in SYSTEM + tuple(ro):
@@ -127,32 +128,54 @@ class Sandbox:
             inside += ["--rw", path]
         clean = ["env", "-i"] + [f"{n}={v}" for n, v in env.items()]
         return (["unshare", "--mount", "--pid", "--net", "--ipc", "--uts",
-                 "--fork", "--kill-child"] + inside + ["--"] + self._drop()
-                + _prlimit(limits) + clean + argv)
+                 "--fork", "--kill-child"] + inside + ["--"]
+                + (self._drop() + _prlimit(limits) if drop else [])
+                + clean + argv)
 
-    def _user(self, argv, limits, ro, rw, cwd, env):
+    def _user(self, argv, limits, ro, rw, cwd, env, drop=True):
         clean = ["env", "-i", "-C", cwd] + [f"{n}={v}" for n, v in env.items()]
-        return self._drop() + _prlimit(limits) + clean + argv
+        return (self._drop() + _prlimit(limits) if drop else []) + clean + argv
 
     def _none(self, argv, limits, ro, rw, cwd, env):
         clean = ["env", "-C", cwd] + [f"{n}={v}" for n, v in env.items()]
         return _prlimit(limits, _threads_of_user()) + clean + argv
 
-    def command(self, argv, limits, ro=(), rw=(), cwd="/", env=None):
-        """The whole command line."""
+    def command(self, argv, limits, ro=(), rw=(), cwd="/", env=None,
+                staff=False):
+        """The whole command line.  staff: the program is ours, and starts
+        student code by a script of server_script() only."""
         env = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", **(env or {})}
         build = {"bubblewrap": self._bubblewrap, "user": self._user,
                  "namespaces": self._namespaces, "none": self._none}[self.way]
-        return build(list(argv), limits, ro, rw, cwd, env)
+        more = {"drop": False} if staff and self.way in ("namespaces", "user") \
+            else {}
+        return build(list(argv), limits, ro, rw, cwd, env, **more)
+
+    def server_script(self, program, report_folder, limits):
+        """Text of a script that becomes the student's server by exec, so that
+        its pid is the server's.  It cannot reach the folder of the tests'
+        report: it is another user, or that folder is covered for it."""
+        words = _prlimit(limits) if self.way != "none" else []
+        if self.way == "bubblewrap":
+            cover = ('mount -t tmpfs -o size=4k tmpfs "$0" && exec setpriv '
+                     "--ambient-caps=-all --inh-caps=-all --bounding-set=-all "
+                     '--no-new-privs -- "$@"')
+            words = ["unshare", "--user", "--map-root-user", "--mount", "sh",
+                     "-c", cover, report_folder] + words
+        elif self.way in ("namespaces", "user"):
+            words = self._drop() + words
+        line = " ".join(shlex.quote(w) for w in words + [program])
+        return f'#!/bin/sh\nexec {line} "$@"\n'
 
     def lend(self, folder):
         """A folder becomes one that the program may write to."""
         if self.uid is not None:
             os.chown(folder, self.uid, self.uid)
 
-    def run(self, argv, limits=Limits(), ro=(), rw=(), cwd="/", env=None):
+    def run(self, argv, limits=Limits(), ro=(), rw=(), cwd="/", env=None,
+            staff=False):
         """Runs it to its end or to a limit.  Nothing of it is left then."""
-        command = self.command(argv, limits, ro, rw, cwd, env)
+        command = self.command(argv, limits, ro, rw, cwd, env, staff)
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         began, killed = time.monotonic(), ""
         with tempfile.TemporaryFile() as out:
