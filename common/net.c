@@ -3,15 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h> /* the C library's tcp_info knows no bytes_acked */
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +24,8 @@ enum {
     PORT_TRIES = 100,
     DISCARD_MAX = 256 * 1024,
     DISCARD_PIECE = 8 * 1024,
+    UNSENT_MAX = 128 * 1024, /* bytes that the kernel holds and cannot send */
+    LOOK_AGAIN_MS = 100,
 };
 
 char *net_host(char *text)
@@ -67,9 +70,14 @@ static struct addrinfo *resolve(const char *host, int port)
     return list;
 }
 
+static int set_to(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof value);
+}
+
 static int set_on(int fd, int level, int option)
 {
-    return setsockopt(fd, level, option, &(int){1}, sizeof(int));
+    return set_to(fd, level, option, 1);
 }
 
 /* Where to listen: the addresses of one name. */
@@ -111,6 +119,7 @@ static int listen_on(const struct addrinfo *ai, bool share, bool only)
         (only || ai->ai_family != AF_INET6 ||
          set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
         set_on(fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
+        set_to(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX) == 0 &&
         bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
     err = errno;
@@ -327,6 +336,29 @@ bool net_accept_later(int err)
 {
     err = err < 0 ? -err : err;
     return err != EAGAIN && !peer_left(err);
+}
+
+/* The kernel sends new bytes when the peer has made room for them: so the last
+ * time it sent any tells when that was.  But it also sends old ones again, to a
+ * peer that is gone: then nothing has been acknowledged since the last look. */
+int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked)
+{
+    struct tcp_info t = {0};
+    socklen_t len = sizeof t;
+    int unread = 0;
+    bool moved;
+
+    if (hears && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0)
+        return LOOK_AGAIN_MS;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t, &len) < 0)
+        return 0;
+    if (t.tcpi_unacked == 0 && t.tcpi_notsent_bytes == 0)
+        return hears ? 0 : LOOK_AGAIN_MS;
+    moved = t.tcpi_bytes_acked != *acked;
+    *acked = t.tcpi_bytes_acked;
+    return moved && t.tcpi_last_data_sent < idle_ms
+               ? idle_ms - t.tcpi_last_data_sent
+               : 0;
 }
 
 void net_close(int fd)

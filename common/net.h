@@ -7,8 +7,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A listening TCP socket (close-on-exec, non-blocking, TCP_NODELAY, which
- * accepted sockets inherit) on host:port; *port gets the number when it was 0.
+/* A listening TCP socket (close-on-exec, non-blocking) on host:port; *port gets
+ * the number when it was 0.  Accepted sockets inherit TCP_NODELAY, and that the
+ * kernel holds little more than 128 KiB that it could not send yet.
  * Dies with the reason when that cannot be had, also when another process
  * shares the port by SO_REUSEPORT.  With n > 1, n sockets share the port
  * (SO_REUSEPORT).
@@ -52,6 +53,20 @@ int net_accept(int listener, bool nonblocking);
  * at once would fail again (descriptors, memory, a firewall, anything not
  * known): pause. */
 bool net_accept_later(int err);
+
+/* How many ms more a peer has whose deadline has come; 0: it is late.  Asked
+ * only then: two system calls are too much for every request.
+ *
+ *  - Bytes that have arrived and not been received are no silence: this process
+ *    may have been stopped meanwhile.  hears: the connection waits for bytes.
+ *  - A peer that is owed bytes has idle_ms from when it last took some.  A send
+ *    that finds no room says nothing about that: Linux tells of room only when
+ *    a good part of the buffer is free.  So the kernel is asked what the peer
+ *    has acknowledged; the answer to a window probe acknowledges no byte.
+ *  - A connection that waits for neither waits for us: its peer is not late.
+ *
+ * *acked: bytes acknowledged when it was last asked; 0 for a new connection. */
+int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked);
 
 /* Closes without losing the answer: close() with unread input sends RST, which
  * can destroy bytes the peer has not read.  Shuts the sending side down and

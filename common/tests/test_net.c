@@ -674,6 +674,69 @@ Test(net, a_signal_does_not_break_blocking_calls)
     cr_assert_eq(in_child(blocked_read, NULL), 0, "%s", said.text);
 }
 
+/* Deadlines. */
+
+static void fill(int fd)
+{
+    static const char piece[16 * 1024];
+
+    while (send(fd, piece, sizeof piece, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        ;
+}
+
+Test(net, a_deadline_asks_what_has_arrived)
+{
+    int peer, fd = pair(&peer);
+    uint64_t acked = 0;
+
+    cr_assert_eq(net_grace_ms(fd, true, 1000, &acked), 0, "silence");
+    cr_assert_gt(net_grace_ms(fd, false, 1000, &acked), 0, "it waits for us");
+    cr_assert_eq(send(peer, "x", 1, 0), 1);
+    cr_assert(readable(fd));
+    cr_assert_gt(net_grace_ms(fd, true, 1000, &acked), 0, "a byte is there");
+    close(peer);
+    close(fd);
+}
+
+Test(net, a_deadline_asks_what_the_peer_has_taken)
+{
+    enum { IDLE_MS = 300 };
+    int peer, fd = pair(&peer), n = 0;
+    char piece[64 * 1024];
+    uint64_t acked = 0;
+    int64_t more;
+
+    fill(fd);
+    usleep(20 * 1000);
+    fill(fd);
+    more = net_grace_ms(fd, false, IDLE_MS, &acked);
+    cr_assert(acked > 0, "the peer's kernel has taken some");
+    cr_assert(more >= 0 && more <= IDLE_MS);
+    usleep(2 * IDLE_MS * 1000);
+    cr_assert_eq(net_grace_ms(fd, false, IDLE_MS, &acked), 0);
+    cr_assert_eq(net_grace_ms(fd, true, IDLE_MS, &acked), 0);
+    for (more = 0; n < 100 && more == 0; n++, usleep(1000)) {
+        cr_assert_gt(recv(peer, piece, sizeof piece, MSG_DONTWAIT), 0);
+        more = net_grace_ms(fd, true, IDLE_MS, &acked);
+    }
+    cr_assert_gt(more, 0, "it takes some again");
+    close(peer);
+    close(fd);
+}
+
+/* What an accepted socket has from its listener. */
+Test(net, the_kernel_holds_little_that_it_cannot_send)
+{
+    int peer, fd = pair(&peer), value = 0;
+    socklen_t len = sizeof value;
+
+    cr_assert_eq(getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, &len),
+                 0);
+    cr_assert_eq(value, 128 * 1024);
+    close(peer);
+    close(fd);
+}
+
 /* Cpus. */
 
 static int allowed(cpu_set_t *set)

@@ -18,8 +18,8 @@
  *  - Only its own thread touches a connection's session.  The main thread may
  *    call shutdown() on the socket, never close(): so no number is reused under
  *    a thread that is still inside recv().
- *  - `late` and `busy` are the only words of a connection that two threads use
- *    without the lock.
+ *  - `late`, `busy` and `hears` are the only words of a connection that two
+ *    threads use without the lock.
  *  - A connection is on the list `live` from accept to just before close().
  *
  * What is still wrong: a stack, two windows and a wake-up for every
@@ -55,8 +55,10 @@ struct conn {
     pthread_t thread;
     int fd;
     uint32_t turn;        /* s.turn when `late` was last set */
+    uint64_t acked;       /* the main thread's: for net_grace_ms() */
     _Atomic int64_t late; /* deadline in ms; INT64_MAX while a handler runs */
     _Atomic bool busy;    /* a request is in flight: the drain waits for it */
+    _Atomic bool hears;   /* its thread waits for bytes */
     uint8_t in[BUF_SIZE], out[BUF_SIZE];
 };
 
@@ -96,6 +98,7 @@ static struct conn *conn_new(struct worker *w, int fd)
     }
     c->w = w;
     c->fd = fd;
+    c->acked = 0;
     session_init(&c->s, &w->sv.app);
     buf_lend(&c->s.in, c->in, BUF_SIZE);
     buf_lend(&c->s.out, c->out, BUF_SIZE);
@@ -138,10 +141,12 @@ static bool conn_recv(struct worker *w, struct conn *c)
         shutdown(c->fd, SHUT_WR);
     if (service_draining(&w->sv) && !session_in_flight(&c->s))
         shutdown(c->fd, SHUT_RD);
+    atomic_store_explicit(&c->hears, true, memory_order_relaxed);
     do {
         n = recv(c->fd, buf_tail(in), buf_room(in), 0);
         STAT_ADD(&c->stats, recvs, 1);
     } while (n < 0 && errno == EINTR);
+    atomic_store_explicit(&c->hears, false, memory_order_relaxed);
     if (n < 0)
         return false;
     if (n == 0)
@@ -300,9 +305,29 @@ static void accept_ready(struct worker *w)
     }
 }
 
-/* Wakes whoever is late by shutting the socket down: its thread returns from
- * recv or send and takes the usual way out.  The next scan is due when the
- * soonest deadline is, not once a request: a deadline only ever moves later. */
+/* The deadline of c as it is now.  Whoever is late is woken by shutting the
+ * socket down: its thread returns from recv or send and takes the usual way
+ * out.  One that has just received something still answers it, as only the
+ * receiving side is shut; a deadline that it has just moved stays. */
+static int64_t conn_late(struct worker *w, struct conn *c)
+{
+    int64_t late = atomic_load_explicit(&c->late, memory_order_relaxed), more;
+    bool hears = atomic_load_explicit(&c->hears, memory_order_relaxed);
+
+    if (late > w->now_ms)
+        return late;
+    more = net_grace_ms(c->fd, hears, w->sv.opt.idle_ms, &c->acked);
+    if (more > 0) {
+        atomic_compare_exchange_strong(&c->late, &late, w->now_ms + more);
+        return w->now_ms + more;
+    }
+    shutdown(c->fd, hears ? SHUT_RD : SHUT_RDWR);
+    STAT_ADD(&w->stats, timeouts, 1);
+    return INT64_MAX;
+}
+
+/* The next scan is due when the soonest deadline is, not once a request: a
+ * deadline only ever moves later. */
 static void expire(struct worker *w)
 {
     int64_t soonest = w->now_ms + w->sv.opt.idle_ms;
@@ -310,14 +335,9 @@ static void expire(struct worker *w)
 
     pthread_mutex_lock(&w->lock);
     LIST_FOREACH (c, &w->live, link) {
-        int64_t late = atomic_load_explicit(&c->late, memory_order_relaxed);
+        int64_t late = conn_late(w, c);
 
-        if (late <= w->now_ms) {
-            shutdown(c->fd, SHUT_RDWR);
-            STAT_ADD(&w->stats, timeouts, 1);
-        } else if (late < soonest) {
-            soonest = late;
-        }
+        soonest = late < soonest ? late : soonest;
     }
     pthread_mutex_unlock(&w->lock);
     w->scan_ms = soonest; /* who connects later is due later than that */

@@ -55,6 +55,7 @@ struct conn {
     LIST_ENTRY(conn) link; /* on w->live */
     int fd;
     uint32_t turn;    /* s.turn when the deadline was last set */
+    uint64_t acked;   /* for net_grace_ms() */
     uint32_t watched; /* what epoll watches for: EPOLLIN or EPOLLOUT */
     uint8_t sends;    /* windows it may still send in this turn */
     bool readable;    /* epoll said so, and no recv has been done since */
@@ -274,7 +275,13 @@ static void expire(struct worker *w)
 
     while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
         struct conn *c = container_of(t, struct conn, timer);
+        int64_t more = net_grace_ms(c->fd, c->watched == EPOLLIN,
+                                    w->sv.opt.idle_ms, &c->acked);
 
+        if (more > 0) { /* looked at first: it is not late yet */
+            wheel_set(&w->wheel, t, w->now_ms + more);
+            continue;
+        }
         shutdown(c->fd, SHUT_RDWR);
         STAT_ADD(&w->stats, timeouts, 1);
     }

@@ -63,6 +63,7 @@ struct conn {
     int fd;
     uint32_t place; /* in w->conns, and in the ring's table of files */
     uint32_t turn;  /* s.turn when the deadline was last set */
+    uint64_t acked; /* for net_grace_ms() */
     enum op op;     /* the operation in flight */
     bool more;      /* the last receive left bytes in the socket */
 };
@@ -335,7 +336,13 @@ static void expire(struct worker *w)
 
     while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
         struct conn *c = container_of(t, struct conn, timer);
+        int64_t more =
+            net_grace_ms(c->fd, c->op == OP_RECV, w->sv.opt.idle_ms, &c->acked);
 
+        if (more > 0) { /* looked at first: it is not late yet */
+            wheel_set(&w->wheel, t, w->now_ms + more);
+            continue;
+        }
         shutdown(c->fd, SHUT_RDWR);
         STAT_ADD(&w->stats, timeouts, 1);
     }

@@ -55,6 +55,7 @@ struct conn {
     uint32_t gen;       /* of this connection in this slot; home's */
     uint32_t place;     /* in home's slab */
     uint32_t turn;      /* s.turn when the deadline was last set */
+    uint64_t acked;     /* for net_grace_ms() */
     int fd, res;        /* res: of its operation in a batch */
     int64_t rest_ms;    /* until its deadline, while it waits for a handler */
     uint8_t share;      /* windows it may still move in this turn */
@@ -138,6 +139,7 @@ static inline bool conn_new(struct worker *w, int fd)
         return false;
     session_init(&c->s, &w->sv.app);
     c->fd = fd;
+    c->acked = 0;
     c->hears = true;
     c->work = c->late = false;
     a_store(&c->ended, false, relaxed);

@@ -16,23 +16,29 @@
 
 enum { SHARE = 16 }; /* windows a peer may move before others have their turn */
 
-/* Its peer is late: who owns it shuts it down, and goes on to its end. */
-static inline void conn_expire(struct worker *w, struct conn *c)
+/* Its deadline has come.  True: its peer is late; its runner shuts it down, and
+ * goes on to its end. */
+static inline bool conn_expire(struct worker *w, struct conn *c)
 {
+    int64_t more = net_grace_ms(c->fd, c->hears, w->sv.opt.idle_ms, &c->acked);
+
+    if (more > 0) {
+        a_store(&c->due_ms, w->now_ms + more, relaxed);
+        return false;
+    }
     a_store(&c->due_ms, INT64_MAX, relaxed);
     shutdown(c->fd, SHUT_RDWR);
     STAT_ADD(&w->stats, timeouts, 1);
+    return true;
 }
 
 /* Nothing to be had from the socket before its next event.  False: late. */
 static inline bool conn_waits(struct worker *w, struct conn *c)
 {
-    if (a_load(&c->due_ms, relaxed) > w->now_ms) {
-        conn_release(w, c);
-        return true;
-    }
-    conn_expire(w, c);
-    return false;
+    if (a_load(&c->due_ms, relaxed) <= w->now_ms && conn_expire(w, c))
+        return false;
+    conn_release(w, c);
+    return true;
 }
 
 /* A receive has ended: bytes, or -errno.  False: the connection is gone. */

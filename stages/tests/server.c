@@ -617,19 +617,38 @@ long server_rss_kib(const struct server *s)
     return status_line(s, "VmRSS:");
 }
 
-int server_fds(const struct server *s)
+/* Those that are `what`, such as "socket:"; "" means all. */
+static int count_fds(const struct server *s, const char *what)
 {
-    char path[64];
+    char path[320], to[32];
     DIR *dir;
     int n = 0;
 
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)s->pid);
     dir = opendir(path);
     cr_assert(dir, "%s: %s", path, server_stderr(s));
-    for (struct dirent *e; (e = readdir(dir));)
-        n += e->d_name[0] != '.';
+    for (struct dirent *e; (e = readdir(dir));) {
+        ssize_t len;
+
+        if (e->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)s->pid, e->d_name);
+        len = *what ? readlink(path, to, sizeof(to)) : 0;
+        n +=
+            len >= (ssize_t)strlen(what) && memcmp(to, what, strlen(what)) == 0;
+    }
     closedir(dir);
     return n;
+}
+
+int server_fds(const struct server *s)
+{
+    return count_fds(s, "");
+}
+
+int server_sockets(const struct server *s)
+{
+    return count_fds(s, "socket:");
 }
 
 double server_cpu(const struct server *s)

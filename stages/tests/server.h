@@ -87,6 +87,7 @@ int server_run_argv(struct server *s, const struct launch *how,
 
 /* From /proc. */
 int server_fds(const struct server *s);
+int server_sockets(const struct server *s); /* those of them; no files */
 int server_threads(const struct server *s);
 long server_rss_kib(const struct server *s);
 double server_cpu(const struct server *s); /* seconds, user and system */
