@@ -15,6 +15,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   keepalive                    the tables of a suite, one for each cell
   keepalive,connections=64     the table of one cell
   ratios:keepalive,connections=64    every paired comparison of that cell
+  step:keepalive,stage2/stage1  one step of the ladder, a row for each cell
   slope:idle                   memory for each connection
   law:scaling                  the Universal Scalability Law, where it fits
   machine                      what it was measured on
@@ -121,6 +122,26 @@ def ratio_table(data, suite, cell):
                            body)
 
 
+def step_table(data, what):
+    """One step of the ladder: 'keepalive,stage2/stage1'."""
+    suite, _, pair = what.rpartition(",")
+    server, slash, base = pair.partition("/")
+    suite, cells = select(data, suite)
+    body = []
+    for cell in cells:
+        row = [summaries.cell_text(cell)]
+        for metric in ("cpu_us", "qps", "p99_us"):
+            row.append(summaries.ratio_text(summaries.find(
+                data.summary["comparisons"], suite=suite, cell=cell,
+                metric=metric, server=server, base=base)))
+        body.append(row)
+    if not slash or all(c == "-" for row in body for c in row[1:]):
+        raise DocError(f"{suite}: {pair!r} was not compared")
+    return summaries.table(
+        [f"{data.name(server)} / {data.name(base)}", "CPU", "requests/s",
+         "p99"], body)
+
+
 def law_table(data):
     servers = [s for s in data.order if figures.scaling_points(data, s)]
     if not servers:
@@ -213,6 +234,8 @@ def render(data, what, link=""):
         return machine_text(data)
     if what == "law:scaling":
         return law_table(data)
+    if kind == "step":
+        return step_table(data, rest)
     if kind == "slope":
         table = summaries.slope_table(data.summary, rest)
         if not table:
