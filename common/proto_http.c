@@ -60,7 +60,7 @@ enum {
                          * 100 Continue before them */
     FILE_ROOM = 4096,   /* a read this long may share a send with its header */
     PIECE_ROOM = 1024,  /* a line of /metrics and what frames it */
-    LINGER_MAX = 1 << 20,
+    LINGER_MAX = 64 << 20, /* bytes dropped so that the last answer is heard */
 };
 
 #define STR(literal) ((struct http_str){literal, sizeof literal - 1})
@@ -615,7 +615,9 @@ static int read_framing(struct session *s, struct stats *st)
 
 /* Everything is in `out`.  What still arrives is discarded until the peer ends,
  * because bytes that meet a closed socket are answered with RST, and that takes
- * along whatever of the answer has not arrived yet. */
+ * along whatever of the answer has not arrived yet.  Many clients send a whole
+ * upload before they read that it was refused: so much is dropped, window by
+ * window like any other bytes, and until --idle-timeout at most. */
 static int say_bye(struct session *s)
 {
     size_t n = buf_len(&s->in);

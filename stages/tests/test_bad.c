@@ -240,10 +240,71 @@ Test(http_bad, too_large_in_every_part)
     server_stop(&s);
 }
 
+/* Many clients send the whole body before they read: they must see why it was
+ * refused.  The others are served meanwhile, and nothing of it is kept. */
+static void refused_upload(struct server *s, size_t size, bool chunked)
+{
+    static char piece[1 << 20];
+    struct client c, other;
+    struct reply a;
+    long rss = server_rss_kib(s);
+
+    client_open(&c, s);
+    client_open(&other, s);
+    if (chunked)
+        client_printf(&c, CHUNKED "%zx\r\n", size);
+    else
+        client_printf(&c, POST "Content-Length: %zu\r\n\r\n", size);
+    for (size_t sent = 0; sent < size; sent += sizeof(piece)) {
+        cr_assert(client_send(&c, piece, sizeof(piece)), "%zu of %zu: %s", sent,
+                  size, strerror(c.err));
+        cr_assert(client_ping(&other), "at %zu of %zu", sent, size);
+    }
+    cr_expect(server_rss_kib(s) - rss < memory_bound(4096), "%ld KiB more",
+              server_rss_kib(s) - rss);
+    cr_assert(client_reply(&c, &a) && a.status == 413 && a.close, "%zu: %s",
+              size, strerror(c.err));
+    cr_assert(client_ends_silently(&c), "%zu: %s", size, strerror(c.err));
+    reply_free(&a);
+    client_close(&c);
+    client_close(&other);
+}
+
+Test(http_bad, whole_upload_before_its_refusal_is_read)
+{
+    struct server s;
+
+    server_start(&s, NULL);
+    refused_upload(&s, 2 << 20, false);
+    refused_upload(&s, 8 << 20, false);
+    refused_upload(&s, 32 << 20, true);
+    refused_upload(&s, 63 << 20, false);
+    server_stop(&s);
+}
+
+/* One that stops half-way is not waited for longer than any silence. */
+Test(http_bad, half_an_upload_after_its_refusal)
+{
+    static char piece[1 << 20];
+    struct client c;
+    struct server s;
+    int base;
+
+    server_start(&s, "--idle-timeout", "0.5", NULL);
+    base = server_sockets(&s);
+    client_open(&c, &s);
+    client_printf(&c, POST "Content-Length: %d\r\n\r\n", 32 << 20);
+    cr_assert(client_send(&c, piece, sizeof(piece)));
+    cr_assert(EVENTUALLY(server_sockets(&s) == base + 1, 20));
+    cr_assert(EVENTUALLY(server_sockets(&s) == base, 5), "still open");
+    client_close(&c);
+    server_stop(&s);
+}
+
 /* A refused upload has an end: a peer that sends for ever is cut off. */
 Test(http_bad, endless_body_after_an_error)
 {
-    enum { MOST = 64 << 20 };
+    enum { MOST = 128 << 20 };
     static char piece[64 * 1024];
     struct client c;
     struct server s;
