@@ -21,6 +21,8 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   machine                      what it was measured on
   image:ladder                 a picture, as docs/img/SET-ladder.svg: ladder,
                                cpu, syscalls, connections, latency, idle, ...
+  bars:cost,SUITE,FILTER       a picture with its finding as title: cost, tail
+                               (of one cell) or idle
   timeline:3                   the recording of stage 3: make timeline
 
 A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
@@ -48,6 +50,7 @@ sys.path.insert(0, os.path.join(ROOT, "plots"))
 import micro_results               # noqa: E402
 import results                     # noqa: E402
 import summary as summaries        # noqa: E402
+import bars                        # noqa: E402
 import blocks_tables               # noqa: E402
 import figures                     # noqa: E402
 import timeline                    # noqa: E402
@@ -294,15 +297,9 @@ def filled(path, root, write, cache):
     return "\n".join(out)
 
 
-def timeline_block(path, root, stage, directory, write):
-    """The recording of one stage: its picture is a function of the file."""
-    try:
-        data = timeline.load(os.path.join(root, directory,
-                                          f"stage{stage}.json"))
-    except timeline.Malformed as err:
-        raise DocError(str(err)) from None
-    image = os.path.join(root, image_path(directory, f"stage{stage}"))
-    picture, there = timeline.draw(data), None
+def own_picture(path, root, image, picture, title, write):
+    """A picture that is a function of its data: written, or compared."""
+    there = None
     if os.path.exists(image):
         with open(image, encoding="utf-8") as f:
             there = f.read()
@@ -314,7 +311,33 @@ def timeline_block(path, root, stage, directory, write):
         raise DocError(f"{os.path.relpath(image, root)} was drawn from other "
                        f"data")
     link = os.path.relpath(image, os.path.dirname(path) or ".")
-    return f"![{timeline.title_of(data)}]({link})"
+    return f"![{title}]({link})"
+
+
+def timeline_block(path, root, stage, directory, write):
+    """The recording of one stage."""
+    try:
+        data = timeline.load(os.path.join(root, directory,
+                                          f"stage{stage}.json"))
+    except timeline.Malformed as err:
+        raise DocError(str(err)) from None
+    image = os.path.join(root, image_path(directory, f"stage{stage}"))
+    return own_picture(path, root, image, timeline.draw(data),
+                       timeline.title_of(data), write)
+
+
+def bars_block(path, root, what, directory, write, data):
+    """'cost,keepalive,connections=64', 'tail,show-sleep' or 'idle,idle'."""
+    kind, _, rest = what.partition(",")
+    if kind not in ("cost", "tail", "idle"):
+        raise DocError(f"no bars {kind!r}; there are cost, tail and idle")
+    suite, cells = select(data, rest)
+    if kind != "idle" and len(cells) != 1:
+        raise DocError(f"{rest!r} is {len(cells)} cells; bars show one")
+    title, picture = bars.make(data, kind, suite, cells[0])
+    name = "bars-" + re.sub(r"[^\w]+", "-", what)
+    return own_picture(path, root, os.path.join(root, image_path(
+        directory, name)), picture, title, write)
 
 
 def block(path, root, what, directory, write, cache):
@@ -322,6 +345,9 @@ def block(path, root, what, directory, write, cache):
         return timeline_block(path, root, what.partition(":")[2], directory,
                               write)
     data = load(os.path.join(root, directory), cache)
+    if what.startswith("bars:"):
+        return bars_block(path, root, what.partition(":")[2], directory, write,
+                          data)
     link = ""
     if what.startswith("image:"):
         name = what.partition(":")[2]
