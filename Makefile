@@ -216,7 +216,7 @@ VARIANT_DEPS := stages/variants.py $(wildcard stages/parts/*.[ch])
 define compile_variant
 	@mkdir -p $(@D)
 	$(if $(Q),@echo '  CC   $@')
-	$(Q)$(CC) -I$(<D) $(CPPFLAGS) $(CFLAGS_ALL) -o $@ \
+	$(Q)$(CC) -I$(<D) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -o $@ \
 		$(<D)/*/*.c $(filter %.o,$^) $(LDFLAGS_ALL) $(1) \
 		$(filter %.a,$^) $(URING) $(LIBS)
 endef

@@ -102,7 +102,7 @@ def parse(label, lines, before):
                     [], [])
         while left[0] > 0 or left[1] > 0:
             i += 1
-            body = lines[i] if i < len(lines) else "?"
+            body = lines[i] if i < len(lines) else ""  # a blank line, cut
             kind, text = body[:1] or " ", body[1:]
             if kind not in " +-":
                 raise Bad(f"{hunk.where}: ends too early")
@@ -193,13 +193,13 @@ def difference(root, parent, work):
         for file in sorted(both):
             path = f"{folder.name}/{file}"
             done = subprocess.run(
-                ["diff", "-u", "-d", "-N", "--label", f"a/{path}", "--label",
+                ["diff", "-U2", "-d", "-N", "--label", f"a/{path}", "--label",
                  f"b/{path}", str(folder / file), str(work / path)],
                 capture_output=True, text=True, check=False)
             if done.returncode > 1:
                 raise Bad(f"diff: {done.stderr.strip()}")
             text += re.sub(r"[ \t]+$", "", done.stdout, flags=re.M)
-    return text
+    return text.rstrip("\n") + "\n"   # one newline: .ci/tidy.py wants that
 
 
 def open_work(root, name, work):

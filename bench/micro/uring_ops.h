@@ -18,9 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <string.h>
-
 #include "check.h"
+#include "parts/compat.h"
 #include "parts/uring.h"
 
 enum {

@@ -36,9 +36,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
-#include <poll.h>
-#include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -83,7 +80,6 @@ struct worker {
     struct io_uring ring;
     int listener;
     int accepts;              /* armed */
-    bool poll_first;          /* the kernel knows IORING_RECVSEND_POLL_FIRST */
     int64_t now_ms, retry_ms; /* the loop's clock; when to accept again */
     int64_t held_ms;          /* that handlers held the loop: see service.h */
     int grace;                /* turns left once the drain is over */
@@ -155,7 +151,7 @@ static void conn_recv(struct worker *w, struct conn *c)
     if (service_draining(&w->sv) && !session_in_flight(&c->s))
         shutdown(c->fd, SHUT_RD);
     io_uring_prep_recv(sqe, c->fd, buf_tail(in), buf_room(in), 0);
-    if (w->poll_first && !c->more)
+    if (w->uring.poll_first && !c->more)
         sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
     STAT_ADD(&w->stats, recvs, 1);
 }
@@ -339,9 +335,7 @@ static void ring_wait(struct worker *w)
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
-    if (err < 0 && err != -ETIME && err != -EINTR && err != -EAGAIN &&
-        err != -EBUSY)
-        die("%s: io_uring_enter: %s", w->sv.name, strerror(-err));
+    uring_entered(w->sv.name, err);
 }
 
 /* Whoever found the SQ full gets another chance. */
@@ -356,16 +350,16 @@ static void run_waiting(struct worker *w)
     }
 }
 
-static void completion(struct worker *w, const struct io_uring_cqe *cqe)
+static void completion(struct worker *w, struct io_uring_cqe cqe)
 {
-    void *data = io_uring_cqe_get_data(cqe);
+    void *data = io_uring_cqe_get_data(&cqe);
 
     if (data == &w->listener)
-        accept_done(w, uring_accepted(w->listener, cqe->res));
+        accept_done(w, uring_accepted(w->listener, cqe.res));
     else if (data == &w->sv.signal)
         drain(w, SHUT_RD);
     else
-        conn_done(w, data, cqe->res, cqe->flags);
+        conn_done(w, data, cqe.res, cqe.flags);
 }
 
 static void worker_loop(struct worker *w)
@@ -379,12 +373,10 @@ static void worker_loop(struct worker *w)
         w->now_ms = clock_ms() - w->held_ms;
         n = io_uring_cq_ready(&w->ring);
         STAT_ADD(&w->stats, events, n);
-        for (struct io_uring_cqe cqe; n > 0; n--) {
-            cqe = uring_take(&w->ring);
-            completion(w, &cqe);
-        }
+        while (n-- > 0)
+            completion(w, uring_take(&w->ring));
         run_waiting(w);
-        expire(w); /* after the events: who was heard just now is not late */
+        expire(w); /* after the events: a peer heard just now is not late */
         service_tick(&w->sv);
         if (service_over(&w->sv) && w->grace-- > 0)
             drain(w, SHUT_RDWR);
@@ -395,21 +387,15 @@ static void worker_loop(struct worker *w)
 
 static void worker_init(struct worker *w)
 {
-    struct io_uring_sqe *sqe;
-
     uring_open(&w->ring, w->sv.name, &w->uring, w->sv.opt.max_conns);
-    w->poll_first = uring_has_poll_first(&w->ring);
     net_listen(w->sv.opt.host, &w->sv.opt.port, 1, &w->listener);
-    fcntl(w->listener, F_SETFL,
-          0); /* non-blocking would mean: fail, not wait */
+    fcntl(w->listener, F_SETFL, 0); /* non-blocking accepts do not wait */
     STAILQ_INIT(&w->waiting);
     stats_register(&w->stats, 0);
     w->now_ms = clock_ms();
     wheel_init(&w->wheel, w->now_ms);
     w->grace = GRACE_TURNS;
-    sqe = io_uring_get_sqe(&w->ring);
-    io_uring_prep_poll_add(sqe, w->sv.signal, POLLIN);
-    io_uring_sqe_set_data(sqe, &w->sv.signal);
+    uring_watch(&w->ring, &w->sv.signal);
 }
 
 static error_t own_switch(int key, char *arg, struct argp_state *state)
@@ -429,11 +415,11 @@ int main(int argc, char **argv)
     service_one_loop(&w.sv);
     worker_init(&w);
     service_ready(&w.sv, "taskrun %s, CQ %u, POLL_FIRST %s", w.uring.taskrun,
-                  w.uring.cq, w.poll_first ? "yes" : "no");
+                  w.uring.cq, w.uring.poll_first ? "yes" : "no");
     worker_loop(&w);
     service_close(&w.sv);
     if (w.n_conns > 0)
-        _exit(0); /* something is stuck in the kernel: leave over its head */
+        _exit(0); /* the kernel may still write to this memory: free none */
     io_uring_queue_exit(&w.ring);
     return 0;
 }

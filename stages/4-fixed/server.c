@@ -11,42 +11,39 @@
  *      send piece 3  --------------------->    done
  *      both pieces back to the arena
  *
- * The one new idea: memory is lent.  One arena, registered once (arena.h): a
- * connection borrows a piece while bytes move, never while it waits.
+ * The one new idea: memory is lent.  One arena (parts/arena.h) is registered
+ * once.  A connection borrows a piece while bytes move, never while it waits;
+ * windows_settle() is where the pieces go back.
  *
- * It does not make TCP faster: plain send and recv copy, registered or not, and
- * ops.h has the other ways, to be measured.  It buys bounded memory, file reads
- * into pinned pages and, on a network card, large sends without a copy.
+ * This does not make TCP faster: send and recv copy, registered or not.  It
+ * buys bounded memory, and file reads into pages that are pinned already.
  *
  * Kernel features and invariants: those of stage 3, buffer rings (5.19), and
  *  - No piece is held while a peer is waited for: half a request, or an answer
  *    that its reader does not take, moves to memory of its own.
- *  - So every piece comes back.  Who finds none waits in line, and runs when
- *    one is back, whoever brought it.
+ *  - So every piece comes back, and a connection that finds none waits in line.
  *
- * What is still wrong: one core does all of it.
+ * What is still wrong: one core does all of it.  Stage 5 uses all cores.
  */
 
 /* -------------------------------------------------------------- includes */
 
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
-#include <poll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "container_of.h"
 #include "net.h"
-#include "ops.h"
+#include "parts/arena.h"
+#include "parts/uring.h"
 #include "service.h"
 #include "timer_wheel.h"
 
 /* clang-format off */
 #define OWN_LIST(X)                                                            \
     X(enobufs, counter, "receives that found no buffer")                       \
-    X(zc_copied, counter, "zero-copy sends that the kernel copied")            \
     X(cq_overflow, counter, "completions that overflowed the queue")
 /* clang-format on */
 STATS_OWN(OWN_LIST);
@@ -61,7 +58,6 @@ struct conn {
     LIST_ENTRY(conn) link;      /* on w->live */
     STAILQ_ENTRY(conn) waiting; /* on w->waiting */
     int fd;
-    uint32_t place; /* in w->conns, and in the ring's table of files */
     uint32_t turn;  /* s.turn when the deadline was last set */
     uint64_t acked; /* for net_grace_ms() */
     enum op op;     /* the operation in flight */
@@ -72,12 +68,11 @@ _Static_assert(sizeof(struct conn) <= 256, "all that an idle peer costs");
 
 struct worker {
     struct service sv;
-    struct own_options own;
+    struct uring_options uring;
     struct arena arena;
     struct stats stats;
     struct timer_wheel wheel;
-    struct conn *conns; /* max_conns of them; one never used costs nothing */
-    LIST_HEAD(, conn) live, spare;
+    LIST_HEAD(, conn) live;
     STAILQ_HEAD(, conn) waiting; /* found no piece, or no room in the SQ */
     int n_conns;
     struct io_uring ring;
@@ -97,15 +92,11 @@ static void conn_touch(struct worker *w, struct conn *c)
 
 static struct conn *conn_new(struct worker *w, int fd)
 {
-    struct conn *c = LIST_FIRST(&w->spare);
-    uint32_t place = c ? c->place : (uint32_t)w->n_conns; /* the first unused */
+    struct conn *c = malloc(sizeof *c);
 
-    if (!own_name(&w->own, &w->ring, place, fd))
+    if (!c)
         return NULL;
-    if (c)
-        LIST_REMOVE(c, link);
-    c = &w->conns[place];
-    *c = (struct conn){.fd = fd, .place = place, .more = true};
+    *c = (struct conn){.fd = fd, .more = true};
     session_init(&c->s, &w->sv.app);
     conn_touch(w, c);
     LIST_INSERT_HEAD(&w->live, c, link);
@@ -120,12 +111,11 @@ static void conn_close(struct worker *w, struct conn *c)
     CHECK(c->op == OP_NONE);
     LIST_REMOVE(c, link);
     wheel_cancel(&w->wheel, &c->timer);
-    own_name(&w->own, &w->ring, c->place, -1);
     net_close(c->fd);
     arena_reclaim(&w->arena, &c->s.in);
     arena_reclaim(&w->arena, &c->s.out);
     session_end(&c->s);
-    LIST_INSERT_HEAD(&w->spare, c, link);
+    free(c);
     w->n_conns--;
     STAT_ADD(&w->stats, closed, 1);
 }
@@ -144,18 +134,27 @@ static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
     return sqe;
 }
 
-/* Asks for whatever arrives next, and names memory for it only if half a
- * request is there already. */
+/* Asks for whatever arrives next, in a piece that the kernel will choose, or in
+ * the window that holds half a request.  When the last receive emptied the
+ * socket, trying at once would only fail: POLL_FIRST skips the attempt. */
 static void conn_recv(struct worker *w, struct conn *c)
 {
+    struct buf *in = &c->s.in;
     struct io_uring_sqe *sqe = conn_sqe(w, c, OP_RECV);
 
     if (c->s.fin)
         shutdown(c->fd, SHUT_WR);
     if (service_draining(&w->sv) && !session_in_flight(&c->s))
         shutdown(c->fd, SHUT_RD);
-    prep_recv(&w->own, &w->arena, sqe, c->fd, &c->s.in, c->more);
-    own_direct(&w->own, sqe, c->place);
+    if (in->mem) {
+        io_uring_prep_recv(sqe, c->fd, buf_tail(in), buf_room(in), 0);
+    } else {
+        io_uring_prep_recv(sqe, c->fd, NULL, BUF_SIZE, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = BUF_GROUP;
+    }
+    if (w->uring.poll_first && !c->more)
+        sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
     STAT_ADD(&w->stats, recvs, 1);
 }
 
@@ -168,17 +167,16 @@ static void recv_done(struct worker *w, struct conn *c, int n, unsigned flags)
     STAT_ADD(&w->stats, bytes_in, (uint64_t)n);
 }
 
-/* A zero-copy send completes twice, and the second completion, "the piece is
- * yours again", may come when the connection is gone.  So its user_data is odd,
- * as no pointer is, and holds the places of the connection and of the piece. */
+/* A piece must not wait for a reader: MSG_DONTWAIT sends from it what fits now.
+ * What is left waits in memory of the connection's own. */
 static void conn_send(struct worker *w, struct conn *c)
 {
+    struct buf *out = &c->s.out;
+    bool lent = arena_has(&w->arena, out->mem);
     struct io_uring_sqe *sqe = conn_sqe(w, c, OP_SEND);
-    uint64_t piece = arena_piece(&w->arena, c->s.out.mem);
 
-    if (prep_send(&w->own, &w->arena, sqe, c->fd, &c->s.out))
-        sqe->user_data = (uint64_t)c->place << 32 | piece << 1 | 1;
-    own_direct(&w->own, sqe, c->place);
+    io_uring_prep_send(sqe, c->fd, buf_data(out), buf_len(out),
+                       MSG_NOSIGNAL | (lent ? MSG_DONTWAIT : 0));
     STAT_ADD(&w->stats, sends, 1);
 }
 
@@ -187,17 +185,41 @@ static void send_done(struct worker *w, struct conn *c, int n)
 {
     conn_touch(w, c);
     buf_consume(&c->s.out, (size_t)n);
-    if (buf_len(&c->s.out) == 0) /* another piece next: this may be pinned */
-        arena_reclaim(&w->arena, &c->s.out);
     STAT_ADD(&w->stats, bytes_out, (uint64_t)n);
 }
 
 /* Files complete like sockets do.  A page that is not cached is fetched by a
- * thread of the kernel's, and this loop goes on. */
+ * thread of the kernel's, and this loop goes on.  Registered memory is pinned
+ * already, which saves the kernel that work at each read. */
 static void conn_file(struct worker *w, struct conn *c)
 {
-    prep_file(&w->arena, conn_sqe(w, c, OP_READ), &c->s);
+    struct session *s = &c->s;
+    struct io_uring_sqe *sqe = conn_sqe(w, c, OP_READ);
+    unsigned n = (unsigned)session_file_want(s);
+    void *to = buf_tail(&s->out);
+
+    if (arena_fixed(&w->arena, to))
+        io_uring_prep_read_fixed(sqe, s->file.fd, to, n, s->file.off, 0);
+    else
+        io_uring_prep_read(sqe, s->file.fd, to, n, s->file.off);
     STAT_ADD(&w->stats, reads, 1);
+}
+
+/* The lesson of this stage.  After each step a window that holds nothing gives
+ * its piece back.  A piece whose peer is waited for is given back too: what it
+ * holds is copied first.  A disk is waited for in a piece, unless pieces are
+ * few.  False: no memory for that. */
+static bool windows_settle(struct worker *w, struct session *s, enum want want)
+{
+    struct arena *a = &w->arena;
+
+    if (buf_len(&s->in) == 0)
+        arena_reclaim(a, &s->in);
+    if (want == WANT_RECV)
+        arena_reclaim(a, &s->out);
+    if (want == WANT_RECV || (want == WANT_FILE && arena_low(a)))
+        return arena_spill(a, s);
+    return true;
 }
 
 /* Leads the conversation on until its next operation is on its way; without a
@@ -210,7 +232,7 @@ static void conn_run(struct worker *w, struct conn *c)
 
         if (c->turn != c->s.turn)
             conn_touch(w, c);
-        if (!windows_settle(&w->own, &w->arena, &c->s, want))
+        if (!windows_settle(w, &c->s, want))
             want = WANT_CLOSE;
         switch (want) {
         case WANT_RECV:
@@ -236,7 +258,6 @@ static void conn_run(struct worker *w, struct conn *c)
 static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
 {
     enum op op = c->op;
-    bool open = true;
 
     c->op = OP_NONE;
     if (flags & IORING_CQE_F_BUFFER)
@@ -247,10 +268,10 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
         STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
         return;
     }
-    if (res == -EAGAIN && op == OP_SEND) /* a slow reader */
-        open = windows_spill(&w->arena, &c->s);
-    else if (res == -EINTR || res == -EAGAIN)
+    if (res == -EINTR || (res == -EAGAIN && op != OP_SEND))
         ; /* nothing happened: the step asks for the same again */
+    else if (res == -EAGAIN && arena_spill(&w->arena, &c->s))
+        ; /* a slow reader: the same send, from memory that may wait */
     else if (op == OP_READ)
         session_file(&c->s, res);
     else if (res >= 0 && op == OP_RECV)
@@ -258,27 +279,8 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     else if (res >= 0)
         send_done(w, c, res);
     else
-        open = false;
-    if (!open)
         return conn_close(w, c);
     conn_run(w, c);
-}
-
-/* The result of a zero-copy send; or, with F_NOTIF, that the piece is ours
- * again: a piece coming back like any other, never waited for. */
-static void zc_done(struct worker *w, const struct io_uring_cqe *cqe)
-{
-    struct conn *c = &w->conns[cqe->user_data >> 32];
-    unsigned piece = (uint32_t)cqe->user_data >> 1;
-
-    if (cqe->flags & IORING_CQE_F_NOTIF) {
-        OWN_ADD(&w->stats, zc_copied, zc_copied(cqe));
-        arena_unpin(&w->arena, piece);
-        return;
-    }
-    if (cqe->flags & IORING_CQE_F_MORE)
-        arena_pin(&w->arena, piece);
-    conn_done(w, c, zc_result(&w->own, cqe), 0);
 }
 
 /* ---------------------------------------------------------------- worker */
@@ -377,9 +379,7 @@ static void ring_wait(struct worker *w)
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
-    if (err < 0 && err != -ETIME && err != -EINTR && err != -EAGAIN &&
-        err != -EBUSY)
-        die("%s: io_uring_enter: %s", w->sv.name, strerror(-err));
+    uring_entered(w->sv.name, err);
 }
 
 /* In line, as far as the pieces go that have come back: a receive needs one in
@@ -391,25 +391,23 @@ static void run_waiting(struct worker *w)
 
     while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
            uring_room(&w->ring, &w->stats) && w->arena.n_free > 0 &&
-           (c->s.in.mem || !w->arena.ring || in_ring)) {
+           (c->s.in.mem || in_ring > 0)) {
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
-        in_ring -= !c->s.in.mem && in_ring > 0;
+        in_ring -= !c->s.in.mem;
         conn_run(w, c);
     }
 }
 
-static void completion(struct worker *w, const struct io_uring_cqe *cqe)
+static void completion(struct worker *w, struct io_uring_cqe cqe)
 {
-    void *data = io_uring_cqe_get_data(cqe);
+    void *data = io_uring_cqe_get_data(&cqe);
 
     if (data == &w->listener)
-        accept_done(w, uring_accepted(w->listener, cqe->res));
+        accept_done(w, uring_accepted(w->listener, cqe.res));
     else if (data == &w->sv.signal)
         drain(w, SHUT_RD);
-    else if (cqe->user_data & 1)
-        zc_done(w, cqe);
     else
-        conn_done(w, data, cqe->res, cqe->flags);
+        conn_done(w, data, cqe.res, cqe.flags);
 }
 
 static void worker_loop(struct worker *w)
@@ -423,12 +421,10 @@ static void worker_loop(struct worker *w)
         w->now_ms = clock_ms() - w->held_ms;
         n = io_uring_cq_ready(&w->ring);
         STAT_ADD(&w->stats, events, n);
-        for (struct io_uring_cqe cqe; n > 0; n--) {
-            cqe = uring_take(&w->ring);
-            completion(w, &cqe);
-        }
+        while (n-- > 0)
+            completion(w, uring_take(&w->ring));
         run_waiting(w);
-        expire(w); /* after the events: who was heard just now is not late */
+        expire(w); /* after the events: a peer heard just now is not late */
         service_tick(&w->sv);
         if (service_over(&w->sv) && w->grace-- > 0)
             drain(w, SHUT_RDWR);
@@ -439,45 +435,47 @@ static void worker_loop(struct worker *w)
 
 static void worker_init(struct worker *w)
 {
-    int max = w->sv.opt.max_conns;
-    struct io_uring_sqe *sqe;
-
-    uring_open(&w->ring, w->sv.name, &w->own.uring, max);
-    w->conns = calloc((size_t)max, sizeof *w->conns);
-    if (!w->conns || !own_init(&w->own, &w->arena, &w->ring, max))
-        die("stage4: no memory for the arena");
+    uring_open(&w->ring, w->sv.name, &w->uring, w->sv.opt.max_conns);
+    arena_open(&w->arena, &w->ring, w->sv.name, 0);
     net_listen(w->sv.opt.host, &w->sv.opt.port, 1, &w->listener);
-    fcntl(w->listener, F_SETFL,
-          0); /* non-blocking would mean: fail, not wait */
+    fcntl(w->listener, F_SETFL, 0); /* non-blocking accepts do not wait */
     STAILQ_INIT(&w->waiting);
     stats_register(&w->stats, 0);
     w->now_ms = clock_ms();
     wheel_init(&w->wheel, w->now_ms);
     w->grace = GRACE_TURNS;
-    sqe = io_uring_get_sqe(&w->ring);
-    io_uring_prep_poll_add(sqe, w->sv.signal, POLLIN);
-    io_uring_sqe_set_data(sqe, &w->sv.signal);
+    uring_watch(&w->ring, &w->sv.signal);
+}
+
+static error_t own_switch(int key, char *arg, struct argp_state *state)
+{
+    struct worker *w = state->input;
+
+    return key == 'b' ? arena_switch(arg, state, &w->arena)
+                      : uring_switch(key, arg, state, &w->uring);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct argp own = {.options = own_switches,
-                                    .parser = own_switch};
-    static struct worker w = {
-        .own = {.uring.taskrun = "defer", .buffers = 1024}};
+    static const struct argp_option switches[] = {
+        ARENA_SWITCH, URING_SWITCHES, {0}};
+    static const struct argp own = {.options = switches, .parser = own_switch};
+    static struct worker w = {.uring.taskrun = "defer", .arena.n = 1024};
 
     stats_own(own_metrics, OWN_COUNTERS);
     service_open(&w.sv, "stage4", "Stage 4: one io_uring, fixed buffers.", argc,
-                 argv, &own, &w.own);
+                 argv, &own, &w);
     service_one_loop(&w.sv);
     worker_init(&w);
-    service_ready(&w.sv, "%s", own_chosen(&w.own, &w.arena));
+    service_ready(
+        &w.sv, "taskrun %s, CQ %u, POLL_FIRST %s, %u of %u pieces fixed",
+        w.uring.taskrun, w.uring.cq, w.uring.poll_first ? "yes" : "no",
+        w.arena.n_fixed, w.arena.n);
     worker_loop(&w);
     service_close(&w.sv);
     if (w.n_conns > 0)
-        _exit(0); /* something is stuck in the kernel: leave over its head */
+        _exit(0); /* the kernel may still write to this memory: free none */
     io_uring_queue_exit(&w.ring);
     arena_free(&w.arena);
-    free(w.conns);
     return 0;
 }

@@ -143,7 +143,7 @@ static void conn_recv(struct worker *w, struct conn *c)
         shutdown(c->fd, SHUT_WR);
     if (service_draining(&w->sv) && !session_in_flight(&c->s))
         shutdown(c->fd, SHUT_RD);
-    prep_recv(&w->own, &w->arena, sqe, c->fd, &c->s.in, c->more);
+    prep_recv(&w->own, sqe, c->fd, &c->s.in, c->more);
     STAT_ADD(&w->stats, recvs, 1);
 }
 
@@ -160,7 +160,7 @@ static void conn_send(struct worker *w, struct conn *c)
 {
     struct io_uring_sqe *sqe = conn_sqe(w, c, OP_SEND);
 
-    prep_send(&w->own, &w->arena, sqe, c->fd, &c->s.out);
+    prep_send(&w->arena, sqe, c->fd, &c->s.out);
     STAT_ADD(&w->stats, sends, 1);
 }
 
@@ -178,7 +178,15 @@ static void send_done(struct worker *w, struct conn *c, int n)
  * thread of the kernel's, and this loop goes on.  (same as 4-fixed) */
 static void conn_file(struct worker *w, struct conn *c)
 {
-    prep_file(&w->arena, conn_sqe(w, c, OP_READ), &c->s);
+    struct session *s = &c->s;
+    struct io_uring_sqe *sqe = conn_sqe(w, c, OP_READ);
+    unsigned n = (unsigned)session_file_want(s);
+    void *to = buf_tail(&s->out);
+
+    if (arena_fixed(&w->arena, to))
+        io_uring_prep_read_fixed(sqe, s->file.fd, to, n, s->file.off, 0);
+    else
+        io_uring_prep_read(sqe, s->file.fd, to, n, s->file.off);
     STAT_ADD(&w->stats, reads, 1);
 }
 
@@ -197,7 +205,7 @@ static void conn_act(struct worker *w, struct conn *c, enum want want)
 {
     if (c->turn != c->s.turn)
         conn_touch(w, c);
-    if (!windows_settle(&w->own, &w->arena, &c->s, want))
+    if (!windows_settle(&w->arena, &c->s, want))
         want = WANT_CLOSE;
     if (want == WANT_RECV)
         conn_recv(w, c);
@@ -257,7 +265,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
         return;
     }
     if (res == -EAGAIN && op == OP_SEND) /* a slow reader */
-        open = windows_spill(&w->arena, &c->s);
+        open = arena_spill(&w->arena, &c->s);
     else if (res == -EINTR || res == -EAGAIN)
         ; /* nothing happened: the step asks for the same again */
     else if (op == OP_READ)
@@ -376,9 +384,9 @@ static void run_waiting(struct worker *w)
 
     while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
            uring_room(&w->ring, &w->stats) && w->arena.n_free > 0 &&
-           (c->s.in.mem || !w->arena.ring || in_ring)) {
+           (c->s.in.mem || in_ring > 0)) {
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
-        in_ring -= !c->s.in.mem && in_ring > 0;
+        in_ring -= !c->s.in.mem;
         conn_run(w, c);
     }
 }

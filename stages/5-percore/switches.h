@@ -2,7 +2,7 @@
 #ifndef SWITCHES_H
 #define SWITCHES_H
 
-#include "../4-fixed/ops.h"
+#include "ops.h"
 #include "pool.h"
 
 enum { MAX_WORKERS = 256, MAX_HELPERS = 64 /* of one worker */ };
@@ -34,6 +34,7 @@ static inline error_t own_choice_switch(int key, char *arg,
                                         struct argp_state *state)
 {
     struct own_choice *own = state->input;
+    struct arena a;
 
     switch (key) {
     case 'p':
@@ -53,7 +54,8 @@ static inline error_t own_choice_switch(int key, char *arg,
         own->wake = option_choice(state, "--wake", arg, wake_names);
         return 0;
     case 'b':
-        own->io.buffers = option_buffers(state, arg);
+        arena_switch(arg, state, &a);
+        own->io.buffers = a.n;
         return 0;
     default:
         return uring_switch(key, arg, state, &own->io.uring);

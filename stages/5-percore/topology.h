@@ -94,16 +94,12 @@ static inline void seat_open(struct seat *seat, struct service *sv,
                              struct own_options *own, struct io_uring *ring,
                              struct arena *a, struct stats *st)
 {
-    struct io_uring_sqe *sqe;
-
     seat_copy(seat, sv, own);
     uring_open(ring, sv->name, &own->uring, seat->max_conns);
     seat_messages(seat, ring);
-    if (!own_init(own, a, ring, seat->max_conns))
-        die("stage5: no memory for the arena");
-    sqe = io_uring_get_sqe(ring);
-    io_uring_prep_poll_add(sqe, sv->signal, POLLIN);
-    io_uring_sqe_set_data(sqe, &sv->signal);
+    a->n = own->buffers;
+    arena_open(a, ring, sv->name, own->leave);
+    uring_watch(ring, &sv->signal);
     crew_init(&seat->crew, &seat->server->pool, ring->ring_fd);
     stats_register(st, seat->n);
     seat->stats = st;

@@ -7,16 +7,41 @@
 #include <sys/mman.h>
 
 #include "check.h"
+#include "options.h"
+#include "parts/uring.h"
 
-void *arena_take(struct arena *a)
+error_t arena_switch(const char *arg, struct argp_state *state, struct arena *a)
 {
-    return a->n_free > 0 ? arena_at(a, a->free[--a->n_free]) : NULL;
+    a->n = (unsigned)option_int(state, "--buffers", arg, 2, MOST_PIECES);
+    if (a->n & (a->n - 1))
+        argp_error(state, "--buffers: %s is not a power of two", arg);
+    return 0;
+}
+
+static unsigned arena_piece(const struct arena *a, const void *mem)
+{
+    return (unsigned)(((const uint8_t *)mem - a->mem) / PIECE_STRIDE);
+}
+
+static void *arena_at(const struct arena *a, unsigned piece)
+{
+    return a->mem + (size_t)piece * PIECE_STRIDE;
+}
+
+bool arena_has(const struct arena *a, const void *mem)
+{
+    return (uintptr_t)mem - (uintptr_t)a->mem < (size_t)a->n * PIECE_STRIDE;
+}
+
+bool arena_fixed(const struct arena *a, const void *mem)
+{
+    return arena_has(a, mem) && arena_piece(a, mem) < a->n_fixed;
 }
 
 static void arena_put(struct arena *a, unsigned piece)
 {
-    if (!a->ring || piece < a->n / 2) {
-        CHECK(a->n_free < a->n);
+    if (piece < a->n / 2) {
+        CHECK(a->n_free < a->n / 2);
         a->free[a->n_free++] = piece;
         return;
     }
@@ -25,32 +50,6 @@ static void arena_put(struct arena *a, unsigned piece)
                           io_uring_buf_ring_mask(a->n / 2), 0);
     io_uring_buf_ring_advance(a->ring, 1);
     a->in_ring++;
-}
-
-void arena_give(struct arena *a, void *mem)
-{
-    unsigned piece = arena_piece(a, mem);
-
-    if (!arena_has(a, mem))
-        free(mem); /* NULL too */
-    else if (a->pins[piece] > 0)
-        a->given[piece] = true;
-    else
-        arena_put(a, piece);
-}
-
-void arena_pin(struct arena *a, unsigned piece)
-{
-    a->pins[piece]++;
-}
-
-void arena_unpin(struct arena *a, unsigned piece)
-{
-    CHECK(a->pins[piece] > 0);
-    if (--a->pins[piece] > 0 || !a->given[piece])
-        return;
-    a->given[piece] = false;
-    arena_put(a, piece);
 }
 
 void arena_got(struct arena *a, unsigned piece, struct buf *in)
@@ -62,20 +61,24 @@ void arena_got(struct arena *a, unsigned piece, struct buf *in)
 
 bool arena_lend(struct arena *a, struct buf *b)
 {
-    void *mem = b->mem ? NULL : arena_take(a);
-
-    if (mem)
-        buf_lend(b, mem, BUF_SIZE);
+    if (!b->mem && a->n_free > 0)
+        buf_lend(b, arena_at(a, a->free[--a->n_free]), BUF_SIZE);
     return b->mem != NULL;
 }
 
 void arena_reclaim(struct arena *a, struct buf *b)
 {
+    void *mem;
+
     buf_consume(b, buf_len(b));
-    arena_give(a, buf_reclaim(b));
+    mem = buf_reclaim(b);
+    if (arena_has(a, mem))
+        arena_put(a, arena_piece(a, mem));
+    else
+        free(mem); /* NULL too */
 }
 
-bool arena_spill(struct arena *a, struct buf *b)
+static bool window_spill(struct arena *a, struct buf *b)
 {
     size_t n = buf_len(b);
     uint8_t *own;
@@ -92,13 +95,9 @@ bool arena_spill(struct arena *a, struct buf *b)
     return true;
 }
 
-bool buf_own(struct buf *b)
+bool arena_spill(struct arena *a, struct session *s)
 {
-    void *mem = malloc(BUF_SIZE);
-
-    if (mem)
-        buf_lend(b, mem, BUF_SIZE);
-    return mem != NULL;
+    return window_spill(a, &s->in) && window_spill(a, &s->out);
 }
 
 /* Registers as much as is allowed, and at most `most` pieces. */
@@ -115,52 +114,54 @@ static void arena_register(struct arena *a, struct io_uring *ring,
     }
 }
 
-/* The ring of buffers is memory that the kernel reads and we write: a page or
+/* The ring of buffers is memory that we write and the kernel reads: a page or
  * more. */
-static void arena_ring(struct arena *a, struct io_uring *ring)
+static int arena_ring(struct arena *a, struct io_uring *ring)
 {
     unsigned n = a->n / 2;
+    size_t bytes = n * sizeof(struct io_uring_buf);
     struct io_uring_buf_reg reg = {.ring_entries = n, .bgid = BUF_GROUP};
-    void *mem =
-        mmap(NULL, n * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int err;
 
     if (mem == MAP_FAILED)
-        return;
+        return -ENOMEM;
     reg.ring_addr = (uintptr_t)mem;
-    if (io_uring_register_buf_ring(ring, &reg, 0) < 0) {
-        munmap(mem, n * sizeof(struct io_uring_buf));
-        return;
+    err = io_uring_register_buf_ring(ring, &reg, 0);
+    if (err < 0) {
+        munmap(mem, bytes);
+        return err;
     }
     a->ring = mem;
     io_uring_buf_ring_init(a->ring);
+    return 0;
 }
 
-bool arena_init(struct arena *a, struct io_uring *ring, unsigned n,
-                unsigned leave, bool lend)
+void arena_open(struct arena *a, struct io_uring *ring, const char *name,
+                unsigned leave)
 {
+    unsigned n = a->n;
+    int err;
+
     *a = (struct arena){.n = n};
     a->mem = mmap(NULL, (size_t)n * PIECE_STRIDE, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     a->free = calloc(n, sizeof *a->free);
-    a->pins = calloc(n, sizeof *a->pins);
-    a->given = calloc(n, sizeof *a->given);
-    if (a->mem == MAP_FAILED || !a->free || !a->pins || !a->given)
-        return false;
+    if (a->mem == MAP_FAILED || !a->free)
+        die("%s: no memory for the arena", name);
     arena_register(a, ring, n - leave);
-    if (lend)
-        arena_ring(a, ring);
+    err = arena_ring(a, ring);
+    if (err < 0)
+        die_status(EX_SKIP, "%s: no ring of buffers (Linux 5.19): %s", name,
+                   strerror(-err));
     for (unsigned i = n; i-- > 0;)
         arena_put(a, i);
-    return true;
 }
 
 void arena_free(struct arena *a)
 {
     munmap(a->mem, (size_t)a->n * PIECE_STRIDE);
-    if (a->ring)
-        munmap(a->ring, a->n / 2 * sizeof(struct io_uring_buf));
+    munmap(a->ring, a->n / 2 * sizeof(struct io_uring_buf));
     free(a->free);
-    free(a->pins);
-    free(a->given);
 }

@@ -4,34 +4,29 @@
  *      | sending half: a stack of free pieces | receiving half: in the ring |
  *      |<----- registered, as far as the limit on locked memory goes ----->|
  *
- * The two halves never mix.  A connection that holds received bytes needs a
- * piece to answer into.  If both kinds came from one stack, received bytes
- * could take the last piece, and all connections would wait for each other.
+ *  - Receiving: pieces lie in a provided-buffer ring (Linux 5.19).  The kernel
+ *    takes one when bytes arrive, never before, and the completion names it.
+ *  - Sending: the stack lends a piece when there is something to answer.
+ *  - The halves never mix.  A connection that holds received bytes needs a
+ *    piece to answer into.  If both came from one stack, received bytes could
+ *    take the last piece, and all connections would wait for each other.
+ *  - A window may also hold memory of its own, for a long wait.
  *
- *  - Receiving: pieces lie in a provided-buffer ring.  The kernel takes one
- *    when bytes arrive, never before, and the completion names it.
- *  - Sending: arena_take() when there is something to answer.
- *  - arena_give() returns a piece of either half.  It frees memory that is not
- *    of the arena, so a window can hold memory of its own.
- *  - A zero-copy send keeps its piece until the kernel's notification has come:
- *    a pinned piece is returned when its last pin is gone.
+ * A piece is BUF_SIZE (16 KiB) long, and the next one begins 192 bytes after
+ * its end: at a power of two, the first lines of all pieces would fall into the
+ * same few sets of the caches.
  *
- * Pieces are BUF_SIZE (16 KiB) long and lie 192 bytes further apart: at a power
- * of two, the first lines of all pieces would fall into the same few sets of
- * the caches.
- *
- * One thread owns an arena, the thread of its ring.  The ring of buffers needs
- * Linux 5.19; without it (a->ring is NULL) all pieces are on the stack.
+ * One thread owns an arena: the thread of its ring.
  */
 #ifndef ARENA_H
 #define ARENA_H
 
+#include <argp.h>
 #include <liburing.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-#include "buf.h"
+#include "session.h"
 
 enum {
     PIECE_STRIDE = BUF_SIZE + 192,
@@ -46,87 +41,54 @@ struct arena {
     unsigned n_free;  /* on the stack */
     unsigned in_ring; /* that the kernel may still take, as far as we know */
     uint32_t *free;   /* the stack: the piece used last is still in the cache */
-    uint16_t *pins;   /* of each piece: notifications to come */
-    bool *given;      /* given back while pinned */
-    struct io_uring_buf_ring *ring; /* n / 2 entries, or NULL */
+    struct io_uring_buf_ring *ring; /* n / 2 entries */
 };
 
-/* n: a power of two, from 2 to MOST_PIECES.  `leave`: so many pieces are not
- * registered.  `lend`: make the ring of buffers.  Registers what the limit on
- * locked memory allows: all, a half, a quarter ...  Less is slower for some
- * operations, never wrong.  False: no memory. */
-bool arena_init(struct arena *a, struct io_uring *ring, unsigned n,
-                unsigned leave, bool lend);
+#define ARENA_SWITCH                                                           \
+    {                                                                          \
+        "buffers", 'b', "N", 0, "pieces of 16 KiB, a power of two (1024)", 0   \
+    }
+
+/* Takes a->n from the value of --buffers: 0, or the process ends with 64. */
+error_t arena_switch(const char *arg, struct argp_state *state,
+                     struct arena *a);
+
+/* Makes the arena of a->n pieces (2 to MOST_PIECES).  `leave`: so many are not
+ * registered.  Registers what the limit on locked memory allows: all, a half, a
+ * quarter ...  Less is slower for some operations, never wrong.  Without memory
+ * the process ends with 1, without a ring of buffers with 77; `name` begins the
+ * message. */
+void arena_open(struct arena *a, struct io_uring *ring, const char *name,
+                unsigned leave);
 
 /* Only when the ring is gone: until then the kernel may write to it. */
 void arena_free(struct arena *a);
 
-/* Does `mem` point into the arena? */
-static inline bool arena_has(const struct arena *a, const void *mem)
-{
-    return (uintptr_t)mem - (uintptr_t)a->mem < (size_t)a->n * PIECE_STRIDE;
-}
+/* Is `mem` (any pointer) in the arena?  In a registered piece of it? */
+bool arena_has(const struct arena *a, const void *mem);
+bool arena_fixed(const struct arena *a, const void *mem);
 
-static inline unsigned arena_piece(const struct arena *a, const void *mem)
-{
-    return (unsigned)(((const uint8_t *)mem - a->mem) / PIECE_STRIDE);
-}
-
-static inline void *arena_at(const struct arena *a, unsigned piece)
-{
-    return a->mem + (size_t)piece * PIECE_STRIDE;
-}
-
-/* Is `mem` in a registered piece? */
-static inline bool arena_fixed(const struct arena *a, const void *mem)
-{
-    return arena_has(a, mem) && arena_piece(a, mem) < a->n_fixed;
-}
-
-/* A quarter of the sending half, or less, is free: an operation that may hold a
- * piece for long should use memory of its own.  The last piece always counts as
- * low, so two peers that wait for each other cannot hold all pieces. */
+/* A quarter of the sending half, or less, is free: what may take long should
+ * not hold a piece.  The last piece always counts as low, so two peers that
+ * wait for each other cannot hold all pieces. */
 static inline bool arena_low(const struct arena *a)
 {
     return a->n_free <= a->n / 8;
 }
 
-/* Half of all pieces, or fewer, are left on the stack. */
-static inline bool arena_half(const struct arena *a)
-{
-    return a->n_free <= a->n / 2;
-}
-
-/* A piece of the sending half, or NULL: wait until one comes back. */
-void *arena_take(struct arena *a);
-
-/* Returns a piece that arena_take() or the kernel handed out, or frees `mem`.
- * NULL is allowed. */
-void arena_give(struct arena *a, void *mem);
-
-/* A zero-copy send of this piece will be notified; it has been notified. */
-void arena_pin(struct arena *a, unsigned piece);
-void arena_unpin(struct arena *a, unsigned piece);
-
-/* ---- windows over pieces: lending for a step, and the way back ---- */
-
 /* The kernel put bytes into this piece (the buffer id of a completion): lends
  * it to the window, which has no memory yet. */
 void arena_got(struct arena *a, unsigned piece, struct buf *in);
 
-/* Lends a piece to a window; one that has memory keeps it.  False: no piece is
- * free. */
+/* Lends a piece of the sending half to a window; one that has memory keeps it.
+ * False: no piece is free. */
 bool arena_lend(struct arena *a, struct buf *b);
 
-/* Takes the memory back; what the window held is dropped. */
+/* Takes the memory of a window back, and drops what it held. */
 void arena_reclaim(struct arena *a, struct buf *b);
 
-/* Moves what a window holds from a piece to memory of its own, because it will
- * wait for a peer.  False: no memory. */
-bool arena_spill(struct arena *a, struct buf *b);
-
-/* Gives an empty window BUF_SIZE bytes of its own; arena_give() frees them.
- * False: no memory. */
-bool buf_own(struct buf *b);
+/* Moves what a session's windows hold to memory of their own, because it will
+ * wait.  False: no memory. */
+bool arena_spill(struct arena *a, struct session *s);
 
 #endif

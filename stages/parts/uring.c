@@ -2,6 +2,7 @@
 
 #include "parts/uring.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,13 +73,6 @@ static const char *uring_missing(struct io_uring *ring)
     return NULL;
 }
 
-/* POLL_FIRST has no probe of its own; it came in the release that brought
- * IORING_OP_SOCKET (5.19). */
-bool uring_has_poll_first(struct io_uring *ring)
-{
-    return uring_has(ring, IORING_OP_SOCKET);
-}
-
 /* Rings count as locked memory on some kernels; where that is scarce the queues
  * are halved until they fit.  A CQ that overflows is slow, not wrong.  The SQ
  * may not be larger than the CQ. */
@@ -136,5 +130,22 @@ void uring_open(struct io_uring *ring, const char *name,
     if (missing)
         die_status(EX_SKIP, "%s: this kernel lacks %s", name, missing);
     o->cq = p.cq_entries;
+    /* No probe of its own; it came with IORING_OP_SOCKET (5.19). */
+    o->poll_first = uring_has(ring, IORING_OP_SOCKET);
     io_uring_register_ring_fd(ring); /* saves a look-up; may be refused */
+}
+
+void uring_watch(struct io_uring *ring, int *fd)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+    io_uring_prep_poll_add(sqe, *fd, POLLIN);
+    io_uring_sqe_set_data(sqe, fd);
+}
+
+void uring_entered(const char *name, int err)
+{
+    if (err < 0 && err != -ETIME && err != -EINTR && err != -EAGAIN &&
+        err != -EBUSY)
+        die("%s: io_uring_enter: %s", name, strerror(-err));
 }

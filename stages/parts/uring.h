@@ -21,11 +21,6 @@
 #include "options.h"
 #include "stats.h"
 
-#ifndef IORING_SEND_ZC_REPORT_USAGE /* 6.2 */
-#define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
-#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
-#endif
-
 enum {
     EX_SKIP = 77,     /* exit status: this machine cannot run it */
     SQ_ENTRIES = 512, /* operations submitted by one system call */
@@ -35,10 +30,12 @@ enum {
     GRACE_TURNS = 10, /* for the last completions when a drain is over */
 };
 
-/* --taskrun and --cq: they force the fallbacks, so that tests reach them. */
+/* --taskrun and --cq force the fallbacks, so that tests reach them.  Once the
+ * ring is open, the options say what it got. */
 struct uring_options {
     const char *taskrun; /* defer, coop or none: the best mode to try */
-    unsigned cq;         /* entries; 0: one for everybody */
+    unsigned cq;         /* entries; 0: one for each connection */
+    bool poll_first;     /* the kernel knows IORING_RECVSEND_POLL_FIRST */
 };
 
 #define URING_SWITCHES                                                         \
@@ -58,15 +55,20 @@ const char *uring_reason(int err);
 /* Does the kernel know this IORING_OP_*? */
 bool uring_has(struct io_uring *ring, int opcode);
 
-/* Does it know IORING_RECVSEND_POLL_FIRST (5.19)? */
-bool uring_has_poll_first(struct io_uring *ring);
-
 /* Opens a ring in the first mode that this kernel knows, from o->taskrun down;
  * *o then says what it got.  The CQ gets an entry for one completion of every
  * connection.  Without io_uring the process ends: status 77, and the reason on
  * stderr, after `name`. */
 void uring_open(struct io_uring *ring, const char *name,
                 struct uring_options *o, int max_conns);
+
+/* One completion, whose data is `fd`, when *fd becomes readable.  For a ring
+ * that was just opened: it has room. */
+void uring_watch(struct io_uring *ring, int *fd);
+
+/* Ends the process unless a loop goes on after this result of io_uring_enter: a
+ * number, a timeout, a signal, or a CQ that must be emptied first. */
+void uring_entered(const char *name, int err);
 
 /* True while completions wait outside the CQ for want of room in it.  The next
  * enter that waits brings them in, so look before it. */

@@ -200,7 +200,7 @@ static void without_a_copy(long memlock)
     if (getuid() == 0) /* locked pages are counted by user: one of our own */
         how.uid = 30000 + (int)(getpid() % 30000) + (int)(memlock >> 20);
     cr_assert(t);
-    server_start_as(&s, &how, "--send", "zc", NULL);
+    server_start_as(&s, &how, NULL);
     for (int i = 0; i < N; i++) {
         talk_make(&t[i], &r, 8, 100000);
         t[i].small = i % 2;
@@ -225,8 +225,8 @@ static void without_a_copy(long memlock)
 
 Test(any_peers, zero_copy_with_little_to_lock)
 {
-    if (server_stage() != 4)
-        cr_skip("%s: only stage 4 sends without a copy", server_path());
+    if (!server_is("4-send-zc"))
+        cr_skip("%s: only 4-send-zc sends without a copy", server_path());
     without_a_copy(2 << 20);
     without_a_copy(1 << 20);
     without_a_copy(64 << 10);

@@ -22,6 +22,13 @@ static bool ring_open(struct io_uring *ring)
     return err == 0;
 }
 
+static void open_arena(struct arena *a, struct io_uring *ring, unsigned n,
+                       unsigned leave)
+{
+    a->n = n;
+    arena_open(a, ring, "test", leave);
+}
+
 static void finish(struct arena *a, struct io_uring *ring)
 {
     io_uring_queue_exit(ring);
@@ -46,43 +53,34 @@ static int receive(struct io_uring *ring, int fd)
     return got;
 }
 
-Test(arena, sending_pieces_are_half_of_all)
+static unsigned piece_of(const struct arena *a, const struct buf *b)
 {
-    struct io_uring ring;
-    struct arena a;
-    void *mem[N];
-
-    if (!ring_open(&ring))
-        return;
-    cr_assert(arena_init(&a, &ring, N, 0, true));
-    if (a.ring) {
-        cr_assert(a.n_free == N / 2 && a.in_ring == N / 2);
-        for (int i = 0; i < N / 2; i++) {
-            mem[i] = arena_take(&a);
-            cr_assert(mem[i] && arena_has(&a, mem[i]));
-            cr_assert(arena_piece(&a, mem[i]) < N / 2, "a piece of the ring");
-            for (int k = 0; k < i; k++)
-                cr_assert(mem[k] != mem[i], "lent twice");
-        }
-        cr_assert(!arena_take(&a) && arena_low(&a));
-        arena_give(&a, mem[1]);
-        cr_assert(arena_take(&a) == mem[1], "not the one used last");
-    }
-    finish(&a, &ring);
+    return (unsigned)((size_t)((const uint8_t *)b->mem - a->mem) /
+                      PIECE_STRIDE);
 }
 
-Test(arena, without_a_ring_all_pieces_are_for_sending)
+Test(arena, sending_pieces_are_half_of_all)
 {
+    struct buf b[N] = {{0}}, more = {0};
     struct io_uring ring;
     struct arena a;
+    void *mem;
 
     if (!ring_open(&ring))
         return;
-    cr_assert(arena_init(&a, &ring, N, 0, false));
-    cr_assert(!a.ring && a.n_free == N && !arena_low(&a));
-    for (int i = 0; i < N; i++)
-        cr_assert(arena_take(&a));
-    cr_assert(!arena_take(&a));
+    open_arena(&a, &ring, N, 0);
+    cr_assert(a.n_free == N / 2 && a.in_ring == N / 2 && !arena_low(&a));
+    for (int i = 0; i < N / 2; i++) {
+        cr_assert(arena_lend(&a, &b[i]) && arena_has(&a, b[i].mem));
+        cr_assert(piece_of(&a, &b[i]) < N / 2, "a piece of the ring");
+        for (int k = 0; k < i; k++)
+            cr_assert(b[k].mem != b[i].mem, "lent twice");
+    }
+    cr_assert(!arena_lend(&a, &more) && !more.mem && arena_low(&a));
+    mem = b[1].mem;
+    arena_reclaim(&a, &b[1]);
+    cr_assert(!b[1].mem && arena_lend(&a, &more));
+    cr_assert(more.mem == mem, "not the one used last");
     finish(&a, &ring);
 }
 
@@ -93,12 +91,13 @@ Test(arena, registers_no_more_than_it_may)
 
     if (!ring_open(&ring))
         return;
-    cr_assert(arena_init(&a, &ring, N, 3, false));
+    open_arena(&a, &ring, N, 3);
     cr_assert(a.n_fixed <= N / 2, "%u registered", a.n_fixed);
-    cr_assert(!arena_fixed(&a, arena_at(&a, a.n_fixed)));
+    cr_assert(!arena_fixed(&a, a.mem + (size_t)a.n_fixed * PIECE_STRIDE));
     if (a.n_fixed > 0)
-        cr_assert(arena_fixed(&a, arena_at(&a, a.n_fixed - 1)));
+        cr_assert(arena_fixed(&a, a.mem + BUF_SIZE - 1));
     cr_assert(!arena_fixed(&a, &a) && !arena_has(&a, NULL));
+    cr_assert(!arena_has(&a, a.mem + (size_t)N * PIECE_STRIDE));
     finish(&a, &ring);
 }
 
@@ -113,9 +112,9 @@ Test(arena, the_kernel_takes_and_gets_back)
 
     if (!ring_open(&ring))
         return;
-    cr_assert(arena_init(&a, &ring, N, 0, true));
+    open_arena(&a, &ring, N, 0);
     cr_assert(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0);
-    for (int i = 0; a.ring && i < N / 2; i++) {
+    for (int i = 0; i < N / 2; i++) {
         cr_assert(write(fds[1], "hello", 5) == 5);
         piece = receive(&ring, fds[0]);
         cr_assert(piece >= N / 2, "piece %d", piece);
@@ -123,67 +122,42 @@ Test(arena, the_kernel_takes_and_gets_back)
         buf_commit(&in[i], 5);
         cr_assert(memcmp(buf_data(&in[i]), "hello", 5) == 0);
     }
-    if (a.ring) {
-        cr_assert(a.in_ring == 0);
-        cr_assert(write(fds[1], "hello", 5) == 5);
-        cr_assert(receive(&ring, fds[0]) == -ENOBUFS);
-        piece = (int)arena_piece(&a, in[2].mem);
-        arena_reclaim(&a, &in[2]);
-        cr_assert(!in[2].mem && a.in_ring == 1);
-        cr_assert(receive(&ring, fds[0]) == piece, "not the one given back");
-    }
+    cr_assert(a.in_ring == 0);
+    cr_assert(write(fds[1], "hello", 5) == 5);
+    cr_assert(receive(&ring, fds[0]) == -ENOBUFS);
+    piece = (int)piece_of(&a, &in[2]);
+    arena_reclaim(&a, &in[2]);
+    cr_assert(!in[2].mem && a.in_ring == 1);
+    cr_assert(receive(&ring, fds[0]) == piece, "not the one given back");
     finish(&a, &ring);
 }
 
-/* What a window holds moves with it; the piece is free again. */
+/* What the windows hold moves with them; the pieces are free again. */
 Test(arena, spilled_bytes_are_the_same)
 {
+    struct session s = {0};
+    struct buf other = {0};
     struct io_uring ring;
     struct arena a;
-    struct buf b = {0};
     void *piece;
 
     if (!ring_open(&ring))
         return;
-    cr_assert(arena_init(&a, &ring, 2, 0, true));
-    cr_assert(arena_lend(&a, &b) && arena_has(&a, b.mem));
-    piece = b.mem;
-    memcpy(buf_tail(&b), "0123456789", 10);
-    buf_commit(&b, 10);
-    buf_consume(&b, 3);
-    cr_assert(arena_lend(&a, &b) && b.mem == piece, "memory was exchanged");
-    cr_assert(arena_spill(&a, &b) && !arena_has(&a, b.mem));
-    cr_assert(buf_len(&b) == 7 && memcmp(buf_data(&b), "3456789", 7) == 0);
-    cr_assert(arena_take(&a) == piece);
-    cr_assert(arena_spill(&a, &b), "spilled twice");
-    arena_reclaim(&a, &b); /* frees it: the leak checker looks */
-    cr_assert(!b.mem && !arena_lend(&a, &b), "a piece from nowhere");
-    cr_assert(buf_own(&b) && buf_room(&b) == BUF_SIZE);
-    arena_reclaim(&a, &b);
-    finish(&a, &ring);
-}
-
-/* A pinned piece is not lent again before its last pin is gone. */
-Test(arena, pinned_pieces_stay)
-{
-    struct io_uring ring;
-    struct arena a;
-    void *mem;
-    unsigned piece;
-
-    if (!ring_open(&ring))
-        return;
-    cr_assert(arena_init(&a, &ring, 2, 0, true));
-    mem = arena_take(&a);
-    piece = arena_piece(&a, mem);
-    arena_pin(&a, piece);
-    arena_pin(&a, piece);
-    arena_give(&a, mem);
-    while (arena_take(&a))
-        ;
-    arena_unpin(&a, piece);
-    cr_assert(!arena_take(&a), "lent while a pin is left");
-    arena_unpin(&a, piece);
-    cr_assert(arena_take(&a) == mem);
+    open_arena(&a, &ring, 2, 0);
+    cr_assert(arena_lend(&a, &s.out) && arena_has(&a, s.out.mem));
+    piece = s.out.mem;
+    memcpy(buf_tail(&s.out), "0123456789", 10);
+    buf_commit(&s.out, 10);
+    buf_consume(&s.out, 3);
+    cr_assert(arena_lend(&a, &s.out) && s.out.mem == piece, "exchanged");
+    cr_assert(arena_spill(&a, &s) && !arena_has(&a, s.out.mem) && !s.in.mem);
+    cr_assert(buf_len(&s.out) == 7);
+    cr_assert(memcmp(buf_data(&s.out), "3456789", 7) == 0);
+    cr_assert(arena_lend(&a, &other) && other.mem == piece);
+    piece = s.out.mem;
+    cr_assert(arena_spill(&a, &s) && s.out.mem == piece, "spilled twice");
+    arena_reclaim(&a, &s.out); /* frees it: the leak checker looks */
+    cr_assert(!s.out.mem && !arena_lend(&a, &s.out), "a piece from nowhere");
+    arena_reclaim(&a, &s.out); /* nothing: nothing happens */
     finish(&a, &ring);
 }

@@ -1,6 +1,7 @@
 /* test_ring.c - uring: opening, the reasons for not opening, room in the SQ. */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "parts/uring.h"
 
@@ -59,6 +60,41 @@ Test(uring, completion_queue_holds_one_for_all)
     uring_open(&ring, "test", &big, 6000);
     cr_assert(*ring.cq.kring_entries >= 6000 + ACCEPTS, "%u", big.cq);
     io_uring_queue_exit(&ring);
+}
+
+/* A descriptor that is watched completes once, and the data is its address. */
+Test(uring, watches_a_descriptor)
+{
+    struct uring_options o = {.taskrun = "none"};
+    struct io_uring ring;
+    struct io_uring_cqe cqe;
+    int fds[2];
+
+    if (!has_rings())
+        return;
+    uring_open(&ring, "test", &o, 10);
+    cr_assert(pipe(fds) == 0);
+    uring_watch(&ring, &fds[0]);
+    cr_assert(io_uring_submit(&ring) == 1 && io_uring_cq_ready(&ring) == 0);
+    cr_assert(write(fds[1], "x", 1) == 1);
+    uring_entered("test", io_uring_submit_and_wait(&ring, 1));
+    cqe = uring_take(&ring);
+    cr_assert(io_uring_cqe_get_data(&cqe) == &fds[0] && cqe.res > 0);
+    io_uring_queue_exit(&ring);
+}
+
+Test(uring, goes_on_after_what_is_no_failure)
+{
+    uring_entered("test", 0);
+    uring_entered("test", -ETIME);
+    uring_entered("test", -EINTR);
+    uring_entered("test", -EAGAIN);
+    uring_entered("test", -EBUSY);
+}
+
+Test(uring, ends_after_a_failure, .exit_code = 1)
+{
+    uring_entered("test", -EBADF);
 }
 
 /* A full SQ is submitted on the way; all that was written arrives, once. */

@@ -1,17 +1,20 @@
-/* probe.h - what the io_uring of the running machine can do: --probe.
+/* probe.c - what the io_uring of the running machine can do.
+ *
+ *      build/micro/probe [--json]
  *
  * Every line is found by asking the kernel: a feature bit, its list of
  * operations, or a set-up call that it takes or refuses.  The release in which
  * a thing came is printed for orientation and never used for a decision.
+ * Ends with 77 and the reason where there is no io_uring.
  */
-#ifndef PROBE_H
-#define PROBE_H
-
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <sysexits.h>
 
-#include "parts/arena.h"
+#include "check.h"
 #include "parts/uring.h"
 
 enum probe_kind { BY_FEATURE, BY_OPCODE, BY_FLAG, BY_TRYING };
@@ -44,7 +47,7 @@ static const struct probe_item probe_items[] = {
     {"MSG_RING", "5.18", "wake another ring", BY_OPCODE, IORING_OP_MSG_RING},
     {"SOCKET (and POLL_FIRST)", "5.19", "steering of receives", BY_OPCODE,
      IORING_OP_SOCKET},
-    {"SEND_ZC", "6.0", "--send zc", BY_OPCODE, IORING_OP_SEND_ZC},
+    {"SEND_ZC", "6.0", "variant 4-send-zc", BY_OPCODE, IORING_OP_SEND_ZC},
     {"READ_MULTISHOT", "6.7", "not used", BY_OPCODE, 49},
     {"EPOLL_WAIT", "6.15", "not used", BY_OPCODE, 59},
     {"SQPOLL", "5.1", "a kernel thread submits", BY_FLAG, IORING_SETUP_SQPOLL},
@@ -55,36 +58,48 @@ static const struct probe_item probe_items[] = {
     {"DEFER_TASKRUN", "6.1", "--taskrun defer", BY_FLAG,
      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN},
     {"registered ring fd", "5.18", "saves a look-up", BY_TRYING, TRY_RING_FD},
-    {"provided-buffer ring", "5.19", "--recv ring", BY_TRYING, TRY_BUF_RING},
-    {"direct descriptors", "5.19", "--files direct", BY_TRYING, TRY_FILES},
-    {"registered buffers", "5.1", "--recv, --send fixed", BY_TRYING,
-     TRY_BUFFERS},
+    {"provided-buffer ring", "5.19", "receives of stage 4", BY_TRYING,
+     TRY_BUF_RING},
+    {"direct descriptors", "5.19", "variant 4-direct", BY_TRYING, TRY_FILES},
+    {"registered buffers", "5.1", "files of stage 4", BY_TRYING, TRY_BUFFERS},
 };
 
-static inline bool probe_try(struct io_uring *ring, unsigned what)
+/* A ring of 8 buffers that is never used. */
+static bool try_buf_ring(struct io_uring *ring)
 {
-    struct arena a = {0};
+    struct io_uring_buf_reg reg = {.ring_entries = 8, .bgid = 1};
+    void *mem = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     bool has;
+
+    if (mem == MAP_FAILED)
+        return false;
+    reg.ring_addr = (uintptr_t)mem;
+    has = io_uring_register_buf_ring(ring, &reg, 0) == 0;
+    if (has)
+        io_uring_unregister_buf_ring(ring, 1);
+    munmap(mem, 4096);
+    return has;
+}
+
+static bool probe_try(struct io_uring *ring, unsigned what)
+{
+    static char piece[4096];
+    struct iovec all = {piece, sizeof piece};
 
     switch (what) {
     case TRY_RING_FD:
         return io_uring_register_ring_fd(ring) == 1;
     case TRY_FILES:
         return io_uring_register_files_sparse(ring, 8) == 0;
+    case TRY_BUF_RING:
+        return try_buf_ring(ring);
     default:
-        if (!arena_init(&a, ring, 2, 0, what == TRY_BUF_RING))
-            return false;
-        has = what == TRY_BUF_RING ? a.ring != NULL : a.n_fixed > 0;
-        if (a.ring)
-            io_uring_unregister_buf_ring(ring, BUF_GROUP);
-        if (a.n_fixed)
-            io_uring_unregister_buffers(ring);
-        arena_free(&a);
-        return has;
+        return io_uring_register_buffers(ring, &all, 1) == 0;
     }
 }
 
-static inline bool probe_has(struct io_uring *ring, const struct probe_item *i)
+static bool probe_has(struct io_uring *ring, const struct probe_item *i)
 {
     struct io_uring_params p = {.flags = i->what};
     struct io_uring other;
@@ -104,9 +119,8 @@ static inline bool probe_has(struct io_uring *ring, const struct probe_item *i)
     }
 }
 
-/* Prints the table, as JSON or as text, and leaves: 0, or 77 without any
- * io_uring. */
-__attribute__((noreturn)) static inline void probe_print(bool json)
+/* The table, as JSON or as text. */
+static void probe_print(bool json)
 {
     size_t n = sizeof probe_items / sizeof *probe_items;
     struct rlimit lock = {0, 0};
@@ -115,7 +129,7 @@ __attribute__((noreturn)) static inline void probe_print(bool json)
     int err = io_uring_queue_init(8, &ring, 0);
 
     if (err < 0)
-        die_status(EX_SKIP, "stage4: no io_uring: %s", uring_reason(err));
+        die_status(EX_SKIP, "probe: no io_uring: %s", uring_reason(err));
     uname(&un);
     getrlimit(RLIMIT_MEMLOCK, &lock);
     printf(json ? "{\"kernel\": \"%s\", \"memlock_bytes\": %lld,\n"
@@ -137,7 +151,14 @@ __attribute__((noreturn)) static inline void probe_print(bool json)
                    i->since, i->use);
     }
     io_uring_queue_exit(&ring);
-    exit(0);
 }
 
-#endif
+int main(int argc, char **argv)
+{
+    bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
+
+    if (argc > 1 && !json)
+        die_status(EX_USAGE, "usage: probe [--json]");
+    probe_print(json);
+    return 0;
+}
