@@ -95,8 +95,9 @@ static const struct argp_option options[] = {
     {"pattern", KEY_PATTERN, "PATTERN", 0,
      "uneven connections: any, uniform, hot:SHARE, zipf:S (any)", 0},
     {"spin", KEY_SPIN, "auto|on|off", 0,
-     "open loop: poll instead of sleeping before a send time, in its last "
-     "100 us or always (auto)",
+     "poll instead of sleeping, which makes the server pay for a wake-up: auto "
+     "does, when each thread has a cpu (--cpu) that the server may not use; "
+     "otherwise only in the last 100 us before a send time (auto)",
      0},
     {"duration", KEY_DURATION, "S", 0, "measured (10)", 0},
     {"warmup", KEY_WARMUP, "S", 0, "before, not measured (1)", 0},

@@ -43,7 +43,7 @@ struct config {
     double rate; /* requests a second, 0: closed loop */
     bool poisson;
     struct pattern pattern;
-    enum spin spin;
+    enum spin spin; /* see run.spins */
     int64_t duration_ns, warmup_ns, timeout_ns, connect_timeout_ns;
     uint64_t seed;
 

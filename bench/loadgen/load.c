@@ -127,6 +127,7 @@ static void usage_read(const struct load *l, struct usage *u)
     getrusage(RUSAGE_THREAD, &r);
     u->user_ns = r.ru_utime.tv_sec * 1000000000 + r.ru_utime.tv_usec * 1000;
     u->sys_ns = r.ru_stime.tv_sec * 1000000000 + r.ru_stime.tv_usec * 1000;
+    u->sleeps = r.ru_nvcsw;
     u->idle_ns = l->idle_ns;
     u->at_ns = l->now_ns;
 }
@@ -414,7 +415,7 @@ static bool turn(struct load *l)
 
     load_clock(l);
     before = l->now_ns;
-    until = l->cf->rate > 0 && l->cf->spin == SPIN_ON ? before : wake_at(l);
+    until = l->run->spins && l->phase != RUN_CONNECT ? before : wake_at(l);
     n = wait_events(l, ev, until - before);
     load_clock(l);
     if (until <= before || l->now_ns - before < BLOCKED_NS)

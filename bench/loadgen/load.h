@@ -11,6 +11,11 @@
  * the window, whenever they are answered, so that a stall at the end is not cut
  * off; the rate counts replies in the window.
  *
+ * Sleeping.  A generator that sleeps makes the server pay for waking it: over
+ * loopback that was a third of a request's cost.  So a thread that has a cpu of
+ * its own polls, in both loops, and the time that it polls in vain counts as
+ * idle.  Every sleep in the window is counted, whoever was to blame for it.
+ *
  * Who is to blame.  The generator is late when it could have sent and did not.
  * For each request of the open loop it knows the earliest moment at which it
  * could have: the intended time, or, when no connection was free, the time one
@@ -80,6 +85,7 @@ struct marks {
 /* What one thread has used up; the difference of two is the window's. */
 struct usage {
     int64_t at_ns, user_ns, sys_ns;
+    int64_t sleeps;  /* times it gave its cpu away */
     int64_t idle_ns; /* spent polling with nothing to do */
 };
 
@@ -88,6 +94,7 @@ struct run {
     const struct config *cf;
     const struct plan *plan;
     bool crowd; /* connections that ended are not opened again */
+    bool spins; /* threads never sleep while the clock runs */
     _Atomic int64_t begin_ns, end_ns; /* of the window; the crowd learns late */
     _Atomic int64_t drain_end_ns;
     pthread_barrier_t connected, started;

@@ -222,6 +222,7 @@ static void add_usage(struct result *r, const struct usage *u)
     r->user_s += user / 1e9;
     r->sys_s += sys / 1e9;
     r->spin_s += spin / 1e9;
+    r->sleeps += u[1].sleeps - u[0].sleeps;
     if (busy > r->busy_max)
         r->busy_max = busy;
 }
@@ -329,6 +330,14 @@ static int verdict(const struct result *r)
     return EXIT_CLEAN;
 }
 
+/* A crowd with heartbeats shares the generator's cpus. */
+static bool may_spin(const struct config *cf)
+{
+    if (cf->spin == SPIN_AUTO)
+        return cpus_are_ours(cf) && cf->heartbeat_ns == 0;
+    return cf->spin == SPIN_ON;
+}
+
 static struct load *start_threads(struct run *run)
 {
     const struct config *cf = run->cf;
@@ -374,6 +383,7 @@ int main(int argc, char **argv)
         die_status(EXIT_UNMEASURED, "loadgen: --server-pid: no such process");
     if (cf.close || cf.connections == 0 || cf.addrs->ai_next)
         probe(&cf);
+    run.spins = r.spins = may_spin(&cf);
     crowd = crowd_start(&cf);
     loads = start_threads(&run);
     pthread_barrier_wait(&run.connected);

@@ -79,10 +79,10 @@ void report_judge(struct result *r)
         r->limited_by = "quota";
     else if (open && generator_late(r))
         r->limited_by = "generator";
+    else if (!open && r->busy_max > 0.9)
+        r->limited_by = "generator";
     else if (r->have_server && server >= 0.9)
         r->limited_by = "server";
-    else if (!open && r->busy_max > 0.95)
-        r->limited_by = "generator";
     else if (open && (double)r->sum.requests < 0.99 * (double)r->arrivals)
         r->limited_by = "server";
 }
@@ -209,8 +209,10 @@ static void json_cpu(const struct result *r, FILE *f)
 
     fprintf(f,
             "  \"client_cpu\": {\"user_s\": %.6f, \"sys_s\": %.6f, "
-            "\"spin_s\": %.6f, \"per_request_us\": %.4f, \"busy\": %.4f},\n",
-            r->user_s, r->sys_s, r->spin_s, per(own, n) * 1e6, r->busy_max);
+            "\"spin_s\": %.6f, \"per_request_us\": %.4f, \"busy\": %.4f, "
+            "\"spins\": %s, \"sleeps\": %lld},\n",
+            r->user_s, r->sys_s, r->spin_s, per(own, n) * 1e6, r->busy_max,
+            r->spins ? "true" : "false", (long long)r->sleeps);
     if (!r->have_server)
         return;
     fprintf(f,
@@ -380,8 +382,8 @@ void report_text(const struct result *r, FILE *f)
                 blamed(report_blame(r->marks, 99)),
                 blamed(report_blame(r->marks, 99.9)));
     }
-    fprintf(f, "client cpu  %.2f us a request, %.0f %% busy\n",
-            per(own, n) * 1e6, r->busy_max * 100);
+    fprintf(f, "client cpu  %.2f us a request, %.0f %% busy, %.3f sleeps\n",
+            per(own, n) * 1e6, r->busy_max * 100, per((double)r->sleeps, n));
     if (r->have_server)
         fprintf(f, "server cpu  %.2f us a request, %.0f %% busy\n",
                 per(r->server_s, n) * 1e6,

@@ -3,8 +3,9 @@
  * limited_by says whether the figures describe the server at all:
  *
  *  quota      a cpu quota stopped one of the sides for over 1 % of the window.
- *  generator  closed loop: its busiest thread used over 95 % of a cpu while the
- *             server used under 90 % of its own.
+ *  generator  closed loop: its busiest thread used over 90 % of a cpu, whatever
+ *             the server did: what such a server has to spare is eaten by
+ *             smaller batches, and all servers look alike.
  *             open loop: sends were late by more than 10 % of the latency (both
  *             at p99), or the generator's own delays make up more than half of
  *             the time of the slowest 1 %.  With fewer than 1,000 requests the
@@ -37,6 +38,8 @@ struct result {
     struct marks *marks;          /* merged */
     double user_s, sys_s, spin_s; /* spin: polling with nothing to do */
     double busy_max; /* of the busiest thread, without spin: 0 to 1 */
+    bool spins;
+    int64_t sleeps; /* of all threads, in the window */
     bool have_server;
     double server_s, server_cpus;
     struct server_status before, base,

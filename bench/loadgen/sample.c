@@ -147,6 +147,19 @@ static void add_cpus(int pid, int tid, void *arg)
     cpus_of(tid, arg);
 }
 
+bool cpus_are_ours(const struct config *cf)
+{
+    struct cpus theirs;
+
+    cpus_clear(&theirs);
+    for (int i = 0; i < cf->pid_count; i++)
+        each_task(cf->pids[i], add_cpus, &theirs);
+    for (int i = 0; i < cf->cpu_count; i++)
+        if (cpus_has(&theirs, cf->cpus[i]))
+            return false;
+    return cf->cpu_count >= cf->threads;
+}
+
 double server_cpus(const struct config *cf)
 {
     struct cpus all;

@@ -7,6 +7,7 @@
 #ifndef SAMPLE_H
 #define SAMPLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "config.h"
@@ -33,6 +34,10 @@ struct host_clock {
 int server_clock_read(const struct config *cf, struct server_clock *s);
 int server_status_read(const struct config *cf, struct server_status *s);
 void host_clock_read(struct host_clock *h);
+
+/* The generator's cpus are its own: one for each thread, and none that a thread
+ * of the server may run on.  False when nobody said which they are. */
+bool cpus_are_ours(const struct config *cf);
 
 /* How many cpus the server can use: those its threads are allowed on, and no
  * more than it has threads. */

@@ -1003,6 +1003,31 @@ class Interface(Case):
         self.assertAlmostEqual(float(rows[-1][0]), result["latency_us"]["max"],
                                delta=0.01)
 
+    def test_polls_on_a_cpu_of_its_own(self):
+        """It then never sleeps, in either loop; else it does."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            self.skipTest("one cpu only")
+        own = ["--cpu", cpus[1]]
+        with OneThread() as server:
+            os.sched_setaffinity(server.pid, cpus[:1])
+            pid = ["--server-pid", server.pid]
+            for spins, switches in (
+                    (True, own + pid), (True, own),
+                    (True, [*own, *pid, "--rate", 200]),
+                    (False, pid), (False, []),
+                    (False, [*own, *pid, "--spin", "off"]),
+                    (False, ["--cpu", cpus[0], *pid]),
+                    (False, [*own, *pid, "--threads", 2]),
+                    (False, [*own, *pid, "--idle", 2, "--heartbeat", 1])):
+                cpu = self.clean(load(server.port, "--connections", 2,
+                                      *switches, duration=0.2))["client_cpu"]
+                self.assertEqual(cpu["spins"], spins, switches)
+                self.assertEqual(cpu["sleeps"] == 0, spins, switches)
+                self.assertEqual(cpu["spin_s"] > 0.02,
+                                 spins, (switches, cpu))
+                self.assertLess(cpu["busy"], 0.9)
+
     def test_samples_the_server(self):
         with OneThread() as server:
             result = self.clean(load(server.port, "--connections", 2,
