@@ -119,6 +119,7 @@ static int listen_on(const struct addrinfo *ai, bool share, bool only)
         (only || ai->ai_family != AF_INET6 ||
          set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
         set_on(fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
+        set_on(fd, SOL_SOCKET, SO_OOBINLINE) == 0 &&
         set_to(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX) == 0 &&
         bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
         return fd;

@@ -8,7 +8,8 @@
 #include <sys/types.h>
 
 /* A listening TCP socket (close-on-exec, non-blocking) on host:port; *port gets
- * the number when it was 0.  Accepted sockets inherit TCP_NODELAY, and that the
+ * the number when it was 0.  Accepted sockets inherit TCP_NODELAY, that urgent
+ * data is data like any other (SO_OOBINLINE), and that the
  * kernel holds little more than 128 KiB that it could not send yet.
  * Dies with the reason when that cannot be had, also when another process
  * shares the port by SO_REUSEPORT.  With n > 1, n sockets share the port

@@ -2,7 +2,7 @@
  *
  *      the runner   whoever claimed it: session, descriptor, windows
  *      home         the worker that accepted it: slot, timer, registration
- *      anybody      the atomic words: state, due_ms, ended
+ *      anybody      the atomic words: state, due_ms, unsure
  *
  * A slot is memory of home's that is never freed while workers run, so a stale
  * event may look at its state word whenever it comes: the generation in there
@@ -42,14 +42,17 @@
 /* clang-format on */
 STATS_OWN(OWN_LIST);
 
-enum { EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | (int)EPOLLET };
+enum {
+    EVENTS = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | (int)EPOLLET,
+    ENDING = EPOLLRDHUP | EPOLLHUP | EPOLLERR,
+};
 
 struct conn {
     PADDED struct session s;
     struct mpsc_node node; /* on home's list of returns, or of spare slots */
     struct state state;
     ATOMIC(int64_t) due_ms; /* its deadline; runners write, home reads */
-    ATOMIC(bool) ended;     /* an event said that no more will arrive */
+    ATOMIC(bool) unsure;    /* an event said: its end is near, or urgent data */
     struct seat *home;
     struct timer timer; /* home's */
     uint32_t gen;       /* of this connection in this slot; home's */
@@ -142,7 +145,7 @@ static inline bool conn_new(struct worker *w, int fd)
     c->acked = 0;
     c->hears = true;
     c->work = c->late = false;
-    a_store(&c->ended, false, relaxed);
+    a_store(&c->unsure, false, relaxed);
     conn_touch(w, c);
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
     c->gen = state_open(&c->state);

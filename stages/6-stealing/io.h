@@ -53,10 +53,11 @@ static inline bool recv_done(struct worker *w, struct conn *c, int n)
         return false;
     }
     /* A short receive has emptied the socket: the next byte is an edge.  An end
-     * that came together with the bytes is none. */
+     * that came together with the bytes is none, and at the mark of urgent data
+     * a receive is short with bytes behind it. */
     c->readable =
         n == -EINTR ||
-        (n > 0 && ((size_t)n == buf_room(in) || a_load(&c->ended, relaxed)));
+        (n > 0 && ((size_t)n == buf_room(in) || a_load(&c->unsure, relaxed)));
     if (n == 0)
         c->s.eof = true;
     if (n > 0) {

@@ -167,8 +167,8 @@ static int harvest(struct worker *w, struct seat *from, int wait_ms)
 
         if (name_kind(name) != NAME_CONN)
             continue;
-        if (evs[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-            a_store(&c->ended, true, relaxed);
+        if (evs[i].events & (ENDING | EPOLLPRI))
+            a_store(&c->unsure, true, relaxed);
         if (state_event(&c->state, name_gen(name))) {
             enqueue(w, c);
             queued++;

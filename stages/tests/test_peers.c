@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "talk.h"
@@ -47,6 +48,79 @@ Test(any_peers, one_that_left_early_costs_no_pause)
     must_not_pause("ring_accept:ECONNABORTED:every=2");
     must_not_pause("ring_accept:EPROTO:every=2");
     must_not_pause("ring_accept:EINTR:every=2");
+}
+
+/* ==== urgent data ========================================================= */
+
+/* Says all of it, its k-th byte as urgent data: a receive stops before that,
+ * with the rest behind it in the socket. */
+static void say_urgently(struct client *c, const char *said, size_t n, size_t k)
+{
+    cr_assert(client_send(c, said, k));
+    cr_assert(send(c->fd, said + k, 1, MSG_NOSIGNAL | MSG_OOB) == 1);
+    cr_assert(client_send(c, said + k + 1, n - k - 1));
+}
+
+static bool hears_all(struct client *c, const char *said, size_t n)
+{
+    char heard[4096];
+    struct reply a = {0};
+    bool ok;
+
+    if (!app_is_http())
+        return client_read_all(c, heard, n) && memcmp(said, heard, n) == 0;
+    ok = client_reply(c, &a) && a.status == 200 && a.len == 1000 &&
+         memcmp(a.body, strstr(said, "\r\n\r\n") + 4, 1000) == 0;
+    reply_free(&a);
+    return ok;
+}
+
+/* Urgent data is data like any other, for one peer and for many at once.  The
+ * server is stopped meanwhile, so that it finds all of it at once. */
+static void must_take_urgent_data(const struct server *s, int peers,
+                                  struct rng *r)
+{
+    enum { MOST = 8 };
+    struct client c[MOST];
+    char said[MOST][1100];
+    size_t n[MOST];
+
+    for (int i = 0; i < peers; i++) {
+        char *body = said[i];
+
+        if (app_is_http())
+            body += sprintf(said[i], "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                                     "Content-Length: 1000\r\n\r\n");
+        for (int k = 0; k < 1000; k++)
+            body[k] = (char)rng_between(r, 'a', 'z');
+        n[i] = (size_t)(body + 1000 - said[i]);
+        client_open(&c[i], s);
+        client_timeout(&c[i], scaled(5));
+        cr_assert(client_ping(&c[i]));
+    }
+    server_signal(s, SIGSTOP);
+    for (int i = 0; i < peers; i++)
+        say_urgently(&c[i], said[i], n[i], rng_between(r, 0, n[i] - 1));
+    server_signal(s, SIGCONT);
+    for (int i = 0; i < peers; i++) {
+        cr_assert(hears_all(&c[i], said[i], n[i]), "%d of %d, seed %llu", i,
+                  peers, (unsigned long long)seed_of_run());
+        cr_assert(client_ping(&c[i]));
+        client_close(&c[i]);
+    }
+}
+
+Test(any_peers, urgent_data_is_data)
+{
+    struct rng r = rng_start(51);
+    struct server s;
+
+    server_start(&s, NULL);
+    for (int i = 0; i < 10; i++) {
+        must_take_urgent_data(&s, 1, &r);
+        must_take_urgent_data(&s, 8, &r);
+    }
+    server_stop(&s);
 }
 
 /* ==== at the end ========================================================== */
