@@ -37,6 +37,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -502,6 +503,13 @@ static bool ring_can_inject(void)
     return ok;
 }
 
+static bool is_socket(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 static enum call sqe_call(const struct io_uring_sqe *sqe)
 {
     switch (sqe->opcode) {
@@ -511,8 +519,9 @@ static enum call sqe_call(const struct io_uring_sqe *sqe)
     case IORING_OP_SEND_ZC:
     case IORING_OP_WRITE_FIXED:
         return CALL_ring_send;
-    case IORING_OP_READ:
     case IORING_OP_READ_FIXED:
+        return is_socket(sqe->fd) ? CALL_ring_recv : CALL_ring_read;
+    case IORING_OP_READ:
         return CALL_ring_read;
     case IORING_OP_ACCEPT:
         return CALL_ring_accept;
