@@ -2,21 +2,27 @@
 """Keeps the stages diffable: what a student reads is the step between two.
 
     stage_diff.py check          every rule below; exit 1 names what is broken
-    stage_diff.py show 2-3       the diff between two stages, for people
+    stage_diff.py show 2-3       the diff between two folders, for people
     stage_diff.py matrix         which function is in which stage, as Markdown
-    stage_diff.py table          changed lines of each neighbour pair
+    stage_diff.py table          sizes, and changed lines of each neighbour pair
+    stage_diff.py equal          functions that are equal without saying so
 
-Rules for stages/N-name/server.c:
+What is counted is what must be read: stages/N-name/*.[ch] (the folder), and the
+folder with all the parts that it includes, each with its .c file (the closure).
+common/ is left out.
 
-  budget    A neighbour pair has at most the changed lines that BUDGET allows.
-            Changed lines are the lines that a minimal diff takes away plus
-            those that it adds; blank lines count for nothing, comments count.
+  limits    server.c, folder and closure have at most the lines that BUDGET
+            allows; so has the step between two folders.  Changed lines are
+            those that a minimal diff takes away plus those that it adds; blank
+            lines count for nothing, comments count.  A file of one side alone
+            counts whole.
   copies    /* same as 3-uring */ right above a function, struct or enum: its
             text, from its first line to the closing brace, is the same there.
-  sections  The banners stand in the same order in every stage.
-  size      Files, functions, columns and the share of comment stay within the
-            limits that BUDGET sets.  The share is that of the lines with a
-            comment on them among the lines that are not blank.
+  includes  No stage includes a file of another stage.
+  sections  The banners stand in the same order in every server.c.
+  size      Functions, columns and the share of comment stay within the limits
+            that BUDGET sets.  The share is that of the lines with a comment on
+            them among the lines of server.c that are not blank.
 """
 import argparse
 import re
@@ -27,12 +33,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SECTIONS = ["includes", "connection", "engine", "worker", "main"]
 LIMITS = {
-    "file-lines": 450,
     "function-lines": 60,
     "columns": 80,
     "comment-percent-min": 20,
     "comment-percent-max": 30,
 }
+PLACES = ["server", "folder", "closure"]
+INCLUDE = re.compile(r'#include "([^"]+)"')
 BANNER = re.compile(r"/\* -{4,} ([a-z][a-z ]*?)(?: -+)? \*/$")
 SAME_AS = re.compile(r"\bsame as (\d+-[a-z]+)\b")
 TYPE_HEAD = re.compile(r"(?:static |const |typedef )*(struct|union|enum)\s+"
@@ -52,23 +59,67 @@ class Item:
         return "\n".join(self.lines)
 
 
-class Stage:
+class Source:
+    """A C file with its functions and types."""
+
     def __init__(self, path):
         self.path = Path(path)
-        self.name = self.path.parent.name
-        self.number = int(self.name.split("-")[0])
         self.lines = self.path.read_text().split("\n")
         if self.lines and self.lines[-1] == "":
             self.lines.pop()
         self.comment = comment_lines(self.lines)
         self.items = find_items(self.lines, self.comment)
+        self.includes = [m.group(1) for m in map(INCLUDE.match, self.lines)
+                         if m]
+
+
+class Stage:
+    """A folder: server.c and what stands beside it."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.name = self.folder.name
+        self.number = int(self.name.split("-")[0])
+        self.sources = [Source(p) for p in sorted(self.folder.glob("*.[ch]"))]
+        self.server = next(s for s in self.sources
+                           if s.path.name == "server.c")
+        self.parts = self.find_parts()
+
+    def find_parts(self):
+        """The parts that the folder includes, and those that they include,
+        each with its .c file."""
+        found, seen = [], set()
+        left = [name for s in self.sources for name in s.includes]
+        while left:
+            name = left.pop(0)
+            path = self.folder.parent / name
+            if name in seen or not name.startswith("parts/") \
+                    or not path.exists():
+                continue
+            seen.add(name)
+            for file in (path, path.with_suffix(".c")):
+                if file.exists():
+                    found.append(Source(file))
+                    left += found[-1].includes
+        return found
+
+    def size(self, place):
+        count = {"server": [self.server], "folder": self.sources,
+                 "closure": self.sources + self.parts}[place]
+        return sum(len(source.lines) for source in count)
+
+    def where(self, source):
+        return f"{self.name}/{source.path.name}"
 
     def find(self, name):
-        return next((i for i in self.items if i.name == name), None)
+        return next((i for s in self.sources for i in s.items
+                     if i.name == name), None)
 
     @property
     def functions(self):
-        return [i for i in self.items if i.kind == "function"]
+        first = [self.server] + [s for s in self.sources
+                                 if s is not self.server]
+        return [i for s in first for i in s.items if i.kind == "function"]
 
 
 def comment_lines(lines):
@@ -170,15 +221,25 @@ def changed_lines(old, new):
     return len(a) - common, len(b) - common
 
 
-def code_only(stage):
-    return [line for line, comment in zip(stage.lines, stage.comment)
+def folder_change(a, b, lines=lambda source: source.lines):
+    """(removed, added) lines of a step, file by file."""
+    old = {s.path.name: lines(s) for s in a.sources}
+    new = {s.path.name: lines(s) for s in b.sources}
+    each = [changed_lines(old.get(name, []), new.get(name, []))
+            for name in old | new]
+    return sum(e[0] for e in each), sum(e[1] for e in each)
+
+
+def code_only(source):
+    return [line for line, comment in zip(source.lines, source.comment)
             if comment != 2]
 
 
 def read_budget(path):
     """BUDGET: 'name number' a line; '#' begins a remark.  Returns the limits
-    and the allowed changed lines by pair."""
-    limits, pairs = dict(LIMITS), {}
+    for all stages, the allowed changed lines by pair, and the allowed lines by
+    (place, stage)."""
+    limits, pairs, sizes = dict(LIMITS), {}, {}
     for number, line in enumerate(Path(path).read_text().split("\n"), 1):
         words = line.split("#")[0].split()
         if not words:
@@ -187,29 +248,41 @@ def read_budget(path):
         if len(words) != 2 or not words[1].isdigit():
             raise ValueError(f"{where}: expected 'name number'")
         key, value = words[0], int(words[1])
+        place, _, stage = key.partition("-")
         if re.fullmatch(r"\d+-\d+", key):
             pairs[tuple(map(int, key.split("-")))] = value
+        elif place in PLACES and stage.isdigit():
+            sizes[place, int(stage)] = value
         elif key in LIMITS:
             limits[key] = value
         else:
             raise ValueError(f"{where}: unknown limit '{key}'")
-    return limits, pairs
+    return limits, pairs, sizes
 
 
 def load(root):
     paths = sorted(Path(root).glob("[0-9]*-*/server.c"),
                    key=lambda p: int(p.parent.name.split("-")[0]))
-    return [Stage(p) for p in paths]
+    return [Stage(p.parent) for p in paths]
 
 
 def neighbours(stages):
     return list(zip(stages, stages[1:]))
 
 
-def check_budget(stages, pairs):
+def check_budget(stages, pairs, sizes):
     problems = []
+    for s in stages:
+        for place in PLACES:
+            n, most = s.size(place), sizes.get((place, s.number))
+            if most is None:
+                problems.append(f"BUDGET: no line for {place}-{s.number} "
+                                f"({n} lines now)")
+            elif n > most:
+                problems.append(f"{s.name}: {place} has {n} lines, at most "
+                                f"{most}")
     for a, b in neighbours(stages):
-        total = sum(changed_lines(a.lines, b.lines))
+        total = sum(folder_change(a, b))
         allowed = pairs.get((a.number, b.number))
         if allowed is None:
             problems.append(f"BUDGET: no line for {a.number}-{b.number} "
@@ -220,15 +293,19 @@ def check_budget(stages, pairs):
     return problems
 
 
+def marks(item):
+    return SAME_AS.findall("\n".join(item.above))
+
+
 def check_copies(stages):
     problems = []
     by_name = {s.name: s for s in stages}
-    for stage in stages:
+    for stage, source in ((s, f) for s in stages for f in s.sources):
         attached = 0
-        for item in stage.items:
-            for other_name in SAME_AS.findall("\n".join(item.above)):
+        for item in source.items:
+            for other_name in marks(item):
                 attached += 1
-                where = f"{stage.name}/server.c:{item.first + 1}: {item.name}"
+                where = f"{stage.where(source)}:{item.first + 1}: {item.name}"
                 other = by_name.get(other_name)
                 copy = other.find(item.name) if other else None
                 if other is stage:
@@ -240,54 +317,89 @@ def check_copies(stages):
                     problems.append(f"{where} differs from the one in "
                                     f"{other_name}")
         written = sum(len(SAME_AS.findall(line)) for line, comment
-                      in zip(stage.lines, stage.comment) if comment == 2)
+                      in zip(source.lines, source.comment) if comment == 2)
         if written != attached:
-            problems.append(f"{stage.name}/server.c: {written - attached} "
+            problems.append(f"{stage.where(source)}: {written - attached} "
                             "'same as' not right above a function or type")
     return problems
+
+
+def check_includes(stages):
+    problems = []
+    for stage, source in ((s, f) for s in stages for f in s.sources):
+        for name in source.includes:
+            path = (source.path.parent / name).resolve()
+            beside = path.parent == source.path.parent.resolve()
+            other = re.search(r"(^|/)\d-[a-z]+/", name) or ".." in name
+            if other and not beside:
+                problems.append(f"{stage.where(source)}: includes {name}, which"
+                                " is not of this stage")
+    return problems
+
+
+def equal(stages):
+    """Functions that have the same text as in an earlier stage, and are not
+    marked as copies: (name, earlier stage, later stage)."""
+    found = []
+    for n, stage in enumerate(stages):
+        for f in stage.functions:
+            for earlier in reversed(stages[:n]):
+                other = earlier.find(f.name)
+                if other and other.text == f.text:
+                    if earlier.name not in marks(f):
+                        found.append((f.name, earlier.name, stage.name))
+                    break
+    return found
 
 
 def check_sections(stages):
     problems = []
     for stage in stages:
-        found = [m.group(1) for m in map(BANNER.match, stage.lines) if m]
+        where = stage.where(stage.server)
+        lines = stage.server.lines
+        found = [m.group(1) for m in map(BANNER.match, lines) if m]
         if found != SECTIONS:
-            problems.append(f"{stage.name}/server.c: sections are "
+            problems.append(f"{where}: sections are "
                             f"{', '.join(found) or 'missing'}; expected "
                             f"{', '.join(SECTIONS)}")
-        if not stage.lines or not stage.lines[0].startswith("/* "):
-            problems.append(f"{stage.name}/server.c: does not begin with the "
-                            "lesson header")
+        if not lines or not lines[0].startswith("/* "):
+            problems.append(f"{where}: does not begin with the lesson header")
     return problems
 
 
-def comment_percent(stage):
-    written = sum(1 for line in stage.lines if line.strip())
-    return 100.0 * sum(1 for c in stage.comment if c) / max(1, written)
+def comment_percent(source):
+    written = sum(1 for line in source.lines if line.strip())
+    return 100.0 * sum(1 for c in source.comment if c) / max(1, written)
+
+
+def check_source(where, source, limits):
+    problems = []
+    for f in source.items:
+        if f.kind == "function" and len(f.lines) > limits["function-lines"]:
+            problems.append(f"{where}:{f.first + 1}: {f.name} has "
+                            f"{len(f.lines)} lines, at most "
+                            f"{limits['function-lines']}")
+    for number, line in enumerate(source.lines, 1):
+        if len(line.expandtabs(8)) > limits["columns"]:
+            problems.append(f"{where}:{number}: over "
+                            f"{limits['columns']} columns")
+    return problems
 
 
 def check_sizes(stages, limits):
     problems = []
+    parts = {p.path: p for s in stages for p in s.parts}
+    for part in parts.values():
+        problems += check_source(f"parts/{part.path.name}", part, limits)
     for stage in stages:
-        where = f"{stage.name}/server.c"
-        if len(stage.lines) > limits["file-lines"]:
-            problems.append(f"{where}: {len(stage.lines)} lines, at most "
-                            f"{limits['file-lines']}")
-        for f in stage.functions:
-            if len(f.lines) > limits["function-lines"]:
-                problems.append(f"{where}:{f.first + 1}: {f.name} has "
-                                f"{len(f.lines)} lines, at most "
-                                f"{limits['function-lines']}")
-        for number, line in enumerate(stage.lines, 1):
-            if len(line.expandtabs(8)) > limits["columns"]:
-                problems.append(f"{where}:{number}: over "
-                                f"{limits['columns']} columns")
-        share = comment_percent(stage)
+        for source in stage.sources:
+            problems += check_source(stage.where(source), source, limits)
+        share = comment_percent(stage.server)
         low = limits["comment-percent-min"]
         high = limits["comment-percent-max"]
         if not low <= share <= high:
-            problems.append(f"{where}: {share:.1f} % of the lines are comment, "
-                            f"wanted {low} to {high} %")
+            problems.append(f"{stage.where(stage.server)}: {share:.1f} % of "
+                            f"the lines are comment, wanted {low} to {high} %")
     return problems
 
 
@@ -297,11 +409,12 @@ def check(root):
     if not stages:
         return [f"no stages below {root.name}"]
     try:
-        limits, pairs = read_budget(root / "BUDGET")
+        limits, pairs, sizes = read_budget(root / "BUDGET")
     except (OSError, ValueError) as error:
         return [str(error)]
-    return (check_budget(stages, pairs) + check_copies(stages)
-            + check_sections(stages) + check_sizes(stages, limits))
+    return (check_budget(stages, pairs, sizes) + check_copies(stages)
+            + check_includes(stages) + check_sections(stages)
+            + check_sizes(stages, limits))
 
 
 def matrix(stages):
@@ -327,22 +440,31 @@ def matrix(stages):
     return rows
 
 
-def table(stages, pairs):
-    rows = ["| step | removed | added | changed | code alone | budget |",
-            "| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for a, b in neighbours(stages):
-        removed, added = changed_lines(a.lines, b.lines)
-        code = sum(changed_lines(code_only(a), code_only(b)))
-        allowed = pairs.get((a.number, b.number), "")
-        rows.append(f"| {a.name} to {b.name} | {removed} | {added} | "
-                    f"{removed + added} | {code} | {allowed} |")
-    rows += ["", "| stage | lines | functions | longest | comment lines |",
-             "| --- | ---: | ---: | ---: | ---: |"]
+def table(stages, pairs, sizes):
+    def cell(stage, place):
+        return f"{stage.size(place)} of {sizes.get((place, stage.number), '')}"
+
+    rows = ["| stage | server.c | folder | folder and parts | functions "
+            "| longest | comment |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for s in stages:
         longest = max((len(f.lines) for f in s.functions), default=0)
-        rows.append(f"| {s.name} | {len(s.lines)} | {len(s.functions)} | "
-                    f"{longest} | {comment_percent(s):.0f} % |")
-    return rows
+        rows.append(f"| {s.name} | " + " | ".join(cell(s, place)
+                                                  for place in PLACES)
+                    + f" | {len(s.functions)} | {longest} | "
+                    f"{comment_percent(s.server):.0f} % |")
+    rows += ["", "| step | removed | added | changed | code alone | server.c "
+             "| limit |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for a, b in neighbours(stages):
+        removed, added = folder_change(a, b)
+        code = sum(folder_change(a, b, code_only))
+        alone = sum(changed_lines(a.server.lines, b.server.lines))
+        allowed = pairs.get((a.number, b.number), "")
+        rows.append(f"| {a.name} to {b.name} | {removed} | {added} | "
+                    f"{removed + added} | {code} | {alone} | {allowed} |")
+    n = len(equal(stages))
+    return rows + ["", f"{n} functions are equal in two stages without saying "
+                   "so: stage_diff.py equal"]
 
 
 def show(stages, pair):
@@ -354,23 +476,32 @@ def show(stages, pair):
               f"(stages here: {have})", file=sys.stderr)
         return 64
     a, b = (by_number[int(n)] for n in match.groups())
-    removed, added = changed_lines(a.lines, b.lines)
+    removed, added = folder_change(a, b)
     print(f"{a.name} to {b.name}: {removed} lines go, {added} come", flush=True)
     color = "always" if sys.stdout.isatty() else "never"
-    status = subprocess.run(
-        ["diff", "-u", "-d", "-B", f"--color={color}",
-         "--show-function-line=^[a-z].*[({]$\\|^[a-z].*(.*[,)]$",
-         "--label", f"{a.name}/server.c", "--label", f"{b.name}/server.c",
-         str(a.path), str(b.path)], check=False).returncode
-    # A reader that had enough (head, less) ends diff by SIGPIPE.
-    return 0 if status in (0, 1, -13) else 1
+    # server.c first: the lesson is there.
+    names = sorted({s.path.name for s in a.sources + b.sources},
+                   key=lambda name: (name != "server.c", name))
+    for name in names:
+        status = subprocess.run(
+            ["diff", "-u", "-d", "-B", "-N", f"--color={color}",
+             "--show-function-line=^[a-z].*[({]$\\|^[a-z].*(.*[,)]$",
+             "--label", f"{a.name}/{name}", "--label", f"{b.name}/{name}",
+             str(a.folder / name), str(b.folder / name)],
+            check=False).returncode
+        if status == -13:   # the reader had enough (head, less): SIGPIPE
+            return 0
+        if status not in (0, 1):
+            return 1
+    return 0
 
 
 def main(argv):
     parser = argparse.ArgumentParser(
         description="Neighbour diffs of the stages, and the rules for them.")
     parser.add_argument("--root", default=str(HERE), help="folder of stages")
-    parser.add_argument("command", choices=["check", "show", "matrix", "table"])
+    parser.add_argument("command", choices=["check", "show", "matrix", "table",
+                                            "equal"])
     parser.add_argument("pair", nargs="?", help="for show: 2-3")
     args = parser.parse_args(argv)
     stages = load(args.root)
@@ -380,8 +511,12 @@ def main(argv):
         print("\n".join(matrix(stages)))
         return 0
     if args.command == "table":
-        _, pairs = read_budget(Path(args.root) / "BUDGET")
-        print("\n".join(table(stages, pairs)))
+        _, pairs, sizes = read_budget(Path(args.root) / "BUDGET")
+        print("\n".join(table(stages, pairs, sizes)))
+        return 0
+    if args.command == "equal":
+        for name, earlier, later in equal(stages):
+            print(f"{later}: {name} is as in {earlier}")
         return 0
     problems = check(args.root)
     for problem in problems:

@@ -49,12 +49,13 @@ int main(void)
 }
 """
 
+SIZES = "".join(f"{place}-{n} 100\n" for n in (1, 2, 3)
+                for place in ("server", "folder", "closure"))
 BUDGET = """\
 1-2 10   # a remark
 2-3 10
-file-lines 100
 comment-percent-max 80
-"""
+""" + SIZES
 
 
 class Tree(unittest.TestCase):
@@ -69,6 +70,10 @@ class Tree(unittest.TestCase):
 
     def put(self, stage, text):
         (self.root / stage / "server.c").write_text(text)
+
+    def beside(self, path, text):
+        (self.root / path).parent.mkdir(exist_ok=True)
+        (self.root / path).write_text(text)
 
     def budget(self, text):
         (self.root / "BUDGET").write_text(text)
@@ -113,7 +118,7 @@ class Budget(Tree):
 
     def test_unknown_word_in_budget(self):
         self.budget(BUDGET + "colums 80\n")
-        self.only("BUDGET:5", "colums")
+        self.only("BUDGET:13", "colums")
 
     def test_malformed_budget(self):
         self.budget("1-2 ten\n")
@@ -177,6 +182,44 @@ class Copies(Tree):
         self.only("conn", "differs")
 
 
+class Folders(Tree):
+    def test_a_file_of_one_side_counts_whole(self):
+        self.beside("3-three/more.h", "int x;\n\n" * 11)
+        self.only("3-three", "11 changed lines", "allows 10")
+        self.beside("2-two/more.h", "int x;\n" * 10)
+        self.budget(BUDGET.replace("2-3 10", "2-3 1"))
+        self.assertEqual(self.problems(), [])
+
+    def test_copies_in_any_file(self):
+        self.put("3-three", SERVER.replace(
+            "static int add", "static int sum").replace("add(", "sum("))
+        text = "/* same as 2-two */\nstatic int add(int a, int b)\n{\n" \
+            "    return a + b;\n}\n"
+        self.beside("3-three/more.h", text)
+        self.assertEqual(self.problems(), [])
+        self.beside("3-three/more.h", text.replace("a + b", "b + a"))
+        self.only("3-three/more.h:2: add differs")
+
+    def test_no_file_of_another_stage(self):
+        for name in ("../2-two/more.h", "2-two/more.h", "../tests/x.h"):
+            self.edit("3-three", "#include <stdio.h>", f'#include "{name}"')
+            self.only("3-three/server.c", name, "not of this stage")
+        self.edit("3-three", "#include <stdio.h>", '#include "parts/more.h"')
+        self.assertEqual(self.problems(), [])
+
+    def test_equal_functions_are_listed(self):
+        self.put("2-two", SERVER.replace("return a + b;", "return b + a;")
+                 .replace("static int twice(int a,\n                 int b)",
+                          "/* same as 1-one */\nstatic int twice(int a,\n"
+                          "                 int b)"))
+        self.assertEqual(self.problems(), [])
+        self.assertEqual(stage_diff.equal(stage_diff.load(self.root)),
+                         [("main", "1-one", "2-two"),
+                          ("add", "1-one", "3-three"),
+                          ("twice", "2-two", "3-three"),
+                          ("main", "2-two", "3-three")])
+
+
 class Sections(Tree):
     def test_missing_banner(self):
         self.edit("2-two", "/* ----------------------------------------------"
@@ -196,14 +239,39 @@ class Sections(Tree):
 
 class Sizes(Tree):
     def test_long_file(self):
-        self.budget(BUDGET.replace("file-lines 100", "file-lines 30"))
-        found = self.problems()
-        self.assertEqual(len(found), 3)
-        self.assertIn("at most 30", found[0])
+        self.budget(BUDGET.replace("server-2 100", "server-2 30"))
+        self.only("2-two", "server has 37 lines", "at most 30")
+
+    def test_stage_without_limits(self):
+        self.budget(BUDGET.replace("folder-2 100\n", ""))
+        self.only("BUDGET: no line for folder-2 (37 lines now)")
+
+    def test_folder_and_parts_count(self):
+        self.beside("2-two/more.h", "int x;\n" * 5)
+        self.budget(BUDGET.replace("1-2 10", "1-2 15")
+                    .replace("2-3 10", "2-3 15"))
+        self.assertEqual(self.problems(), [])
+        self.beside("2-two/more.h", '#include "parts/a.h"\n' * 5)
+        self.beside("parts/a.h", "int a;\n" * 10)
+        self.beside("parts/a.c", '#include "parts/b.h"\n' * 20)
+        self.beside("parts/b.h", '#include "parts/a.h"\n' * 4)
+        self.beside("parts/c.h", "int c;\n" * 1000)
+        stage = stage_diff.load(self.root)[1]
+        self.assertEqual([stage.size(p) for p in stage_diff.PLACES],
+                         [37, 42, 76])
+        self.budget(BUDGET.replace("1-2 10", "1-2 15")
+                    .replace("2-3 10", "2-3 15")
+                    .replace("closure-2 100", "closure-2 75"))
+        self.only("2-two", "closure has 76 lines", "at most 75")
+
+    def test_parts_keep_the_limits_of_functions(self):
+        self.edit("2-two", "#include <stdio.h>", '#include "parts/a.h"')
+        self.beside("parts/a.h", "int a;" + " " * 80 + "\n")
+        self.only("parts/a.h:1: over 80 columns")
 
     def test_long_function(self):
         body = "    return twice(1, 2);\n"
-        self.budget("1-2 99\n2-3 99\nfile-lines 100\n"
+        self.budget("1-2 99\n2-3 99\n" + SIZES.replace("100", "999") +
                     "comment-percent-min 0\ncomment-percent-max 80\n")
         self.edit("2-two", body, body * 57)  # with head and braces: 60
         self.assertEqual(self.problems(), [])
@@ -301,7 +369,25 @@ class CommandLine(Tree):
     def test_table(self):
         self.edit("2-two", "return a + b;", "return b + a;")
         _, out, _ = self.run_main("table")
-        self.assertIn("| 1-one to 2-two | 1 | 1 | 2 | 2 | 10 |", out)
+        self.assertIn("| 1-one to 2-two | 1 | 1 | 2 | 2 | 2 | 10 |", out)
+        self.assertIn("| 1-one | 37 of 100 | 37 of 100 | 37 of 100 | 3 | 5 |",
+                      out)
+
+    def test_show_has_all_files(self):
+        import subprocess
+        self.edit("2-two", "return a + b;", "return b + a;")
+        self.beside("2-two/more.h", "int more;\n")
+        done = subprocess.run(
+            [sys.executable, stage_diff.__file__, "--root", str(self.root),
+             "show", "1-2"], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1 lines go, 2 come", done.stdout)
+        self.assertIn("+    return b + a;", done.stdout)
+        self.assertIn("+int more;", done.stdout)
+
+    def test_equal(self):
+        self.assertIn("3-three: add is as in 2-two",
+                      self.run_main("equal")[1])
 
 
 if __name__ == "__main__":
