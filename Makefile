@@ -101,7 +101,8 @@ TEST_BENCH := $(if $(TEST_BENCH_SRC),$(B)/test_bench)
 # Only the servers are under test there, so the runner is a plain one: Criterion
 # cannot set up its memory inside ThreadSanitizer's address layout.
 TEST_SERVERS := $(if $(TEST_SERVERS_SRC),$(B:build/tsan=build)/test_servers)
-FAULT_BINS := $(if $(FAULT_SRC),$(STAGES:%=$(B)/fault/stage%))
+FAULT_BINS := $(if $(FAULT_SRC),$(STAGES:%=$(B)/fault/stage%) \
+	$(if $(filter 6,$(STAGES)),$(B)/fault/stage6-ring))
 FUZZERS := $(FUZZ_SRC:common/tests/fuzz_%.c=build/fuzz/%)
 TEST_PARTS := $(if $(TEST_PARTS_SRC),$(B)/test_parts)
 TEST_LOCKFREE := $(if $(TEST_LOCKFREE_SRC),$(B)/test_lockfree)
@@ -193,6 +194,17 @@ $(B)/fault/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
 endef
 $(foreach d,$(STAGE_DIRS),$(eval $(call stage_rules,$(call number,$(d)),$(d))))
 
+# Stage 6 gives its ring four connections or more; here it gets each of them, so
+# that the faults of a ring reach a single peer too.
+$(B)/fault/6-ring.o: stages/6-stealing/server.c $(B)/flags
+	@mkdir -p $(@D)
+	$(if $(Q),@echo '  CC   $@')
+	$(Q)$(CC) $(CPPFLAGS_ALL) -DBATCH_LEAST=1 $(CFLAGS_ALL) -MMD -MP -c \
+		-o $@ $<
+$(B)/fault/stage6-ring: $(B)/fault/6-ring.o $(FAULT_SRC:%.c=$(B)/%.o) \
+		$(TSAN_SIGNALS) $(LIBPARTS) $(LIBCOMMON)
+	$(call link,$(WRAP_FLAGS) $(URING))
+
 # Stage 6 with its shared words packed (PAD=0) and on lines of 64 bytes.
 .PHONY: pad
 pad: $(foreach p,0 64,$(PADDED:%=build/pad$(p)/stage%))
@@ -203,7 +215,7 @@ build/pad$(1)/%.o: %.c $(B)/flags
 	$(Q)$(CC) $(CPPFLAGS_ALL) -DPAD=$(1) $(CFLAGS_ALL) \
 		-MMD -MP -c -o $$@ $$<
 build/pad$(1)/stage6: $$(patsubst %.c,build/pad$(1)/%.o,\
-		$$(wildcard stages/6-*/*.c)) $(LIBPARTS) $(LIBCOMMON)
+		$$(wildcard stages/6-*/*.c) $(PARTS_SRC)) $(LIBCOMMON)
 	$$(call link,$(URING))
 endef
 $(foreach p,0 64,$(eval $(call pad_rules,$(p))))

@@ -117,7 +117,7 @@ static void deques_init(void)
 
 static bool deque_put(void *item)
 {
-    return deque_push(&deque, item, 0);
+    return deque_push(&deque, item);
 }
 
 static void *deque_get(int me)

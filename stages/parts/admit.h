@@ -79,7 +79,8 @@ static inline bool admit_take(struct admit *a, uint32_t worker)
         return false;
     do {
         while (old < a->max)
-            if (a_cas(&a->conns, &old, old + 1, relaxed, relaxed))
+            /* acquire: what the giver did before, as to send a slot home. */
+            if (a_cas(&a->conns, &old, old + 1, acquire, relaxed))
                 return true;
         /* An addition sets the bit: nobody else does, so it is not set. */
         a_add(&a->waiting[worker / 64], bit, relaxed);
@@ -94,7 +95,7 @@ static inline int admit_give(struct admit *a)
 {
     uint32_t first;
 
-    a_add(&a->conns, -1, relaxed);
+    a_add(&a->conns, -1, release); /* pairs with the swap in admit_take() */
     a_fence(&a->conns); /* the free permit before the look at the bits */
     first = a_load(&a->last, relaxed) + 1;
     for (uint32_t i = 0; i < ADMIT_WORKERS; i++) {

@@ -41,15 +41,10 @@
 #define DEQUE_SIZE 4096 /* items; a power of two */
 #endif
 
-struct deque_slot {
-    ATOMIC(void *) item;
-    ATOMIC(int64_t) when; /* ready since; a hint for thieves */
-};
-
 struct deque {
     PADDED ATOMIC(uint64_t) head; /* owner and thieves: the next to take */
     PADDED ATOMIC(uint64_t) tail; /* owner: the next to add */
-    PADDED struct deque_slot slot[DEQUE_SIZE];
+    PADDED ATOMIC(void *) slot[DEQUE_SIZE];
 };
 
 _Static_assert((DEQUE_SIZE & (DEQUE_SIZE - 1)) == 0, "a power of two");
@@ -60,10 +55,8 @@ static inline void deque_init(struct deque *q)
 {
     a_init(&q->head, 0);
     a_init(&q->tail, 0);
-    for (size_t i = 0; i < DEQUE_SIZE; i++) {
-        a_init(&q->slot[i].item, NULL);
-        a_init(&q->slot[i].when, 0);
-    }
+    for (size_t i = 0; i < DEQUE_SIZE; i++)
+        a_init(&q->slot[i], NULL);
 }
 
 /* Owner only: how many more fit.  Never fewer than it says, until a push. */
@@ -76,18 +69,15 @@ static inline uint64_t deque_room(struct deque *q)
     return DEQUE_SIZE - (a_load(&q->tail, relaxed) - head);
 }
 
-/* Owner only.  False: full, nothing was added.  now: any clock, see
- * deque_ripe(). */
-static inline bool deque_push(struct deque *q, void *item, int64_t now)
+/* Owner only.  False: full, nothing was added. */
+static inline bool deque_push(struct deque *q, void *item)
 {
     uint64_t tail = a_load(&q->tail, relaxed);
-    struct deque_slot *slot = &q->slot[tail % DEQUE_SIZE];
 
     if (deque_room(q) == 0)
         return false;
-    /* relaxed, both: published by the store to tail. */
-    a_slot_store(&slot->item, item);
-    a_store(&slot->when, now, relaxed);
+    /* relaxed: published by the store to tail. */
+    a_slot_store(&q->slot[tail % DEQUE_SIZE], item);
     /* release: the slot, and the connection behind it, are visible to anybody
      * who sees the new tail. */
     a_store(&q->tail, tail + 1, release);
@@ -107,7 +97,7 @@ static inline void *deque_pop(struct deque *q)
     do {
         if (head == tail)
             return NULL;
-        item = a_slot_load(&q->slot[head % DEQUE_SIZE].item);
+        item = a_slot_load(&q->slot[head % DEQUE_SIZE]);
         /* relaxed: whoever has to know that the slot is free is ourselves.
          * The thieves' releases pass through a read-modify-write. */
     } while (!a_cas(&q->head, &head, head + 1, relaxed, relaxed));
@@ -136,14 +126,10 @@ static inline void *deque_steal(struct deque *from, struct deque *into)
         n = (tail - head) - (tail - head) / 2;
         if (n > room + 1)
             n = room + 1;
-        first = a_slot_load(&from->slot[head % DEQUE_SIZE].item);
-        for (uint64_t i = 1; i < n; i++) {
-            struct deque_slot *src = &from->slot[(head + i) % DEQUE_SIZE];
-            struct deque_slot *dst = &into->slot[(base + i - 1) % DEQUE_SIZE];
-
-            a_slot_store(&dst->item, a_slot_load(&src->item));
-            a_store(&dst->when, a_load(&src->when, relaxed), relaxed);
-        }
+        first = a_slot_load(&from->slot[head % DEQUE_SIZE]);
+        for (uint64_t i = 1; i < n; i++)
+            a_slot_store(&into->slot[(base + i - 1) % DEQUE_SIZE],
+                         a_slot_load(&from->slot[(head + i) % DEQUE_SIZE]));
         /* release: the slots were read before the owner learns that they are
          * free.  Nothing to acquire: tail has given us the items. */
         if (a_cas(&from->head, &head, head + n, release, acquire)) {
@@ -162,21 +148,6 @@ static inline uint64_t deque_len(struct deque *q)
     uint64_t tail = a_load(&q->tail, acquire);
 
     return tail > head ? tail - head : 0;
-}
-
-/* Is it worth stealing from?  A victim that will take the item itself in a
- * moment is better left alone: both would only fetch the line from each other.
- * So: at least min_len items, and the oldest ready for min_age.  A hint: the
- * answer may be wrong, the theft never is. */
-static inline bool deque_ripe(struct deque *q, int64_t now, uint64_t min_len,
-                              int64_t min_age)
-{
-    uint64_t head = a_load(&q->head, acquire);
-    uint64_t tail = a_load(&q->tail, acquire);
-
-    if (head >= tail || tail - head < min_len)
-        return false;
-    return now - a_load(&q->slot[head % DEQUE_SIZE].when, relaxed) >= min_age;
 }
 
 #endif

@@ -156,4 +156,10 @@ static inline bool team_shut(struct team *t)
     return a_load(&t->open, acquire) == 0;
 }
 
+/* True when no permit is taken: no connection is left, nor on its way. */
+static inline bool team_empty(struct team *t)
+{
+    return a_load(&t->admit.conns, acquire) == 0;
+}
+
 #endif

@@ -86,13 +86,16 @@ static inline bool park_search(struct park *p)
 }
 
 /* A searcher has found something and will run it.  True: it was the last
- * searcher; those who pushed meanwhile relied on it, so it must wake another:
- * call park_wake(). */
+ * searcher.  Threads that pushed meanwhile relied on it: it must look at all
+ * queues after this, and call park_wake() when there is something in one. */
 static inline bool park_found(struct park *p)
 {
     /* seq_cst: a pusher's look at word comes before or after this in the one
      * order of all seq_cst operations. */
-    return park_searchers(a_add(&p->word, -PARK_SEARCHER, seq_cst)) == 1;
+    if (park_searchers(a_add(&p->word, -PARK_SEARCHER, seq_cst)) != 1)
+        return false;
+    a_fence(&p->word); /* no longer counted, before the look */
+    return true;
 }
 
 /* Worker w is going to sleep.  It must look at all queues after this, and call

@@ -39,8 +39,6 @@ static const struct mode modes[] = {
     {5, 5, {"--buffers", "2", "--pool", "spmc"}},
     {6, 6, {"--steal", "queue", "--workers", "3"}},
     {6, 6, {"--steal", "off", "--workers", "3"}},
-    {6, 6, {"--submit", "batch"}},
-    {6, 6, {"--submit", "single"}},
 };
 
 enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
@@ -212,11 +210,7 @@ Test(any_modes, wrong_values_are_64)
         {5, 5, {"--pool-threads", "0"}}, {5, 6, {"--place", "two"}},
         {5, 5, {"--wake", "futex"}},     {5, 6, {"--pin", "yes"}},
         {5, 5, {"--buffers", "3"}},      {6, 6, {"--steal", "some"}},
-        {6, 6, {"--queue", "lifo"}},     {6, 6, {"--submit", "never"}},
-        {6, 6, {"--batch-at", "0"}},     {6, 6, {"--batch-at", "257"}},
-        {6, 6, {"--sq-free", "-1"}},     {6, 6, {"--stuck-us", "0"}},
-        {6, 6, {"--stuck-us", "1s"}},    {6, 6, {"--steal-age", "-1"}},
-        {6, 6, {"--steal-depth", "0"}},  {6, 6, {"--steal-depth", "4097"}},
+        {6, 6, {"--stuck-us", "0"}},     {6, 6, {"--stuck-us", "1s"}},
         {6, 6, {"--workers", "57"}},
     };
     int tried = 0;

@@ -187,15 +187,13 @@ static void speak_meanwhile(const struct server *s)
     client_close(&slow);
 }
 
-static void must_take(const char *what, const char *queue, bool queued,
-                      bool readiness)
+static void must_take(const char *what, bool queued, bool readiness)
 {
     struct server s;
     long helped = 0, stolen = 0, rescued = 0, wakes = 0;
     bool all = false;
 
-    server_start(&s, "--workers", "3", "--place", "one", "--steal", what,
-                 "--queue", queue, NULL);
+    server_start(&s, "--workers", "3", "--place", "one", "--steal", what, NULL);
     /* Who is awake anyway needs no waking, and so on: not all at once. */
     for (int try = 0; try < 20 && !all; try++) {
         sleep_together(&s, 40);
@@ -207,13 +205,11 @@ static void must_take(const char *what, const char *queue, bool queued,
         all =
             (!queued || (stolen && wakes && helped)) && (!readiness || rescued);
     }
-    cr_assert((stolen > 0) == queued, "%s, %s: %ld stolen", what, queue,
-              stolen);
-    cr_assert((rescued > 0) == readiness, "%s, %s: %ld rescued", what, queue,
-              rescued);
-    cr_assert((helped > 0) == queued, "%s, %s: siblings ran %ld handlers", what,
-              queue, helped);
-    cr_assert((wakes > 0) == queued, "%s, %s: %ld wakes", what, queue, wakes);
+    cr_assert((stolen > 0) == queued, "%s: %ld stolen", what, stolen);
+    cr_assert((rescued > 0) == readiness, "%s: %ld rescued", what, rescued);
+    cr_assert((helped > 0) == queued, "%s: siblings ran %ld handlers", what,
+              helped);
+    cr_assert((wakes > 0) == queued, "%s: %ld wakes", what, wakes);
     cr_assert(sample(&s, "accepted", 1) == 0 || readiness,
               "all were placed on worker 0");
     server_stop(&s);
@@ -222,11 +218,9 @@ static void must_take(const char *what, const char *queue, bool queued,
 Test(http_steal, each_part_can_be_left_out)
 {
     must_steal();
-    must_take("all", "fifo", true, true);
-    must_take("queue", "fifo", true, false);
-    must_take("queue", "chase-lev", true, false);
-    must_take("queue", "mutex", true, false);
-    must_take("off", "fifo", false, false);
+    must_take("all", true, true);
+    must_take("queue", true, false);
+    must_take("off", false, false);
 }
 
 /* ==== every byte, in order ================================================ */
@@ -260,31 +254,15 @@ static void must_be_whole(const char *const args[])
 
 #define WHOLE(...) must_be_whole((const char *[]){__VA_ARGS__, NULL})
 
-Test(any_steal, every_queue_and_every_way_to_submit)
-{
-    static const char *const queues[] = {"fifo", "chase-lev", "mutex"};
-    static const char *const submits[] = {"single", "batch", "hybrid"};
-
-    must_steal();
-    for (int q = 0; q < 3; q++)
-        for (int m = 0; m < 3; m++)
-            WHOLE("--workers", "4", "--place", "one", "--queue", queues[q],
-                  "--submit", submits[m]);
-}
-
 Test(any_steal, extremes)
 {
     must_steal();
     WHOLE("--workers", "56", "--place", "hash");
     WHOLE("--workers", "8", "--place", "rr", "--stuck-us", "1");
-    WHOLE("--workers", "2", "--stuck-us", "1000000", "--steal-age", "1000000");
-    WHOLE("--workers", "3", "--place", "one", "--steal-depth", "4096");
-    WHOLE("--workers", "3", "--place", "one", "--batch-at", "1", "--sq-free",
-          "0");
-    WHOLE("--workers", "3", "--place", "one", "--batch-at", "256", "--sq-free",
-          "256");
-    WHOLE("--workers", "1", "--steal", "all", "--submit", "batch");
-    WHOLE("--workers", "3", "--cq", "2", "--submit", "batch");
+    WHOLE("--workers", "2", "--stuck-us", "1000000");
+    WHOLE("--workers", "3", "--place", "one");
+    WHOLE("--workers", "1", "--steal", "all");
+    WHOLE("--workers", "3", "--place", "one", "--cq", "2");
     WHOLE("--workers", "3", "--taskrun", "none", "--pin", "off");
 }
 
@@ -387,7 +365,7 @@ Test(http_steal, deadlines_beside_a_stuck_home)
 
 /* ==== the end ============================================================= */
 
-static void must_finish_all(const char *steal, const char *submit)
+static void must_finish_all(const char *steal)
 {
     enum { N = 60 };
     struct client c[N], idle;
@@ -395,7 +373,7 @@ static void must_finish_all(const char *steal, const char *submit)
     struct reply a;
 
     server_start(&s, "--workers", "4", "--place", "one", "--steal", steal,
-                 "--submit", submit, "--drain-timeout", "60", NULL);
+                 "--drain-timeout", "60", NULL);
     client_open(&idle, &s);
     open_all(c, N, &s);
     for (int i = 0; i < N; i++)
@@ -418,10 +396,9 @@ static void must_finish_all(const char *steal, const char *submit)
 Test(http_steal, work_is_finished)
 {
     must_steal();
-    must_finish_all("all", "hybrid");
-    must_finish_all("all", "batch");
-    must_finish_all("queue", "single");
-    must_finish_all("off", "hybrid");
+    must_finish_all("all");
+    must_finish_all("queue");
+    must_finish_all("off");
 }
 
 /* Every worker is in a handler, and more wait than all could do in time. */

@@ -3,12 +3,13 @@
 #define DEQUE_SIZE 64
 #include "stumble.h"
 
-#include "6-stealing/busy.h"
 #include "6-stealing/state.h"
+#include "parts/busy.h"
 #include "parts/deque.h"
 #include "parts/park.h"
 
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -58,7 +59,7 @@ static void push(int w, int i)
 {
     tasks[i].id = i;
     tasks[i].body = (uint64_t)i + 7;
-    if (!deque_push(&queue[w], &tasks[i], 0))
+    if (!deque_push(&queue[w], &tasks[i]))
         abort();
     wake_one();
 }
@@ -317,12 +318,14 @@ static void *watcher(void *arg)
 
         sentinel_enter(&watch);
         for (int w = 0; w < BUSY; w++)
-            if (busy_longer(&busy[w], clock_us(), -1))
+            if (busy_now(&busy[w]))
                 noticed[w] = any = true;
         if (any || watch_over) {
             sentinel_stay(&watch);
         } else {
-            sentinel_sleep(&watch);
+            poll(&(struct pollfd){.fd = watch.eventfd, .events = POLLIN}, 1,
+                 -1);
+            sentinel_woken(&watch);
             watch_sleeps++;
         }
     }
@@ -333,7 +336,7 @@ Test(park, the_sentinel_sleeps_through_no_handler)
 {
     pthread_t sentinel, t[BUSY];
 
-    watch.eventfd = eventfd(0, 0);
+    watch.eventfd = eventfd(0, EFD_NONBLOCK);
     cr_assert_geq(watch.eventfd, 0);
     cr_assert_eq(pthread_create(&sentinel, NULL, watcher, NULL), 0);
     for (intptr_t i = 0; i < BUSY; i++)
@@ -359,7 +362,7 @@ Test(park, the_sentinel_is_posted_once_a_sleep)
     cr_assert(busy_longer(&b, 8, 2));
     cr_assert_not(busy_longer(&b, 7, 2));
     busy_end(&b);
-    cr_assert_not(busy_longer(&b, 8, -1));
+    cr_assert_not(busy_now(&b));
     cr_assert_lt(eventfd_read(s.eventfd, &posts), 0, "it was awake");
     sentinel_enter(&s);
     busy_begin(&b, &s, 5);
@@ -421,7 +424,7 @@ static void *harvester(void *arg)
         seed = seed * 1103515245u + 12345u;
         c = (int)(seed >> 16) % CONNS;
         conns[c].arrived++;
-        if (state_event(&conns[c].state, 1))
+        if (state_event(&conns[c].state, 1, STATE_NEWS))
             enqueue(c);
         if (seed >> 28 == 0)
             sched_yield();
@@ -433,6 +436,7 @@ static void *harvester(void *arg)
 static void *runner(void *arg)
 {
     bool last = false;
+    uint64_t marks;
     int c;
 
     (void)arg;
@@ -447,10 +451,11 @@ static void *runner(void *arg)
             sched_yield();
             continue;
         }
-        if (!state_claim(&conns[c].state))
+        if (!state_claim(&conns[c].state, &marks))
             queued_twice++;
         two_inside += conns[c].inside++ != 0;
-        conns[c].seen += atomic_exchange(&conns[c].arrived, 0);
+        if (marks) /* no mark: nothing has arrived */
+            conns[c].seen += atomic_exchange(&conns[c].arrived, 0);
         if (c % 2)
             sched_yield();
         conns[c].inside--;
@@ -489,28 +494,40 @@ Test(park, state_word_loses_no_event_and_lets_one_thread_in)
 
 Test(park, state_word_step_by_step)
 {
+    const uint64_t both = STATE_NEWS | STATE_TAIL;
     struct state s;
+    uint64_t marks;
     uint32_t gen;
 
     state_init(&s);
     gen = state_gen(&s);
-    cr_assert(state_event(&s, gen), "idle: queue it");
-    cr_assert_not(state_event(&s, gen), "queued already");
-    cr_assert(state_claim(&s));
+    cr_assert(state_event(&s, gen, STATE_NEWS), "idle: queue it");
+    cr_assert_not(state_event(&s, gen, both), "queued already");
+    cr_assert(state_claim(&s, &marks));
+    cr_assert_eq(marks, both, "of all events");
     cr_assert_not(state_release(&s), "nothing happened meanwhile");
-    cr_assert(state_event(&s, gen));
-    cr_assert(state_claim(&s));
-    cr_assert_not(state_event(&s, gen), "its owner will look again");
-    cr_assert_not(state_event(&s, gen));
+    cr_assert_eq(atomic_load(&s.word), state_word(gen, CONN_IDLE));
+    cr_assert(state_event(&s, gen, STATE_NEWS));
+    cr_assert(state_claim(&s, &marks));
+    cr_assert_eq(marks, (uint64_t)STATE_NEWS);
+    cr_assert_not(state_event(&s, gen, STATE_NEWS), "its owner will look");
+    cr_assert_not(state_event(&s, gen, STATE_NEWS));
     cr_assert(state_release(&s), "the owner must queue it");
-    cr_assert(state_claim(&s));
+    cr_assert(state_claim(&s, &marks));
+    cr_assert_eq(marks, (uint64_t)STATE_NEWS);
     state_requeue(&s);
-    cr_assert_not(state_event(&s, gen), "queued by its owner");
-    cr_assert(state_claim(&s));
+    cr_assert(state_claim(&s, &marks));
+    cr_assert_eq(marks, 0u, "no event: no need to look");
+    cr_assert_not(state_event(&s, gen, both));
+    state_requeue(&s);
+    cr_assert_not(state_event(&s, gen, STATE_NEWS), "queued by its owner");
+    cr_assert(state_claim(&s, &marks));
+    cr_assert_eq(marks, both, "the mark went with it");
+    cr_assert_not(state_claim(&s, &marks), "it has an owner");
     state_close(&s);
-    cr_assert_not(state_event(&s, gen), "an event of the old connection");
+    cr_assert_not(state_event(&s, gen, both), "of the old connection");
     cr_assert_eq(state_gen(&s), gen + 1);
-    cr_assert(state_event(&s, gen + 1));
+    cr_assert(state_event(&s, gen + 1, STATE_NEWS));
 }
 
 Test(park, generation_comes_round)
@@ -520,6 +537,6 @@ Test(park, generation_comes_round)
     a_init(&s.word, state_word(UINT32_MAX, CONN_RUNNING));
     state_close(&s);
     cr_assert_eq(state_gen(&s), 0u);
-    cr_assert_not(state_event(&s, UINT32_MAX));
-    cr_assert(state_event(&s, 0));
+    cr_assert_not(state_event(&s, UINT32_MAX, STATE_NEWS));
+    cr_assert(state_event(&s, 0, STATE_NEWS));
 }

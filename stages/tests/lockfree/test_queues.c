@@ -322,7 +322,7 @@ static void *deque_owner(void *arg)
     (void)arg;
     for (int i = 0; i < ITEMS; i++) {
         make(i);
-        while (!deque_push(&deques[0], &items[i], i))
+        while (!deque_push(&deques[0], &items[i]))
             if ((it = deque_pop(&deques[0])))
                 take(it);
     }
@@ -364,7 +364,7 @@ static void fill(struct deque *q, int *x, int n)
 {
     deque_init(q);
     for (int i = 0; i < n; i++)
-        cr_assert(deque_push(q, &x[i], 100 + i));
+        cr_assert(deque_push(q, &x[i]));
 }
 
 Test(queues, thief_takes_the_older_half)
@@ -394,26 +394,11 @@ Test(queues, thief_takes_no_more_than_it_has_room_for)
     cr_assert_eq(deque_steal(&deques[0], &deques[1]), (void *)&x[0]);
     cr_assert_eq(deque_room(&deques[1]), 0u);
     cr_assert_eq(deque_len(&deques[0]), DEQUE_SIZE - 2u);
-    cr_assert_not(deque_push(&deques[1], x, 0));
+    cr_assert_not(deque_push(&deques[1], x));
     cr_assert_eq(deque_steal(&deques[0], &deques[1]), (void *)&x[2]);
     for (int i = 0; i < DEQUE_SIZE - 1; i++)
         cr_assert_eq(deque_pop(&deques[1]), (void *)&y[i]);
     cr_assert_eq(deque_pop(&deques[1]), (void *)&x[1]);
-}
-
-Test(queues, ripe_by_length_and_age)
-{
-    int x[4];
-
-    fill(&deques[0], x, 2); /* ready since 100 and 101 */
-    cr_assert(deque_ripe(&deques[0], 105, 2, 5));
-    cr_assert_not(deque_ripe(&deques[0], 104, 2, 5));
-    cr_assert_not(deque_ripe(&deques[0], 200, 3, 5));
-    deque_pop(&deques[0]);
-    cr_assert(deque_ripe(&deques[0], 106, 1, 5));
-    cr_assert_not(deque_ripe(&deques[0], 105, 1, 5));
-    deque_pop(&deques[0]);
-    cr_assert_not(deque_ripe(&deques[0], 200, 0, 0));
 }
 
 /* ---- chase_lev.h ---- */

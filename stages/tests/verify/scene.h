@@ -31,6 +31,10 @@ extern const struct vx_scenario scene_ring, scene_gate, scene_gate1;
 extern const struct vx_scenario scene_mpsc, scene_mpsc_2, scene_park2;
 extern const struct vx_scenario scene_deque, scene_deque_half, scene_deque_wrap;
 extern const struct vx_scenario scene_chase_lev, scene_park, scene_busy;
+extern const struct vx_scenario scene_reply, scene_watched, scene_last;
+extern const struct vx_scenario scene_slot, scene_slot_fails;
+extern const struct vx_scenario scene_team, scene_rescue;
+extern const struct vx_scenario scene_team_late, scene_rescue_late;
 extern const struct vx_scenario scene_state, scene_generation;
 extern const struct vx_scenario scene_admit, scene_admit_2;
 

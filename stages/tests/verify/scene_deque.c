@@ -17,8 +17,7 @@ static void init(void)
     vx_name(&own.head, "head");
     vx_name(&own.tail, "tail");
     for (int i = 0; i < DEQUE_SIZE; i++) {
-        vx_name(&own.slot[i].item, "slot %d", i);
-        vx_name(&own.slot[i].when, "slot %d age", i);
+        vx_name(&own.slot[i], "slot %d", i);
     }
     for (int i = 1; i < VX_THREADS; i++)
         deque_init(&mine[i]);
@@ -26,7 +25,7 @@ static void init(void)
 
 static void push(void)
 {
-    pushed += deque_push(&own, item_make(pushed), 0);
+    pushed += deque_push(&own, item_make(pushed));
 }
 
 static void pop(void)
@@ -66,7 +65,7 @@ static void thief2(void)
 static void check(void)
 {
     for (uint64_t i = own.head; i != own.tail; i++)
-        item_left(own.slot[i % DEQUE_SIZE].item);
+        item_left(own.slot[i % DEQUE_SIZE]);
     items_in_order();
     items_check(pushed);
 }

@@ -18,7 +18,7 @@ static void init(void)
         vx_name(&q[i].head, "head %d", i);
         vx_name(&q[i].tail, "tail %d", i);
         for (int k = 0; k < DEQUE_SIZE; k++)
-            vx_name(&q[i].slot[k].item, "slot %d.%d", i, k);
+            vx_name(&q[i].slot[k], "slot %d.%d", i, k);
     }
 }
 
@@ -27,7 +27,7 @@ static void owner(void)
     void *item;
 
     for (int i = 0; i < 5; i++) {
-        pushed += deque_push(&q[0], item_make(pushed), 0);
+        pushed += deque_push(&q[0], item_make(pushed));
     }
     item = deque_pop(&q[0]);
     if (item)
@@ -61,7 +61,7 @@ static void check(void)
 {
     for (int i = 0; i < VX_THREADS; i++)
         for (uint64_t k = q[i].head; k != q[i].tail; k++)
-            item_left(q[i].slot[k % DEQUE_SIZE].item);
+            item_left(q[i].slot[k % DEQUE_SIZE]);
     items_in_order();
     items_check(pushed);
 }

@@ -71,7 +71,8 @@ static void work(int w)
         if (!searching)
             searching = park_search(&park);
         if (searching && pop()) {
-            if (park_found(&park))
+            if (park_found(&park) &&
+                a_load(&head, acquire) < a_load(&tail, acquire))
                 wake_one();
             searching = false;
             taken[w]++;
@@ -112,6 +113,55 @@ const struct vx_scenario scene_park = {
     {"pusher", "worker1", "worker2"},
     check,
     VX_SC | VX_TSO,
+};
+
+/* ---- the last searcher leaves: worker 1 searches and finds item 0, worker 2
+ * sleeps.  The pusher relies on the searcher, which is stuck with its item.
+ * Three threads, so that it fits into c11 without the way there. ---- */
+
+static void last_init(void)
+{
+    init();
+    tail = 1;
+    park.word = PARK_SEARCHER + PARK_BIT(2);
+}
+
+static void push_second(void)
+{
+    a_store(&tail, 2, release);
+    wake_one();
+}
+
+static void last_searcher(void)
+{
+    if (!pop())
+        return;
+    if (park_found(&park) && a_load(&head, acquire) < a_load(&tail, acquire))
+        wake_one();
+}
+
+static void sleeper(void)
+{
+    event_wait(&event[2]);
+    if (park_leave(&park, 2) && pop())
+        park_found(&park);
+    else
+        vx_fail("woken for nothing");
+}
+
+static void last_check(void)
+{
+    if (head < tail && vx_anyone_asleep())
+        vx_fail("lost wake-up: an item is queued and a worker sleeps");
+}
+
+const struct vx_scenario scene_last = {
+    "last-searcher",
+    last_init,
+    {push_second, last_searcher, sleeper},
+    {"pusher", "searcher", "sleeper"},
+    last_check,
+    0,
 };
 
 const struct vx_scenario scene_park2 = {

@@ -48,20 +48,38 @@ static bool pop(void)
 static void event(int i)
 {
     a_store(&bytes[i], 1, relaxed);
-    if (state_event(&state, GEN))
+    if (state_event(&state, GEN, STATE_NEWS))
         push();
+}
+
+static uint64_t claim(void)
+{
+    uint64_t marks;
+
+    if (!state_claim(&state, &marks))
+        vx_fail("a queued connection could not be claimed");
+    plain_write(&conn, plain_read(&conn) + 1);
+    return marks;
+}
+
+/* A receive, if a mark says that it is worth one.  True: it brought bytes. */
+static bool receive(uint64_t marks)
+{
+    bool any = false;
+
+    for (int i = 0; i < 2 && marks & STATE_NEWS; i++)
+        if (a_load(&bytes[i], relaxed) && !plain_read(&seen[i])) {
+            plain_write(&seen[i], 1);
+            any = true;
+        }
+    return any;
 }
 
 static void run(void)
 {
     if (!pop())
         return;
-    if (!state_claim(&state))
-        vx_fail("a queued connection could not be claimed");
-    plain_write(&conn, plain_read(&conn) + 1);
-    for (int i = 0; i < 2; i++)
-        if (a_load(&bytes[i], relaxed))
-            plain_write(&seen[i], 1);
+    receive(claim());
     if (state_release(&state))
         push();
 }
@@ -100,6 +118,80 @@ const struct vx_scenario scene_state = {
     0,
 };
 
+/* ---- a reply: a worker receives a request, and its reply goes into the queue,
+ * from which a thief may take it; another request comes at any time ---- */
+
+SCENE_VAR uint64_t reply; /* part of the connection: it waits to be sent */
+
+static void reply_init(void)
+{
+    init();
+    reply = 0;
+    bytes[0] = 1;
+    state.word = state_word(GEN, CONN_READY) | STATE_NEWS;
+    queue = 1;
+    vx_name(&reply, "reply");
+}
+
+/* What stage 6 does with a connection from a queue: a receive, whose reply is
+ * queued; or a send, after which only a mark makes it look at the socket. */
+static void turns(int n)
+{
+    for (int i = 0; i < n; i++) {
+        uint64_t marks;
+
+        vx_forget();
+        if (!pop())
+            continue;
+        marks = claim();
+        if (!plain_read(&reply) && receive(marks)) {
+            plain_write(&reply, 1);
+            state_requeue(&state);
+            push();
+            continue;
+        }
+        if (plain_read(&reply)) {
+            plain_write(&reply, 0);
+            if (receive(marks)) /* it is worth a receive: at once */
+                plain_write(&reply, 1);
+        }
+        if (plain_read(&reply))
+            state_requeue(&state);
+        else if (!state_release(&state))
+            continue;
+        push();
+    }
+}
+
+static void second_request(void)
+{
+    event(1);
+}
+static void replier(void)
+{
+    turns(2);
+}
+static void reply_thief(void)
+{
+    turns(2);
+}
+
+static void reply_check(void)
+{
+    check();
+    if (state_of_word(state.word) == CONN_IDLE && reply)
+        vx_fail("a reply is forgotten");
+}
+
+const struct vx_scenario scene_reply = {
+    "reply",
+    reply_init,
+    {second_request, replier, reply_thief},
+    {"harvester", "worker", "thief"},
+    reply_check,
+    0,
+};
+
 /* ---- reuse: closed twice while an event of the first life is on its way,
  * and handed on once in its last life ---- */
 
@@ -114,8 +206,7 @@ static void closer(void)
 {
     if (!pop())
         return;
-    if (!state_claim(&state))
-        vx_fail("a queued connection could not be claimed");
+    claim();
     reused = true;
     plain_write(&conn, 1);
     state_close(&state);
@@ -125,7 +216,7 @@ static void closer(void)
 
 static void late_event(void)
 {
-    if (state_event(&state, GEN))
+    if (state_event(&state, GEN, STATE_NEWS))
         push();
 }
 
@@ -133,9 +224,7 @@ static void late_runner(void)
 {
     if (!pop())
         return;
-    if (!state_claim(&state))
-        vx_fail("a queued connection could not be claimed");
-    plain_write(&conn, plain_read(&conn) + 1);
+    claim();
     state_requeue(&state);
     push();
 }

@@ -28,7 +28,7 @@
 #include "parts/atom.h"
 #include "parts/pad.h"
 
-enum { LINGER = 20 }; /* naps */
+enum { QUIET_LOOKS = 6, LOOKS_SLOWER = 4 };
 
 /* One for every worker: written by it, read by the others. */
 struct busy {
@@ -37,7 +37,7 @@ struct busy {
 
 struct sentinel {
     PADDED ATOMIC(uint32_t) asleep;
-    int eventfd;
+    int eventfd, epoll;
 };
 
 static inline int64_t clock_us(void)
@@ -46,6 +46,11 @@ static inline int64_t clock_us(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+static inline bool busy_now(struct busy *b)
+{
+    return a_load(&b->since_us, relaxed) != 0;
 }
 
 static inline bool busy_longer(struct busy *b, int64_t now_us, int64_t us)
@@ -84,13 +89,14 @@ static inline void sentinel_stay(struct sentinel *s)
     a_store(&s->asleep, 0, relaxed);
 }
 
-static inline void sentinel_sleep(struct sentinel *s)
+/* It is awake again.  After the wait, not before: else it could be posted, and
+ * clear the post, and sleep. */
+static inline void sentinel_woken(struct sentinel *s)
 {
     eventfd_t n;
 
-    while (eventfd_read(s->eventfd, &n) < 0 && errno == EINTR)
-        ;
     a_store(&s->asleep, 0, relaxed);
+    eventfd_read(s->eventfd, &n);
 }
 
 #endif
