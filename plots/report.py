@@ -20,7 +20,6 @@ if __name__ == "__main__":
 
 import argparse
 import html
-import io
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -104,17 +103,14 @@ def svg_of(figure, data, pyplot):
     fig = pyplot.figure(figsize=(figures.WIDTH, figure.height),
                         layout="constrained")
     figure.draw(fig)
-    out = io.StringIO()
-    fig.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    text = settings.svg_of(fig, transparent=True)
     pyplot.close(fig)
-    text = out.getvalue()
     text = text[text.index("<svg"):]
     # The page scales it: the size in points must not be a fixed one.
     head, rest = text.split(">", 1)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
     head += f' role="img" aria-label="{html.escape(figure.title)}"'
-    text = head + ">" + re.sub(r"<metadata>.*?</metadata>", "", rest,
-                               flags=re.S)
+    text = head + ">" + rest
     for colour, css in CSS_OF.items():
         text = text.replace(colour, css)
     # Ids are unique in a file only; these files become one page.

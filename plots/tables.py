@@ -206,10 +206,10 @@ def draw_image(data, name, path):
                         layout="constrained", facecolor="white")
     figure.draw(fig)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    fig.savefig(path, format="svg", metadata={"Date": None})
+    text = settings.svg_of(fig)
     pyplot.close(fig)
-    with open(path, "a", encoding="utf-8") as f:
-        f.write(stamp(data, name) + "\n")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text + stamp(data, name) + "\n")
 
 
 def check_image(data, name, path):

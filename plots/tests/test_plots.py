@@ -508,7 +508,11 @@ class Tables(Scratch):
         self.assertEqual(self.tables("--check").returncode, 0)
         self.assertIn("](img/one-ladder.svg)", self.read())
         picture = os.path.join(self.dir, "docs", "img", "one-ladder.svg")
-        self.assertGreater(len(list(xml.parse(picture).iter())), 50)
+        drawn = xml.parse(picture).getroot()
+        self.assertGreater(len(list(drawn.iter())), 50)
+        # Text is text: to be searched, read out, and small.
+        self.assertIn("2 epoll", [e.text for e in drawn.iter()])
+        self.assertLess(os.path.getsize(picture), 20000)
         # Another measurement, the same picture: that must be noticed.
         path = os.path.join(self.set, "summary.json")
         with open(path, encoding="utf-8") as f:
