@@ -51,15 +51,15 @@ class Make(Scratch):
 
     def test_a_library_of_another_machine_is_none(self):
         """A cross compiler finds ck_ring.h of the host, and no libck."""
-        cc = self.put("bin/cross-gcc", "#!/bin/sh\ncase \" $* \" in\n"
-                      "*' -lck '*) exit 1 ;;\nesac\nexit 0\n", 0o755)
+        cc = self.put("bin/cross-gcc", "#!/bin/sh\ncat >/dev/null\n"
+                      "case \" $* \" in *' -lck '*) exit 1 ;; esac\n", 0o755)
         done = run("make", "-n", "Q=", f"B={self.dir}", f"CC={cc}",
                    f"{self.dir}/micro/queues")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("micro/queues.c", done.stdout)
         self.assertIn("-DHAVE_CK=0", done.stdout)
         self.assertNotIn("-lck", done.stdout)
-        cc.write_text("#!/bin/sh\nexit 0\n")
+        cc.write_text("#!/bin/sh\ncat >/dev/null\n")
         done = run("make", "-n", "Q=", f"B={self.dir}", f"CC={cc}",
                    f"{self.dir}/micro/queues")
         self.assertIn("-DHAVE_CK=1", done.stdout)
@@ -114,6 +114,7 @@ class Archive(Scratch):
         self.assertRegex(done.stdout, r"looks at .*common/a\.h")
         self.assertRegex(done.stdout, r"looks at .* tool")
 
+    @unittest.skipUnless(shutil.which("git"), "git is not installed")
     def test_run_says_what_it_needs(self):
         self.put("x/.ci/run", (ROOT / ".ci/run").read_text(), 0o755)
         done = run(".ci/run", cwd=self.root)
