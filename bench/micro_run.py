@@ -102,11 +102,13 @@ class Operations:
 class Blocks:
     """queues, padding: a group is some blocks, with everything in each."""
 
+    STEP = {"queues": 15, "padding": 8}
+
     def __init__(self, args):
         self.args = args
 
     def groups(self):
-        step = {"queues": 15, "padding": 8}[self.args.name]
+        step = self.STEP[self.args.name]
         last = self.args.blocks
         return [f"blocks {first} to {min(first + step - 1, last)}"
                 for first in range(1, last + 1, step)]
