@@ -301,7 +301,13 @@ PY_TESTS := $(if $(V),bench/tests/test_loadgen.py,$(wildcard \
 	.ci/tests/test_*.py common/tests/test_*.py stages/tests/test_*.py \
 	bench/tests/test_*.py plots/tests/test_*.py docs/tests/test_*.py \
 	labs/tests/test_*.py))
-PY_TEST_DIRS := $(sort $(dir $(PY_TESTS)))
+# Those that measure run one after the other; beside them run the others.
+PY_TIMED := $(filter bench/tests/test_loadgen.py bench/tests/test_run.py, \
+	$(PY_TESTS))
+PY_OTHERS := $(filter-out $(PY_TIMED),$(PY_TESTS))
+
+# A test of a server waits most of its time: so many run at once.
+JOBS ?= $(if $(filter tsan,$(V)),4,6)
 
 .PHONY: test check test-build test-common test-bench test-parts \
 	test-lockfree test-servers test-variants test-python
@@ -338,7 +344,8 @@ test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
 		for APP in http echo; do \
 			export APP SERVER=$(B)/stage$$n FAULT=$(B)/fault/stage$$n; \
 			export STAGE=$$n; \
-			$(call suite,"stage $$n $$APP",$(TEST_SERVERS)) || failed=1; \
+			$(call suite,"stage $$n $$APP",$(TEST_SERVERS) -j$(JOBS)) \
+				|| failed=1; \
 		done; \
 	done; exit $$failed
 # VARIANTS=4-recv-plain picks some; TESTS='hard/*' picks tests.
@@ -348,16 +355,17 @@ test-variants: $(TEST_SERVERS) $(VARIANT_BINS) $(VARIANT_FAULTS)
 		for APP in http echo; do \
 			export APP SERVER=$(B)/variants/$$n; \
 			export FAULT=$(B)/variants/fault/$$n; \
-			$(call suite,"variant $$n $$APP",$(TEST_SERVERS) \
+			$(call suite,"variant $$n $$APP",$(TEST_SERVERS) -j$(JOBS) \
 				$(if $(TESTS),--filter '$(TESTS)')) || failed=1; \
 		done; \
 	done; exit $$failed
-test-python: $(STAGE_BINS) $(LOADGEN) $(DRIVERS)
-	@failed=0; for d in $(PY_TEST_DIRS); do \
-		echo "== python, $$d"; \
-		$(PYTHON) -m unittest discover -s $$d \
-			-p '$(if $(V),$(notdir $(PY_TESTS)),test_*.py)' || failed=1; \
-	done; exit $$failed
+py_tests = (bad=0; for t in $(1); do echo "== python, $$t"; \
+	$(PYTHON) -m unittest discover -s $$(dirname $$t) -p $$(basename $$t) \
+		|| bad=1; done; exit $$bad) 2>&1
+test-python: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(DRIVERS)
+	@failed=0; $(call py_tests,$(PY_TIMED)) >$(B)/test-timed.log & \
+	$(call py_tests,$(PY_OTHERS)) || failed=1; \
+	wait $$! || failed=1; cat $(B)/test-timed.log; exit $$failed
 
 # Under ASan unless V says otherwise; the peers are a plain build in any case.
 STAGE ?= $(lastword $(STAGES))
