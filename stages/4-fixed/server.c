@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "container_of.h"
+#include "lockable.h"
 #include "net.h"
 #include "parts/arena.h"
 #include "parts/uring.h"
@@ -435,6 +436,7 @@ static void worker_loop(struct worker *w)
 
 static void worker_init(struct worker *w)
 {
+    lockable_divide(1, 4); /* three quarters for the arena */
     uring_open(&w->ring, w->sv.name, &w->uring, w->sv.opt.max_conns);
     arena_open(&w->arena, &w->ring, w->sv.name, 0);
     net_listen(w->sv.opt.host, &w->sv.opt.port, 1, &w->listener);

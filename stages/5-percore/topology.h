@@ -20,13 +20,11 @@
 #define TOPOLOGY_H
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <semaphore.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sysexits.h>
 
+#include "lockable.h"
 #include "switches.h"
 
 enum {
@@ -209,21 +207,6 @@ static inline bool seat_all_dealt(struct seat *seat, bool accepts)
 
 /* ---- what main does ---- */
 
-/* How much memory the process may lock; ~0: all it likes. */
-static inline size_t lockable(void)
-{
-    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct cap[_LINUX_CAPABILITY_U32S_3] = {{0}};
-    struct rlimit limit;
-
-    syscall(SYS_capget, &head, cap);
-    if (cap[0].effective & 1U << CAP_IPC_LOCK ||
-        getrlimit(RLIMIT_MEMLOCK, &limit) < 0 ||
-        limit.rlim_cur == RLIM_INFINITY)
-        return SIZE_MAX;
-    return limit.rlim_cur;
-}
-
 /* --workers, or one for each cpu; but no more than can have a ring each, and
  * leave half of the descriptors to connections. */
 static inline int server_workers(const struct options *opt, int limit, int each)
@@ -231,7 +214,10 @@ static inline int server_workers(const struct options *opt, int limit, int each)
     int n = opt->workers ? opt->workers : net_cpus();
 
     if (opt->workers > MAX_WORKERS)
-        die_status(EX_USAGE, "stage5: --workers: at most %d", MAX_WORKERS);
+        die_status(EX_USAGE,
+                   "stage5: --workers: at most %d: each of them is a place in "
+                   "a fixed table",
+                   MAX_WORKERS);
     while (!opt->workers && n > 1 &&
            (n > MAX_WORKERS || n * each > limit / 2 - 16 ||
             lockable() / LEAST_LOCKED < (unsigned)n))
@@ -253,6 +239,7 @@ static inline void server_size(struct server *v)
     if (opt->max_conns > most)
         opt->max_conns = most;
     v->n_workers = n < opt->max_conns ? n : opt->max_conns;
+    lockable_divide(v->n_workers, 4); /* the rest is for the arena */
     v->pool = (struct pool){.by = (enum pool_by)v->own.pool,
                             .wake = (enum wake_by)v->own.wake,
                             .per_worker = v->own.helpers,

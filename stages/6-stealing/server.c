@@ -47,6 +47,7 @@
 #include <sys/socket.h>
 
 #include "container_of.h"
+#include "lockable.h"
 #include "net.h"
 #include "parts/busy.h"
 #include "parts/deque.h"
@@ -1017,7 +1018,8 @@ static struct worker *worker_new(struct seat *seat)
     w->conns = own_pages((size_t)w->sv.opt.max_conns * sizeof *w->conns);
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (w->epoll < 0 || !watch(w, seat->eventfd, EPOLLIN, 0, EVENT_WAKE) ||
-        !watch(w, disk_fd(&w->disk), EPOLLIN, 0, EVENT_DISK) ||
+        (disk_fd(&w->disk) >= 0 &&
+         !watch(w, disk_fd(&w->disk), EPOLLIN, 0, EVENT_DISK)) ||
         !watch(w, w->sv.signal, EPOLLIN | EPOLLET, 0, EVENT_SIGNAL))
         die("stage6: epoll: %s", strerror(errno));
     tick(w);
@@ -1098,7 +1100,8 @@ static void server_run(struct server *v)
 
     if (v->service.opt.max_conns > EVENT_LISTENER)
         v->service.opt.max_conns = EVENT_LISTENER;
-    team_size(t, PARK_WORKERS, PARK_WORKERS, 6);
+    team_size(t, PARK_WORKERS, uring_afford(2), 6);
+    lockable_divide(t->n_workers, 2); /* the batch ring, the disk */
     if (t->n_workers == 1)
         v->own.steal = STEAL_OFF; /* from whom? */
     watched = v->own.steal == STEAL_ALL;

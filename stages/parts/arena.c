@@ -100,18 +100,25 @@ bool arena_spill(struct arena *a, struct session *s)
     return window_spill(a, &s->in) && window_spill(a, &s->out);
 }
 
-/* Registers as much as is allowed, and at most `most` pieces. */
+/* Registers as much as is allowed: at most `most` pieces, and so many bytes. */
 static void arena_register(struct arena *a, struct io_uring *ring,
-                           unsigned most)
+                           unsigned most, size_t bytes)
 {
     for (unsigned n = a->n; n > 0; n /= 2) {
         struct iovec all = {a->mem, (size_t)n * PIECE_STRIDE};
 
-        if (n <= most && io_uring_register_buffers(ring, &all, 1) == 0) {
+        if (n <= most && all.iov_len <= bytes &&
+            io_uring_register_buffers(ring, &all, 1) == 0) {
             a->n_fixed = n;
             return;
         }
     }
+}
+
+/* For half of n pieces, in whole pages. */
+static size_t ring_of_buffers(unsigned n)
+{
+    return (n / 2 * sizeof(struct io_uring_buf) + PAGE - 1) / PAGE * PAGE;
 }
 
 /* The ring of buffers is memory that we write and the kernel reads: a page or
@@ -119,7 +126,7 @@ static void arena_register(struct arena *a, struct io_uring *ring,
 static int arena_ring(struct arena *a, struct io_uring *ring)
 {
     unsigned n = a->n / 2;
-    size_t bytes = n * sizeof(struct io_uring_buf);
+    size_t bytes = ring_of_buffers(a->n);
     struct io_uring_buf_reg reg = {.ring_entries = n, .bgid = BUF_GROUP};
     void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -138,30 +145,46 @@ static int arena_ring(struct arena *a, struct io_uring *ring)
     return 0;
 }
 
+/* Where little may be locked: fewer pieces, and so a smaller ring of them; less
+ * than a page there is not. */
+static int arena_fit(struct arena *a, struct io_uring *ring, size_t most)
+{
+    int err;
+
+    while (ring_of_buffers(a->n) > most && ring_of_buffers(a->n) > PAGE)
+        a->n /= 2;
+    while ((err = arena_ring(a, ring)) == -ENOMEM &&
+           ring_of_buffers(a->n) > PAGE)
+        a->n /= 2;
+    return err;
+}
+
 void arena_open(struct arena *a, struct io_uring *ring, const char *name,
                 unsigned leave)
 {
-    unsigned n = a->n;
+    size_t rest = uring_rest(ring), used;
     int err;
 
-    *a = (struct arena){.n = n};
-    a->mem = mmap(NULL, (size_t)n * PIECE_STRIDE, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    a->free = calloc(n, sizeof *a->free);
-    if (a->mem == MAP_FAILED || !a->free)
-        die("%s: no memory for the arena", name);
-    arena_register(a, ring, n - leave);
-    err = arena_ring(a, ring);
+    *a = (struct arena){.n = a->n};
+    err = arena_fit(a, ring, rest);
     if (err < 0)
         die_status(EX_SKIP, "%s: no ring of buffers (Linux 5.19): %s", name,
-                   strerror(-err));
-    for (unsigned i = n; i-- > 0;)
+                   err == -ENOMEM ? uring_reason(err) : strerror(-err));
+    a->mem = mmap(NULL, (size_t)a->n * PIECE_STRIDE, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    a->free = calloc(a->n, sizeof *a->free);
+    if (a->mem == MAP_FAILED || !a->free)
+        die("%s: no memory for the arena", name);
+    used = ring_of_buffers(a->n);
+    arena_register(a, ring, leave < a->n ? a->n - leave : 0,
+                   rest > used ? rest - used : 0);
+    for (unsigned i = a->n; i-- > 0;)
         arena_put(a, i);
 }
 
 void arena_free(struct arena *a)
 {
     munmap(a->mem, (size_t)a->n * PIECE_STRIDE);
-    munmap(a->ring, a->n / 2 * sizeof(struct io_uring_buf));
+    munmap(a->ring, ring_of_buffers(a->n));
     free(a->free);
 }

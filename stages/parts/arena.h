@@ -29,6 +29,7 @@
 #include "session.h"
 
 enum {
+    PAGE = 4096, /* bytes */
     PIECE_STRIDE = BUF_SIZE + 192,
     MOST_PIECES = 65536, /* half of them in a ring, which holds 32768 */
     BUF_GROUP = 0,
@@ -54,10 +55,11 @@ error_t arena_switch(const char *arg, struct argp_state *state,
                      struct arena *a);
 
 /* Makes the arena of a->n pieces (2 to MOST_PIECES).  `leave`: so many are not
- * registered.  Registers what the limit on locked memory allows: all, a half, a
- * quarter ...  Less is slower for some operations, never wrong.  Without memory
- * the process ends with 1, without a ring of buffers with 77; `name` begins the
- * message. */
+ * registered.  Registers what the worker's share of lockable memory
+ * (lockable.h) allows: all, a half, a quarter ...  Less is slower for some
+ * operations, never wrong.  Where it is very little there are fewer pieces.
+ * Without memory the process ends with 1, without a ring of buffers with 77;
+ * `name` begins the message. */
 void arena_open(struct arena *a, struct io_uring *ring, const char *name,
                 unsigned leave);
 

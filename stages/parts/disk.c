@@ -8,17 +8,23 @@
 
 void disk_open(struct disk *d, const char *name)
 {
-    int err = io_uring_queue_init(DISK_READS, &d->ring, IORING_SETUP_CLAMP);
+    unsigned n = uring_fit(2 * DISK_READS) / 2;
+    int err = -ENOMEM;
 
-    if (err < 0)
+    if (n > 0)
+        err = io_uring_queue_init(n, &d->ring, IORING_SETUP_CLAMP);
+    if (err == -ENOMEM)
+        n = 0;
+    else if (err < 0)
         die_status(EX_SKIP, "%s: no io_uring: %s", name, uring_reason(err));
     pthread_mutex_init(&d->lock, NULL);
     d->reads = 0;
+    d->most = (int)n;
 }
 
 int disk_fd(const struct disk *d)
 {
-    return d->ring.ring_fd;
+    return d->most > 0 ? d->ring.ring_fd : -1;
 }
 
 ssize_t disk_cached(const struct session *s)
@@ -42,7 +48,7 @@ bool disk_read(struct disk *d, const struct session *s, void *c)
     struct io_uring_sqe *sqe = NULL;
 
     pthread_mutex_lock(&d->lock);
-    if (d->reads < DISK_READS)
+    if (d->reads < d->most)
         sqe = io_uring_get_sqe(&d->ring);
     if (sqe) {
         d->reads++;
@@ -80,7 +86,8 @@ int disk_close(struct disk *d)
 {
     int reads = d->reads;
 
-    io_uring_queue_exit(&d->ring);
+    if (d->most > 0)
+        io_uring_queue_exit(&d->ring);
     pthread_mutex_destroy(&d->lock);
     return reads;
 }

@@ -29,12 +29,15 @@ struct disk {
     pthread_mutex_t lock;
     struct io_uring ring;
     int reads; /* in flight; with the lock */
+    int most;  /* of them; 0: no more memory may be locked, so no ring */
 };
 
-/* Exits with 77 and the reason when there is no ring to be had. */
+/* Takes a part of lockable memory (lockable.h); where there is none left, every
+ * disk_read() is false.  Exits with 77 and the reason when there is no io_uring
+ * to be had. */
 void disk_open(struct disk *d, const char *name);
 
-/* Readable when a read is over. */
+/* Readable when a read is over; -1: there is no ring. */
 int disk_fd(const struct disk *d);
 
 /* What is cached, at once: the bytes read, or -errno; -EAGAIN: it is not. */

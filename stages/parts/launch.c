@@ -110,7 +110,9 @@ void team_size(struct team *t, int most, int afford, int fds)
 
     CHECK(most <= TEAM_MOST && afford > 0);
     if (n > most)
-        die_status(EX_USAGE, "%s: --workers: at most %d, for which it has room",
+        die_status(EX_USAGE,
+                   "%s: --workers: at most %d: each of them is a bit of a word "
+                   "in which they say that they wait",
                    name, most);
     if (n == 0) { /* connections shall have half of the descriptors */
         n = cpus_allowed() < most ? cpus_allowed() : most;
@@ -189,8 +191,7 @@ bool team_join(struct team *t)
         for (struct mpsc_node *list = seat_dealt(seat); list;)
             net_close(dealt_next(&list)); /* the drain was over first */
         close(seat->eventfd);
-        if (seat->listener >= 0)
-            close(seat->listener);
+        net_unlisten(&seat->listener);
     }
     return whole;
 }
@@ -274,6 +275,6 @@ void seat_shut(struct seat *seat)
     if (seat->listener < 0 || seat->shut)
         return;
     seat->shut = true;
-    shutdown(seat->listener, SHUT_RDWR);
+    net_shut(seat->listener);
     a_add(&seat->team->open, -1, release);
 }

@@ -2,9 +2,12 @@
 
 #include "parts/uring.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lockable.h"
 
 error_t uring_switch(int key, char *arg, struct argp_state *state,
                      struct uring_options *o)
@@ -45,6 +48,39 @@ const char *uring_reason(int err)
     default:
         return strerror(-err);
     }
+}
+
+/* What a ring takes, about: two regions of whole pages. */
+static size_t ring_bytes(size_t cq)
+{
+    size_t sq = cq < SQ_ENTRIES ? cq : SQ_ENTRIES, page = 4096;
+    size_t queues = 320 + cq * 16 + sq * 4, sqes = sq * 64;
+
+    return (queues + page - 1) / page * page + (sqes + page - 1) / page * page;
+}
+
+unsigned uring_fit(unsigned cq)
+{
+    size_t part = lockable_part();
+
+    while (cq > CQ_FEWEST && ring_bytes(cq) > part)
+        cq /= 2;
+    return ring_bytes(cq) > part ? 0 : cq;
+}
+
+size_t uring_rest(const struct io_uring *ring)
+{
+    size_t share = lockable_share();
+    size_t used = ring_bytes(*ring->cq.kring_entries);
+
+    return share > used ? share - used : 0;
+}
+
+int uring_afford(int rings)
+{
+    size_t n = lockable() / (ring_bytes(CQ_FEWEST) * (size_t)rings);
+
+    return n < 1 ? 1 : n < INT_MAX ? (int)n : INT_MAX;
 }
 
 /* The first thing that every ring stage needs and this ring lacks, or NULL. */
@@ -120,7 +156,10 @@ void uring_open(struct io_uring *ring, const char *name,
         o->taskrun = modes[i].name;
         p = (struct io_uring_params){.cq_entries = o->cq};
         if (p.cq_entries == 0)
-            p.cq_entries = all < CQ_LEAST ? CQ_LEAST : all;
+            p.cq_entries = uring_fit(all < CQ_LEAST ? CQ_LEAST : all);
+        if (p.cq_entries == 0)
+            p.cq_entries =
+                CQ_FEWEST; /* more than its part, but no less will do */
         p.flags = modes[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
         err = uring_set_up(ring, &p);
     } while (err == -EINVAL && ++i < sizeof modes / sizeof *modes);

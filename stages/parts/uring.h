@@ -49,6 +49,16 @@ struct uring_options {
 error_t uring_switch(int key, char *arg, struct argp_state *state,
                      struct uring_options *o);
 
+/* The most entries, up to cq, of a completion queue whose ring fits into a
+ * part; 0: not even CQ_FEWEST do. */
+unsigned uring_fit(unsigned cq);
+
+/* Bytes of a worker's share that its ring has left. */
+size_t uring_rest(const struct io_uring *ring);
+
+/* How many workers can have `rings` small rings each: at least 1. */
+int uring_afford(int rings);
+
 /* Why io_uring_setup failed (-errno), and what can be done about it. */
 const char *uring_reason(int err);
 

@@ -266,6 +266,45 @@ Test(any_start, runs_without_locked_memory)
     server_stop(&s);
 }
 
+/* What may be locked is counted by user: two servers of one that share what two
+ * rings of the smallest kind take, 8 KiB each, or with a ring of buffers 12.
+ * Stages 1 and 2 need none. */
+Test(any_start, two_share_little_locked_memory)
+{
+    bool arena = server_stage() == 4 || server_stage() == 5;
+    struct launch how = {.memlock = (arena ? 24 : 16) << 10,
+                         .uid = 20000 + (int)getpid() % 40000};
+    struct server a, b;
+    int status;
+
+    if (getuid() != 0)
+        cr_skip("only root has users to spare");
+    server_start(&a, NULL); /* is there any io_uring? */
+    server_stop(&a);
+    status = server_try(&a, &how, NULL);
+    cr_assert(status == 0, "first: %d, %s", status, server_stderr(&a));
+    status = server_try(&b, &how, NULL);
+    cr_assert(status == 0, "second: %d, %s", status, server_stderr(&b));
+    cr_assert(client_traffic(&a, 4) == 4 && client_traffic(&b, 4) == 4);
+    server_stop(&b);
+    server_stop(&a);
+}
+
+/* The limit of a stage is named, and its reason. */
+Test(any_start, too_many_workers)
+{
+    struct server s;
+
+    if (server_stage() < 5)
+        cr_skip("one loop, or a thread for each connection");
+    cr_assert(server_run(&s, &usual, "--workers", "257", NULL) == 64);
+    cr_assert(strstr(server_stderr(&s),
+                     server_stage() == 6 ? "at most 56" : "at most 256"),
+              "%s", server_stderr(&s));
+    cr_assert(strstr(server_stderr(&s), ": each of them is"), "no reason: %s",
+              server_stderr(&s));
+}
+
 Test(any_start, interrupt_is_like_terminate)
 {
     struct server s;
