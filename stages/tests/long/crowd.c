@@ -107,7 +107,7 @@ static void hang_up(struct crowd *c, struct peer *p, bool reset)
 static void end_well(struct crowd *c, struct peer *p)
 {
     COUNT(c->t, ended, 1);
-    if (p->cut == CUT_NOT && p->manner != VANDAL)
+    if (p->cut == CUT_NOT && p->manner != VANDAL && p->manner != REFUSED)
         COUNT(c->t, said_whole, p->said);
     hang_up(c, p, false);
 }
@@ -159,9 +159,12 @@ static double patience_from(const struct peer *p)
     return p->last_said;
 }
 
-/* Its deadline may have passed, wherever the reason lies. */
+/* Its deadline may have passed, wherever the reason lies.  It never comes for a
+ * reader that takes bytes all the time, unless this process did not run. */
 static bool may_be_late(const struct crowd *c, const struct peer *p)
 {
+    if (p->manner == STEADY && p->n_due > 0)
+        return c->at - c->paused_at < 2 * c->run->idle_s + 2;
     return c->at - patience_from(p) >= 0.9 * c->run->idle_s;
 }
 
@@ -172,7 +175,8 @@ static bool all_ears(const struct crowd *c, const struct peer *p)
 {
     return p->connected && p->n_due > 0 && script_done(p) &&
            p->say_pause <= 0 && p->hear_pause <= 0 && c->at > p->hear_at &&
-           p->manner != STALLED && patience_from(p) > c->paused_at;
+           p->manner != STALLED && p->manner != REFUSED &&
+           patience_from(p) > c->paused_at;
 }
 
 /* One that is there to be closed at its deadline. */
@@ -250,6 +254,8 @@ static bool wind_up(struct crowd *c, struct peer *p)
         script_wind_up(p);
         if (p->ending < END_HALF)
             p->ending = END_LEAVE;
+        if (p->manner == STEADY)
+            p->until = 0;
         /* Not one that has begun to read: it is no longer late. */
         p->strict = p->manner == STALLED && mood == CALM && p->hear_at > c->at;
         if (p->strict)
@@ -273,6 +279,12 @@ static bool settle(struct crowd *c, struct peer *p)
         return true;
     if (p->manner == HOT && p->begun < p->asks && c->at > p->until)
         script_wind_up(p);
+    if (p->manner == STEADY && c->at > p->until) { /* now as fast as it can */
+        p->hear_piece = PIECE;
+        p->hear_pause = 0;
+    }
+    if (p->manner == REFUSED && (script_done(p) || p->broken))
+        p->hear_at = 0;
     if (script_done(p) && p->connected && !p->fin && p->ending == END_HALF) {
         shutdown(p->fd, SHUT_WR);
         p->fin = true;

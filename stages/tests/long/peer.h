@@ -10,6 +10,8 @@
     X(PIPELINER, "pipeliner", 14)     /* asks many times before it reads */    \
     X(SLOW_WRITER, "slow-writer", 8)  /* a few bytes at a time */              \
     X(SLOW_READER, "slow-reader", 8)  /* the same, with small buffers */       \
+    X(STEADY, "steady", 2)            /* slowly, long past a deadline */  \
+    X(REFUSED, "refused", 3)          /* says too large a body, then reads */  \
     X(BIG, "big", 6)                  /* large bodies, both ways at once */    \
     X(HOT, "hot", 3)                  /* asks as fast as it can for seconds */ \
     X(BUSY, "busy", 8)                /* mostly /work and /sleep */            \
@@ -95,7 +97,7 @@ struct peer {
     enum ending ending;
     enum cut cut;
     uint64_t cut_at;
-    double until; /* HOT: asks until then */
+    double until; /* HOT: asks until then; STEADY: reads slowly */
     bool small;   /* small kernel buffers */
     bool winding; /* EBB: the plan was cut short, */
     bool strict;  /* and now it must be closed at its deadline */

@@ -106,7 +106,8 @@ static void plan_cut(struct peer *p)
 {
     struct rng *r = &p->r;
 
-    if (p->manner == VANDAL || !rng_odds(r, 18))
+    if (p->manner == VANDAL || p->manner == STEADY || p->manner == REFUSED ||
+        !rng_odds(r, 18))
         return;
     p->cut = (enum cut)rng_between(r, CUT_SAID_RESET, CUT_HEARD_CLOSE);
     p->cut_at = rng_between(r, 1, rng_odds(r, 50) ? 300 : 30000);
@@ -143,6 +144,23 @@ static void plan_slow(struct peer *p, size_t bytes)
     }
 }
 
+/* More than a send buffer holds.  Some of it is taken all the time, so no
+ * deadline comes, however long that goes on.  But a kernel tells of room for a
+ * part of its buffer at a time: a large one needs a rate at which that part is
+ * read well within --idle. */
+enum { STEADY_SIZE = 6 << 20 };
+
+static void plan_steady(struct peer *p, double idle)
+{
+    p->small = rng_odds(&p->r, 50);
+    p->hear_pause = 0.05;
+    p->hear_piece = p->small ? rng_between(&p->r, 1000, 3000)
+                             : rng_between(&p->r, 7500, 15000);
+    p->until = p->opened + 2.5 * idle;
+    p->asks = 1;
+    p->ending = p->ending == END_STAY ? END_LEAVE : p->ending;
+}
+
 static void plan_by_manner(struct peer *p, double idle)
 {
     struct rng *r = &p->r;
@@ -156,6 +174,14 @@ static void plan_by_manner(struct peer *p, double idle)
     case SLOW_READER:
         p->asks = (int)rng_between(r, 1, 3);
         p->depth = MAX_DUE;
+        break;
+    case STEADY:
+        plan_steady(p, idle);
+        break;
+    case REFUSED:
+        p->asks = 1;
+        p->ending = END_ASK;
+        p->hear_at = p->opened + 1e6; /* settle() says when */
         break;
     case HOT:
         p->asks = INT32_MAX;
@@ -217,8 +243,8 @@ void script_plan(struct peer *p, const struct run *run, int crowd,
     p->hear_piece = 64 * 1024;
     p->manner = storm ? (rng_odds(&p->r, 50) ? TOUCH : TALKER)
                       : draw_manner(&p->r, run);
-    if (run->echo &&
-        (p->manner == VANDAL || p->manner == LORIS || p->manner == BUSY))
+    if (run->echo && (p->manner == VANDAL || p->manner == LORIS ||
+                      p->manner == BUSY || p->manner == REFUSED))
         p->manner = TALKER;
     p->ending = draw_ending(&p->r, run->echo);
     plan_cut(p);
@@ -315,7 +341,9 @@ static void put(struct peer *p, const char *text)
 /* Draws what is asked for and what has to come back. */
 static void draw_due(struct peer *p, const struct run *run, struct due *d)
 {
-    d->ask = p->manner == STALLED ? ASK_BYTES : draw_ask(&p->r, p->manner);
+    d->ask = p->manner == STALLED || p->manner == STEADY
+                 ? ASK_BYTES
+                 : draw_ask(&p->r, p->manner);
     d->status = 200;
     d->token = rng_next(&p->r);
     /* The last files are too large for those who are slow on purpose. */
@@ -353,6 +381,8 @@ static void draw_due(struct peer *p, const struct run *run, struct due *d)
     }
     if (p->manner == STALLED)
         d->length = 48 << 20; /* more than the kernel will hold */
+    if (p->manner == STEADY)
+        d->length = STEADY_SIZE;
     d->size = d->ask == ASK_HEAD ? 0 : d->length;
 }
 
@@ -467,10 +497,24 @@ static void ask_bad(struct peer *p, struct due *d)
     put(p, bad[i].text);
 }
 
+/* Above the --max-body that the server has when nobody says anything. */
+static void ask_refused(struct peer *p, struct due *d)
+{
+    *d = (struct due){.ask = ASK_BAD, .status = 413, .close = true};
+    p->token = rng_next(&p->r);
+    p->off = 0;
+    p->run = rng_between(&p->r, 1200000, 5000000);
+    p->text_len = (size_t)snprintf(p->text, TEXT,
+                                   "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                                   "Content-Length: %" PRIu64 "\r\n\r\n",
+                                   p->run);
+}
+
 static void ask_raw(struct peer *p, struct due *d)
 {
     uint64_t size = p->manner == BIG ? rng_between(&p->r, 1 << 18, 1 << 22)
                     : p->manner == STALLED ? 64 << 20
+                    : p->manner == STEADY  ? STEADY_SIZE
                                            : rng_between(&p->r, 1, 40000);
 
     *d = (struct due){.ask = ASK_RAW, .token = rng_next(&p->r)};
@@ -491,6 +535,8 @@ static void ask(struct peer *p, const struct run *run, struct tally *t,
     p->begun++;
     if (run->echo)
         ask_raw(p, d);
+    else if (p->manner == REFUSED)
+        ask_refused(p, d);
     else if (p->manner == VANDAL && last)
         ask_bad(p, d);
     else
