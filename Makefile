@@ -453,6 +453,7 @@ LAB ?= 0
 TEST ?=
 SANITIZER ?=
 LABS_REPEAT ?= 3
+LABS_ARGS ?=
 .PHONY: lab grade labs-test
 lab:
 	$(Q)$(PYTHON) labs/handout.py lab $(LAB)
@@ -462,7 +463,7 @@ grade:
 		$(if $(SANITIZER),--sanitizer $(SANITIZER))
 labs-test:
 	$(Q).ci/deps base labs
-	$(Q)$(PYTHON) labs/selftest.py --repeat $(LABS_REPEAT)
+	$(Q)$(PYTHON) labs/selftest.py --repeat $(LABS_REPEAT) $(LABS_ARGS)
 
 # ---- machine ----
 .PHONY: deps deps-lint deps-peers deps-all doctor

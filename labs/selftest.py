@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Grades the grader: selftest.py [--repeat N] [LAB ...]
+"""Grades the grader: selftest.py [--repeat N] [--short] [LAB ...]
 
 For each lab: the solution gets full points, N times in a row; the starter
 builds and loses exactly what grade.toml calls its steps beyond what it can do;
@@ -18,6 +18,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import grade                                       # noqa: E402
 from grader import lab as labs, markers, sandbox   # noqa: E402
+
+
+SHORT = 3
 
 
 def submit(lab, files, args, box):
@@ -49,7 +52,13 @@ def replaced(files, wrong):
     if text.count(wrong["old"]) != 1:
         raise ValueError(f"{wrong['name']}: the piece to replace is there "
                          f"{text.count(wrong['old'])} times")
-    return dict(files, **{name: text.replace(wrong["old"], wrong["new"])})
+    text = text.replace(wrong["old"], wrong["new"])
+    for old, new in wrong.get("also", []):
+        if text.count(old) != 1:
+            raise ValueError(f"{wrong['name']}: {old!r} is there "
+                             f"{text.count(old)} times")
+        text = text.replace(old, new)
+    return dict(files, **{name: text})
 
 
 class Report:
@@ -71,7 +80,7 @@ def names(idents):
     return ", ".join(sorted(idents)) or "nothing"
 
 
-def check_lab(name, repeat, args, box, report):
+def check_lab(name, repeat, short, args, box, report):
     lab = labs.load(name)
     print(f"{name}: {lab.points} points")
     files = solution(lab)
@@ -86,7 +95,7 @@ def check_lab(name, repeat, args, box, report):
     report.line("starter", names({t.id for t in lab.tests}
                                  - set(table["starter_passes"])),
                 names(lost(result)), result["message"])
-    for wrong in table["wrong"]:
+    for wrong in table["wrong"][:SHORT if short else None]:
         result = submit(lab, replaced(files, wrong), args, box)
         if "refused" in wrong:
             refused = wrong["refused"] in result["message"] \
@@ -94,14 +103,18 @@ def check_lab(name, repeat, args, box, report):
             report.line(wrong["name"] + ": refused", True, refused,
                         result["message"])
         else:
-            report.line(wrong["name"], names(wrong["loses"]),
+            loses = {t.id for t in lab.tests} if wrong["loses"] == "all" \
+                else wrong["loses"]
+            report.line(wrong["name"], names(loses),
                         names(lost(result)), result["message"])
 
 
 def main(argv):
-    p = argparse.ArgumentParser(usage="selftest.py [--repeat N] [LAB ...]")
+    p = argparse.ArgumentParser(usage="selftest.py [--repeat N] [--short] [LAB ...]")
     p.add_argument("labs", nargs="*")
     p.add_argument("--repeat", type=int, default=3)
+    p.add_argument("--short", action="store_true",
+                   help=f"only the first {SHORT} wrong solutions of a lab")
     p.add_argument("--sandbox", choices=sandbox.WAYS)
     given = p.parse_args(argv)
     report = Report()
@@ -110,7 +123,8 @@ def main(argv):
         box = sandbox.choose(given.sandbox)
         for name in chosen:
             args = grade.parse([name, "--others-code"])
-            check_lab(name, given.repeat, args, box, report)
+            check_lab(name, given.repeat, given.short, args, box,
+                      report)
     except (labs.LabError, sandbox.SandboxError, ValueError) as err:
         print(f"selftest: {err}", file=sys.stderr)
         return 64

@@ -195,11 +195,15 @@ def server(box, lab, source_dir, out, work, flavour=""):
     library = os.path.join(ROOT, "build", flavour, "common", "libcommon.a")
     sources = [os.path.join(source_dir, n) for n in lab.student
                if n.endswith(".c")]
+    sources += [os.path.join(ROOT, name) for name in lab.staff]
     folders = [os.path.join(ROOT, "common"),
-               os.path.join(ROOT, "stages", "parts"), work]
+               os.path.join(ROOT, "stages", "parts"),
+               os.path.join(lab.folder, "tests"), work]
     text = inside(box, [cc(), *FLAGS, *SANITIZERS[flavour],
                         *[f"-I{f}" for f in folders], "-o", program, *sources,
-                        *parts, library, *[f"-l{n}" for n in lab.libraries],
+                        *[f"-Wl,--wrap={n}" for n in lab.wrap], *parts,
+                        library, *[f"-l{n}" for n in lab.libraries],
                         "-lm"], out,
-                  (*folders, source_dir, *parts, library))
+                  (*folders, source_dir, *parts, library,
+                   *[s for s in sources if not s.startswith(source_dir)]))
     return program, text

@@ -7,6 +7,8 @@
                talk to it
     libraries  what is linked, e.g. ["uring"]
     parts      server: the files of stages/parts it may use, e.g. ["uring"]
+    staff      server: sources of ours that are built with the student's
+    wrap       server: functions whose calls those sources count (ld --wrap)
     provides   linked: the names that the object gives to the tests
     allowed    linked: the functions that the object may call
     [[test]]   id = "suite/test" of Criterion, points, step, and if they differ
@@ -61,6 +63,8 @@ class Lab:
     tests: list
     libraries: list
     parts: list
+    staff: list
+    wrap: list
     provides: list
     allowed: list
 
@@ -187,6 +191,8 @@ def load(name, labs=LABS):
               student=table.strings("student"),
               libraries=table.strings("libraries", []),
               parts=table.strings("parts", []),
+              staff=table.strings("staff", []),
+              wrap=table.strings("wrap", []),
               provides=table.strings("provides", []),
               allowed=table.strings("allowed", []), tests=tests)
     table.end()
