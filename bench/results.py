@@ -10,6 +10,7 @@ load() reads all of it or raises ResultError with the file and the reason.
 There is no half-loaded result set, so there is no half plot.
 """
 
+import errno
 import json
 import os
 
@@ -70,7 +71,20 @@ def load_manifest(directory):
     return manifest
 
 
-def load_rows(directory):
+def _belongs(row, where, manifest):
+    """A row of another set must not be taken for one of this."""
+    if row.get("set") != manifest.get("set"):
+        raise ResultError(f"{where}: a row of another result set")
+    plan = {part["suite"] for part in manifest["plan"]}
+    if row["suite"] not in plan:
+        raise ResultError(f"{where}: suite {row['suite']!r}, which the "
+                          f"manifest does not have")
+    if row["server"] is not None and row["server"] not in manifest["servers"]:
+        raise ResultError(f"{where}: server {row['server']!r}, which the "
+                          f"manifest does not have")
+
+
+def load_rows(directory, manifest=None):
     path = os.path.join(directory, "rows.jsonl")
     text = _read(path)
     if not text.endswith("\n"):
@@ -81,6 +95,8 @@ def load_rows(directory):
         row = _object(line, where, ROW)
         need(row, where, "kind", "suite", "cell", "server", "block", "valid",
              "metrics")
+        if manifest:
+            _belongs(row, where, manifest)
         rows.append(row)
     return rows
 
@@ -97,8 +113,10 @@ def load(directory):
     if not os.path.isdir(directory):
         raise ResultError(f"{directory}: no such result set")
     manifest = load_manifest(directory)
-    rows = load_rows(directory)
+    rows = load_rows(directory, manifest)
     summary = load_summary(directory)
+    if summary.get("set") != manifest.get("set"):
+        raise ResultError(f"{directory}/summary.json: of another result set")
     if summary["rows"] != len(rows):
         raise ResultError(
             f"{directory}/rows.jsonl: {len(rows)} rows, but the summary was "
@@ -109,28 +127,49 @@ def load(directory):
 
 def write_json(path, value):
     """Whole or not at all: a reader never sees half of it."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=False) + "\n")
+
+
+def write_text(path, text):
+    """The same for any file."""
     tmp = path + ".tmp"
-    with open(tmp, "w", encoding="utf-8") as f:
-        json.dump(value, f, indent=1, sort_keys=False)
-        f.write("\n")
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(tmp, path)
+    try:
+        with open(tmp, "w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(tmp, path)
+    except OSError as err:
+        if os.path.exists(tmp):
+            os.unlink(tmp)
+        raise ResultError(f"{path}: cannot be written: {err.strerror}") \
+            from None
 
 
 class Writer:
     """Appends rows; every row is on disk before the next run starts."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, name=None):
+        """`name` stands in every row, so that no other set's is taken for
+        one."""
         self.path = os.path.join(directory, "rows.jsonl")
-        self.rows = []
-        self._file = open(self.path, "x", encoding="utf-8")
+        self.rows, self.name = [], name
+        self._file = open(self.path, "xb", buffering=0)
 
     def add(self, row):
-        row = {"schema": ROW, **row}
+        row = {"schema": ROW, **({"set": self.name} if self.name else {}),
+               **row}
+        line = json.dumps(row, separators=(",", ":")).encode() + b"\n"
+        end = self._file.tell()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as err:
+            # Half a row would make the file unreadable: those before stay.
+            self._file.truncate(end)
+            raise ResultError(f"{self.path}: cannot be written: "
+                              f"{err.strerror}") from None
         self.rows.append(row)
-        self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
-        self._file.flush()
 
     def close(self):
         self._file.close()

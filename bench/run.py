@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """The matrix runner: suites x servers x blocks -> a result set.
 
-Server and client are pinned apart.  Every block runs every cell on every
-server, in a new random order, so that a drift of the machine meets all of
-them alike; what is compared are the ratios inside a block.  Every slice has
-a fresh server.  A slice with errors, overflowed completions or stolen time is
-kept in the rows, marked, and done again.
+Server and client are pinned apart.  A block of a cell visits every server in
+one random order and then in the reverse one, so that a drift of the machine
+cancels; what is compared are the ratios inside a block.  Before and after each
+block a fixed loop is timed, and a block in which the machine changed is done
+again.  Every slice has a fresh server.  A slice with errors, overflowed
+completions, stolen time or other programs beside it is kept in the rows,
+marked, and done again.
 
   run.py --suite quick
   run.py --suite keepalive --servers stage2,stage3 --peers --blocks 31
@@ -15,6 +17,7 @@ kept in the rows, marked, and done again.
 """
 
 import argparse
+import dataclasses
 import os
 import random
 import resource
@@ -26,6 +29,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import ending                                               # noqa: E402
 import inherit                                              # noqa: E402
 import machine                                              # noqa: E402
 import results                                              # noqa: E402
@@ -41,6 +45,10 @@ OVERHEAD_S = 0.45     # of a slice, until measured: start, connect, stop
 TRACE_S = 0.6
 ATTACH_S, WAKEUPS_S = 0.5, 3.0   # until a tracer counts
 CAPACITY_BLOCKS = 3
+VISITS = 2            # of each server, a block: there and back again
+CALIBRATION_S = 0.12  # until measured
+STALE_S = 3.0         # a calibration older than that says nothing
+MAX_DRIFT = 5.0       # percent that it may move in a block
 CONNECTS_PER_S = 4000
 CROWD_PER_PROCESS = 15000
 CROWD_PER_SOURCE = 20000
@@ -53,6 +61,8 @@ class Part:
     """One suite of a run, with its cells and what the command line changed."""
 
     def __init__(self, suite, settings):
+        if settings.get("variants") is False:
+            suite = dataclasses.replace(suite, variants={})
         self.suite = suite
         self.params = dict(suite.params)
         self.blocks = settings.get("blocks", suite.blocks)
@@ -109,7 +119,7 @@ class Part:
         """(measured slices, traced slices, capacity slices)"""
         cells = len(self.cells())
         capacity = len(self.capacity_cells()) if self.needs_capacity else 0
-        return (cells * servers * self.blocks,
+        return (cells * servers * self.blocks * VISITS,
                 cells * servers if self.trace else 0,
                 capacity * servers * CAPACITY_BLOCKS)
 
@@ -122,6 +132,7 @@ class Part:
     def estimate(self, servers, overhead):
         measured, traced, capacity = self.count(servers)
         return ((measured + capacity) * self.slice_s(overhead)
+                + len(self.cells()) * self.blocks * CALIBRATION_S
                 + traced * self.trace_s())
 
     def takes(self, servers, other):
@@ -192,10 +203,11 @@ def fit_budget(parts, run, servers):
     """Shortens the slices until the whole fits into the run's budget."""
     if not run:
         return
-    total = sum(p.estimate(servers, OVERHEAD_S) for p in parts)
-    fixed = sum(p.estimate(servers, OVERHEAD_S)
-                - (sum(p.count(servers)) - p.count(servers)[1]) * p.seconds
-                for p in parts)
+    other = variants_of(parts)
+    counts = [(p, len(p.takes(servers, other))) for p in parts]
+    total = sum(p.estimate(n, OVERHEAD_S) for p, n in counts)
+    fixed = total - sum((sum(p.count(n)) - p.count(n)[1]) * p.seconds
+                        for p, n in counts)
     if total <= run["budget_s"]:
         return
     share = max(0.0, (run["budget_s"] - fixed) / (total - fixed))
@@ -293,6 +305,7 @@ class Run:
         self.rigs = {}
         self.progress = None
         self.number = 0
+        self.calibration = None     # (when, {cpu: nanoseconds a round})
 
     def everything(self):
         total, count = planned(self.parts, self.servers)
@@ -309,7 +322,7 @@ class Run:
             order = list(cells)
             self.rng.shuffle(order)
             for cell in order:
-                self.run_servers(part, cell, block, "measure")
+                self.run_block(part, cell, block)
         if part.trace:
             for cell in cells:
                 for name in self.fitting(part):
@@ -363,11 +376,51 @@ class Run:
             part.capacity[summaries.cell_key(cell)] = min(
                 stats_math.median(v) for v in found.values())
 
-    def run_servers(self, part, cell, block, kind):
+    def run_servers(self, part, cell, block, kind, attempt=0):
+        """Every server, in one random order; to measure, then in reverse."""
         names = self.fitting(part)
         self.rng.shuffle(names)
-        for order, name in enumerate(names):
-            self.run_slice(part, cell, name, block, order, kind)
+        visits = [names, names[::-1]] if kind == "measure" else [names]
+        for visit, found in enumerate(visits):
+            for order, name in enumerate(found):
+                self.run_slice(part, cell, name, kind, {
+                    "block": block, "try": attempt, "visit": visit,
+                    "order": order})
+
+    def run_block(self, part, cell, block):
+        """One block, done again while the machine does not hold still."""
+        for attempt in range(self.args.redo + 1):
+            before = self.calibrated(part, cell)
+            self.run_servers(part, cell, block, "measure", attempt)
+            self.calibration = None
+            after = self.calibrated(part, cell)
+            moved = max(100 * abs(after[c] / before[c] - 1) for c in before)
+            row = {**self.common(part, cell, None, "block"), "block": block,
+                   "try": attempt, "valid": moved <= self.args.max_drift,
+                   "calibration": [before, after], "moved_pct": moved,
+                   "metrics": {}}
+            if not row["valid"]:
+                row["last_try"] = attempt == self.args.redo
+                self.progress.say(
+                    f"{part.suite.name} {summaries.cell_text(cell)} block "
+                    f"{block + 1}: the machine changed by {moved:.1f} %: "
+                    + ("given up" if row["last_try"] else "again"))
+            self.writer.add(row)
+            if row["valid"]:
+                break
+
+    def calibrated(self, part, cell):
+        """How fast the cpus of both sides are: the end of one block is the
+        beginning of the next, unless something took its time between them."""
+        rig = self.rig_of(part, cell)
+        cpus = [rig.server_cpus[0], rig.client_cpus[0]]
+        if (not self.calibration
+                or set(self.calibration[1]) != set(cpus)
+                or time.monotonic() - self.calibration[0] > STALE_S):
+            self.calibration = None
+            found = slices.calibrate(self.args.build, cpus)
+            self.calibration = time.monotonic(), found
+        return self.calibration[1]
 
     def arguments(self, part, cell, templates):
         values = {name: part.suite.words.get(name, {}).get(value, value)
@@ -397,13 +450,14 @@ class Run:
                                         len(self.rig.server_cpus))
         return start
 
-    def common(self, part, cell, name, block, kind):
+    def common(self, part, cell, name, kind):
         self.number += 1
         return {"kind": kind, "suite": part.suite.name, "cell": cell,
-                "server": name, "block": block, "number": self.number}
+                "server": name, "number": self.number}
 
-    def run_slice(self, part, cell, name, block, order, kind):
-        """One slice, done again while it must not be used."""
+    def run_slice(self, part, cell, name, kind, place):
+        """One slice, done again while it must not be used; `place`: where in
+        the block it is."""
         server, suite = self.servers[name], part.suite
         templates = suite.loadgen if kind == "measure" else suite.load.split()
         args = self.arguments(part, cell, templates) + self.args.loadgen_arg
@@ -422,18 +476,18 @@ class Run:
                 self.starting(part, cell, server), args, part.seconds,
                 part.warmup, self.rng.randrange(1, 1 << 30),
                 memory=suite.memory, probe=probe, each=each)
-            row = {**self.common(part, cell, name, block, kind),
-                   "order": order, "attempt": attempt, **fields}
+            row = {**self.common(part, cell, name, kind), **place,
+                   "attempt": attempt, **fields}
             if not row["valid"]:
                 row["last_try"] = attempt == self.args.redo
                 self.progress.say(
                     f"{suite.name} {summaries.cell_text(cell)} {name} block "
-                    f"{block + 1}: {'; '.join(row['why'])}"
+                    f"{place['block'] + 1}: {'; '.join(row['why'])}"
                     + (": given up" if row["last_try"] else ": again"))
             self.writer.add(row)
             if row["valid"]:
                 break
-        self.tell(part, cell, name, block, kind, row)
+        self.tell(part, cell, name, place["block"], kind, row)
 
     def tell(self, part, cell, name, block, kind, row):
         m = row["metrics"]
@@ -459,7 +513,8 @@ class Run:
             self.starting(part, cell, server),
             args + self.args.loadgen_arg, TRACE_S,
             self.rng.randrange(1, 1 << 30), wakeups=part.suite.wakeups)
-        row = {**self.common(part, cell, name, 0, "trace"), **fields}
+        row = {**self.common(part, cell, name, "trace"), "block": 0,
+               **fields}
         if not row["valid"]:
             row["last_try"] = True
         self.writer.add(row)
@@ -647,6 +702,16 @@ def parse_arguments(argv):
     p.add_argument("--max-steal", type=float, metavar="PERCENT",
                    default=slices.STEAL_LIMIT,
                    help="a slice with more is done again (5)")
+    p.add_argument("--max-foreign", type=float, metavar="PERCENT",
+                   default=slices.FOREIGN_LIMIT,
+                   help="the same for the time of other programs (10)")
+    p.add_argument("--max-drift", type=float, metavar="PERCENT",
+                   default=MAX_DRIFT,
+                   help="a block in which the calibration moved by more is "
+                        "done again (5)")
+    p.add_argument("--draft", action="store_true",
+                   help="into bench/results from a tree with changes; such a "
+                        "set cannot be quoted")
     p.add_argument("--workers", type=positive(int), default=1, metavar="N",
                    help="cpus of the server (1)")
     p.add_argument("--no-trace", action="store_true",
@@ -712,8 +777,23 @@ def open_result_set(args):
                                 f"{stamp}-{args.suite}")
     if os.path.exists(os.path.join(args.out, "rows.jsonl")):
         raise ValueError(f"{args.out} holds a result set already")
-    os.makedirs(args.out, exist_ok=True)
-    return results.Writer(args.out)
+    try:
+        os.makedirs(args.out, exist_ok=True)
+        return results.Writer(args.out, f"{random.getrandbits(64):016x}")
+    except OSError as err:
+        raise results.ResultError(f"{args.out}: {err.strerror}") from None
+
+
+def refuse_draft(args):
+    """What is committed was made from one revision."""
+    kept = os.path.join(ROOT, "bench", "results")
+    inside = args.out and os.path.commonpath(
+        [os.path.realpath(args.out), os.path.realpath(kept)]) == \
+        os.path.realpath(kept)
+    if inside and not args.draft and machine.git(ROOT)["dirty"]:
+        raise ValueError(f"{args.out}: the tree has changes, so nobody could "
+                         f"measure this again; commit them first, or say "
+                         f"--draft")
 
 
 def point_latest(args):
@@ -731,15 +811,20 @@ def finish(args, manifest, rows):
     text = summaries.markdown(manifest, summary)
     results.write_json(os.path.join(args.out, "manifest.json"), manifest)
     results.write_json(os.path.join(args.out, "summary.json"), summary)
-    with open(os.path.join(args.out, "summary.md"), "w",
-              encoding="utf-8") as f:
-        f.write(text)
-    print(text)
+    results.write_text(os.path.join(args.out, "summary.md"), text)
+    print(ending.screen(manifest, summary))
+    return summary
 
 
-def make_manifest(args, parts, servers, skipped, rig):
+def make_manifest(args, parts, servers, skipped, rig, name):
+    facts = machine.describe(ROOT, args.build, rig.server_cpus,
+                             rig.client_cpus)
     return {
-        "schema": results.MANIFEST,
+        "schema": results.MANIFEST, "set": name,
+        "draft": bool(facts["git"]["dirty"]),
+        "method": {"visits": VISITS, "max_drift_pct": args.max_drift,
+                   "max_foreign_pct": args.max_foreign,
+                   "intervals": "order statistics", "correction": "Holm"},
         "name": os.path.basename(os.path.normpath(args.out)),
         "state": "running", "suite": args.suite, "seed": args.seed,
         "redo": args.redo,
@@ -749,15 +834,14 @@ def make_manifest(args, parts, servers, skipped, rig):
                     "compiled_with": machine.compiled_with(args.loadgen)},
         "plan": [p.describe(args.app) for p in parts],
         "servers": describe_servers(servers, skipped, args.build),
-        "machine": machine.describe(ROOT, args.build, rig.server_cpus,
-                                    rig.client_cpus),
+        "machine": facts,
     }
 
 
 def summarise_again(args):
     args.out = args.summarise
     manifest = results.load_manifest(args.out)
-    rows = results.load_rows(args.out)
+    rows = results.load_rows(args.out, manifest)
     if manifest["state"] == "running":
         manifest["state"] = "interrupted"
     finish(args, manifest, rows)
@@ -785,26 +869,28 @@ def run_plan(args, parts, servers, rig, writer, manifest):
     except KeyboardInterrupt:
         status, state = INTERRUPTED, "interrupted"
         run.progress.say("interrupted: the rows so far are kept")
-    except slices.Aborted as err:
+    except (slices.Aborted, results.ResultError) as err:
         status, state = 1, "failed"
         run.progress.say(f"run.py: {err}")
     finally:
         if fixtures:
             fixtures.remove()
         writer.close()
-    # From here on a second Ctrl-C must not cut a file in half.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    deaf()    # from here on another signal must not cut a file in half
     manifest["state"] = state
     results.write_json(os.path.join(args.out, "manifest.json"), manifest)
     if not writer.rows:
         print("run.py: nothing was measured", file=sys.stderr)
         return status or 1
-    finish(args, manifest, writer.rows)
+    summary = finish(args, manifest, writer.rows)
     point_latest(args)
     print(f"result set: {args.out}")
     if status == 0 and not any(
             r["valid"] for r in writer.rows if r["kind"] == "measure"):
         print("run.py: no slice could be used", file=sys.stderr)
+        return 1
+    if status == 0 and not any(e["n"] for e in summary["cells"]):
+        print("run.py: no block could be used", file=sys.stderr)
         return 1
     return status
 
@@ -813,7 +899,12 @@ def benchmark(args):
     if not os.access(args.loadgen, os.X_OK):
         raise ValueError(f"{args.loadgen} is not built (make)")
     raise_descriptor_limit()
+    if not os.access(slices.calibrator(args.build), os.X_OK):
+        raise ValueError(f"{slices.calibrator(args.build)} is not built "
+                         f"(make)")
+    refuse_draft(args)
     slices.STEAL_LIMIT = args.max_steal
+    slices.FOREIGN_LIMIT = args.max_foreign
     parts, budget = make_parts(args.suite, args)
     servers = choose_servers(args, catalogue(ROOT, args.build), parts)
     server_cpus, client_cpus = pick_cpus(args)
@@ -826,8 +917,8 @@ def benchmark(args):
         print("run.py: no server can run here", file=sys.stderr)
         return 1 if broken else SKIP
     find_capacities(parts)
-    fit_budget(parts, budget, len(able))
     parts = [p for p in parts if p.takes(able, variants_of(parts))]
+    fit_budget(parts, budget, able)
     if not parts:
         print(f"run.py: {args.suite} is for none of the servers that can run",
               file=sys.stderr)
@@ -843,7 +934,7 @@ def benchmark(args):
     writer = open_result_set(args)
     rig = slices.Rig(args.loadgen, server_cpus, client_cpus, args.seed)
     rig.topology = machine.topology()   # all cpus: soon this process has less
-    manifest = make_manifest(args, parts, servers, skipped, rig)
+    manifest = make_manifest(args, parts, servers, skipped, rig, writer.name)
     results.write_json(os.path.join(args.out, "manifest.json"), manifest)
     # Off the server's cpu; its children are pinned one by one.
     os.sched_setaffinity(0, client_cpus)
@@ -856,7 +947,16 @@ def benchmark(args):
     return status
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def deaf():
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def stop_on_signal(_number, _frame):
+    deaf()    # what is to be put in order now takes a few seconds at most
     raise KeyboardInterrupt
 
 
@@ -867,9 +967,8 @@ def main(argv=None):
         list_suites()
         return 0
     # SIGINT too: a shell starts its background jobs with it ignored.
-    signal.signal(signal.SIGINT, stop_on_signal)
-    signal.signal(signal.SIGTERM, stop_on_signal)
-    signal.signal(signal.SIGHUP, stop_on_signal)
+    for number in SIGNALS:
+        signal.signal(number, stop_on_signal)
     try:
         if args.summarise:
             return summarise_again(args)

@@ -12,13 +12,13 @@ import time
 import machine
 import syscalls
 import wakeups as trace_wakeups
-from servers import Failed, in_child, may_go_first
+from servers import Failed, Skipped, in_child, may_go_first
 
 LOADGEN = "ioladder-loadgen/1"
 TICK_S = 0.1
 GRACE_S = 40        # beyond warm-up and window: connecting a crowd
 STEAL_LIMIT = 5.0   # percent; a slice with more is redone
-FOREIGN_LIMIT = 10.0   # percent; a slice with more carries a note
+FOREIGN_LIMIT = 10.0   # percent of the cpus, by others; the same
 TAIL = 10           # samples that must lie beyond a percentile to quote it
 
 
@@ -83,6 +83,33 @@ def read_report(text, status, stderr):
         raise Aborted(f"the generator reports version {found!r}, this runner "
                       f"reads {LOADGEN!r}")
     return report, None
+
+
+def calibrator(build):
+    return os.path.join(build, "micro", "calibrate")
+
+
+def calibrate(build, cpus):
+    """{cpu: nanoseconds of a fixed loop}, all cpus at the same time."""
+    found, procs = {}, []
+    try:
+        for cpu in dict.fromkeys(cpus):
+            procs.append((cpu, subprocess.Popen(
+                [calibrator(build), str(cpu)], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                start_new_session=True, preexec_fn=in_child([cpu]))))
+        for cpu, proc in procs:
+            out, err = proc.communicate(timeout=GRACE_S)
+            if proc.returncode != 0:
+                raise Aborted(f"no calibration of cpu {cpu}: {err.strip()}")
+            found[str(cpu)] = json.loads(out)["round_ns"]
+    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as err:
+        raise Aborted(f"no calibration: {err}") from None
+    finally:
+        for _, proc in procs:
+            kill(proc)
+            proc.stdout.close()
+    return found
 
 
 class Rig:
@@ -297,6 +324,7 @@ def figures(outcome, seconds, moved, cpus):
         "qps": report.get("qps"),
         "cpu_us": server.get("per_request_us"),
         "client_cpu_us": client.get("per_request_us"),
+        "client_busy": client.get("busy"),
         "p50_us": percentile(report, "p50", 0.5),
         "p90_us": percentile(report, "p90", 0.9),
         "p99_us": percentile(report, "p99", 0.99),
@@ -319,15 +347,16 @@ def figures(outcome, seconds, moved, cpus):
         found["foreign_pct"] = foreign_percent(
             (ends[1][1] - ends[0][1]) / hz / span, server, client, window,
             cpus)
-        if found["foreign_pct"] > FOREIGN_LIMIT:
-            found["notes"].append("other programs took over "
-                                  f"{FOREIGN_LIMIT:.0f} % of the cpus")
         if found["cpu_us"] is None and None not in (ends[0][4], ends[1][4]):
             found["cpu_us"] = (ends[1][4] - ends[0][4]) / span / per_s * 1e6
     for side, quota in (report.get("quota") or {}).items():
         found[f"{side}_quota_cpus"] = quota.get("cpus") or None
         found[f"{side}_throttled"] = quota.get("throttled")
         found[f"{side}_throttled_s"] = quota.get("throttled_s")
+    for side, sleeps in (("client", client.get("sleeps")),
+                         ("server", status.get("vol_ctx"))):
+        if requests and sleeps is not None:
+            found[f"{side}_sleeps"] = sleeps / requests
     switches = [status.get("vol_ctx"), status.get("invol_ctx")]
     if requests and None not in switches:
         found["ctx_per_request"] = sum(switches) / requests
@@ -378,6 +407,20 @@ def complaints(outcome, moved, server_status, seconds):
     return found
 
 
+def judge_foreign(rig, args, row):
+    """Other programs on these cpus spoil a slice.  Where both sides share the
+    cpus the clock ticks cannot tell them apart: then it is a note."""
+    foreign = row["metrics"].get("foreign_pct") or 0
+    if rig.shared:
+        row["metrics"]["notes"].append(shared_note(rig, args))
+        if foreign > FOREIGN_LIMIT:
+            row["metrics"]["notes"].append(
+                f"other programs took over {FOREIGN_LIMIT:g} % of the cpus")
+    elif foreign > FOREIGN_LIMIT:
+        row["why"].append(f"other programs took {foreign:.0f} % of the cpus")
+        row["valid"] = False
+
+
 def shared_note(rig, args):
     if not rig.goes_first(args):
         return "client on the server's cpus"
@@ -391,7 +434,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
     clock = time.time()
     try:
         run = server.start(rig.server_cpus, **start)
-    except Failed as err:
+    except (Failed, Skipped) as err:
         return {"valid": False, "why": [str(err)], "metrics": {},
                 "started": clock}
     beside, beside_out = None, tempfile.TemporaryFile("w+", encoding="utf-8")
@@ -399,7 +442,10 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
         ours = server.kind == "stage" and start.get("app") == "http"
         before = scrape(run.port) if ours else None
         if probe:
-            beside = launch(rig.command(run, probe, seconds, warmup, seed),
+            # Two generators on one cpu must not keep it from each other.
+            args = args + ["--spin", "off"]
+            beside = launch(rig.command(run, probe + ["--spin", "off"],
+                                        seconds, warmup, seed),
                             rig.client_cpus, beside_out)
         outcome = rig.load(run, args, seconds, warmup, seed, memory, each)
         beside_report = None
@@ -436,8 +482,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
                                  len(rig.both))
         if "--service" in args:
             row["metrics"].update(fast_figures(outcome.report))
-        if rig.shared:
-            row["metrics"]["notes"].append(shared_note(rig, args))
+        judge_foreign(rig, args, row)
     if beside_report:
         row["probe"] = beside_report
         row["metrics"]["probe_p50_us"] = percentile(beside_report, "p50", 0.5)
@@ -490,7 +535,7 @@ def trace(rig, server, start, args, seconds, seed, wakeups=False):
     tracer = waker = woken = None
     try:
         run = server.start(rig.server_cpus, **start)
-    except Failed as err:
+    except (Failed, Skipped) as err:
         return {"valid": False, "why": [str(err)], "metrics": {},
                 "started": clock}
     try:

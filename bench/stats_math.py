@@ -1,22 +1,40 @@
-"""The arithmetic of the comparison: medians, pairs, bootstrap intervals.
+"""The arithmetic of the comparison: medians, pairs, exact intervals, Holm.
 
 Why medians: one slice in ten on a shared machine is hit by a neighbour, and a
 mean carries that slice into the answer.  Why pairs: the machine drifts within
 minutes, but slices of one block lie seconds apart, so their ratio holds still
-while both of them move.  Why the bootstrap: ratios of latencies have no
-distribution one would like to name.
+while both of them move.
+
+Why order statistics: of n values, each lies above the true median with
+probability 1/2, whatever their distribution.  So the number of those above it
+is binomial, and the k-th lowest and k-th highest value hold the true median
+between them with a probability that is known exactly:
+
+    coverage(n, k) = 1 - 2 P(Binomial(n, 1/2) < k)
+
+(W. J. Conover, Practical Nonparametric Statistics, section 3.2.)  A percentile
+bootstrap of the same median covers 87.5 % for n = 7 where it says 95.
+
+Why Holm: of twenty comparisons of equal servers, one lies outside its 95 %
+interval by chance.  Within a table the smallest p-value is held against
+alpha / m, the next against alpha / (m - 1), and so on until one fails
+(S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979).
 """
 
-import random
-from math import fsum
+from functools import lru_cache
+from math import comb, fsum
 
 LEVEL = 0.95
-DRAWS = 2000
 
-# Fewer pairs than this give no verdict: with four, even the whole range from
-# the lowest to the highest covers the true median only in 87 % of cases; with
-# five it does in 94 %.
-MIN_PAIRS = 5
+# With five pairs even the whole range from the lowest to the highest covers
+# the true median only in 93.75 % of cases; with six it does in 96.9 %.
+MIN_PAIRS = 6
+
+LOWER, HIGHER = "lower", "higher"
+SAME = "not distinguishable"           # the interval holds 1
+MANY = "not after correction"          # it does not, but Holm's does
+FEW = "too few pairs"
+CLIENT = "limited by the generator"    # what it would have been, is unknown
 
 
 def median(values):
@@ -40,23 +58,44 @@ def quantile(ordered, q):
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def bootstrap_median(values, seed=0, draws=DRAWS, level=LEVEL):
-    """(median, low, high): the percentile bootstrap interval of the median.
+@lru_cache(maxsize=None)
+def tail(n, k):
+    """P(Binomial(n, 1/2) < k)"""
+    return sum(comb(n, i) for i in range(k)) / 2 ** n
 
-    low and high are None when there are fewer than three values: there is
-    nothing to resample.  The same values and seed give the same interval.
-    """
-    mid = median(values)
-    if len(values) < 3:
+
+def coverage(n, k):
+    """Of the interval from the k-th lowest to the k-th highest of n."""
+    return 1 - 2 * tail(n, k)
+
+
+@lru_cache(maxsize=None)
+def order(n, level=LEVEL):
+    """The largest k whose interval covers `level`; 0 when none does."""
+    k = 0
+    while coverage(n, k + 1) >= level and 2 * (k + 1) <= n:
+        k += 1
+    return k
+
+
+def median_interval(values, level=LEVEL):
+    """(median, low, high): an interval that holds the true median in at least
+    `level` of cases.  low and high are None when there are too few values for
+    any such interval (fewer than six for 95 %)."""
+    mid, k = median(values), order(len(values), level)
+    if k == 0:
         return mid, None, None
-    rng = random.Random(seed)
-    n = len(values)
-    meds = sorted(median(rng.choices(values, k=n)) for _ in range(draws))
-    tail = (1 - level) / 2
-    # Order statistics, not interpolation: a bound is a value that occurred.
-    low = meds[int(tail * (draws - 1))]
-    high = meds[-1 - int(tail * (draws - 1))]
-    return mid, low, high
+    ordered = sorted(values)
+    return mid, ordered[k - 1], ordered[-k]
+
+
+def sign_test(ratios):
+    """Two-sided p-value that the true median is 1; a tie is no evidence.
+
+    It is at most 0.05 exactly when the 95 % interval does not hold 1."""
+    n = len(ratios)
+    most = max(sum(r > 1 for r in ratios), sum(r < 1 for r in ratios))
+    return min(1.0, 2 * tail(n, n - most + 1))
 
 
 def paired_ratios(ours, theirs):
@@ -66,26 +105,54 @@ def paired_ratios(ours, theirs):
             if ours[b] is not None and theirs[b]]
 
 
-def compare(ours, theirs, seed=0):
-    """One paired comparison, with a verdict in words.
+def compare(ours, theirs):
+    """One paired comparison, with a verdict in words, before Holm's correction.
 
-    "lower" and "higher" only where the interval of the median ratio lies
-    wholly on one side of 1.
+    LOWER and HIGHER only where the interval of the median ratio lies wholly on
+    one side of 1.  With too few pairs low and high are the whole range, and
+    "coverage" is what that covers.
     """
     ratios = paired_ratios(ours, theirs)
     if not ratios:
         return None
-    mid, low, high = bootstrap_median(ratios, seed)
-    if len(ratios) < MIN_PAIRS:
-        verdict = "too few pairs"
-    elif high < 1:
-        verdict = "lower"
-    elif low > 1:
-        verdict = "higher"
-    else:
-        verdict = "not distinguishable"
-    return {"pairs": len(ratios), "ratio": mid, "low": low, "high": high,
-            "verdict": verdict}
+    n = len(ratios)
+    mid, low, high = median_interval(ratios)
+    found = {"pairs": n, "ratio": mid, "low": low, "high": high,
+             "coverage": coverage(n, order(n)), "p": sign_test(ratios)}
+    if low is None:
+        return {**found, "low": min(ratios), "high": max(ratios),
+                "coverage": coverage(n, 1) if n > 1 else 0.0, "verdict": FEW}
+    verdict = LOWER if high < 1 else HIGHER if low > 1 else SAME
+    return {**found, "verdict": verdict}
+
+
+def holm(p_values, alpha=1 - LEVEL):
+    """[whether each holds] when all are looked at together."""
+    ranked = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    holds = [False] * len(p_values)
+    for rank, i in enumerate(ranked):
+        if p_values[i] > alpha / (len(p_values) - rank):
+            break
+        holds[i] = True
+    return holds
+
+
+def correct(comparisons):
+    """Changes the verdicts of one table that do not hold after Holm's
+    correction.  Those with too few pairs were never tests."""
+    tests = [c for c in comparisons if c and c["verdict"] != FEW]
+    for c, holds in zip(tests, holm([c["p"] for c in tests])):
+        if c["verdict"] in (LOWER, HIGHER) and not holds:
+            c["verdict"] = MANY
+
+
+def least_blocks(comparisons):
+    """So many blocks are needed before one of so many comparisons in a table
+    can be decided at all."""
+    n = MIN_PAIRS
+    while 2 * tail(n, 1) > (1 - LEVEL) / max(1, comparisons):
+        n += 1
+    return n
 
 
 def line_fit(points):

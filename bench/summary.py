@@ -6,11 +6,25 @@ import math
 import results
 import stats_math
 
+# What a server is called in tables, pictures and sentences.
+NAMES = {"stage1": "1 threads", "stage2": "2 epoll", "stage3": "3 io_uring",
+         "stage4": "4 fixed", "stage5": "5 per-core", "stage6": "6 stealing",
+         "nginx": "nginx", "go": "Go net/http",
+         "5-pool": "5, spmc pool",
+         "5-spmc": "5, spmc pool", "5-mutex": "5, mutex pool",
+         "5-spmc-eventfd": "5, spmc pool, eventfd",
+         "5-mutex-eventfd": "5, mutex pool, eventfd",
+         "6-queue": "6, --steal queue", "6-off": "6, --steal off",
+         "pad0": "6, PAD 0", "pad64": "6, PAD 64"}
+
 # What is summarised of every measured run, with the words for a table head.
 METRICS = {
     "qps": "requests/s",
     "cpu_us": "server CPU us/request",
     "client_cpu_us": "client CPU us/request",
+    "client_busy": "client cpu busy",
+    "client_sleeps": "sleeps of the client/request",
+    "server_sleeps": "sleeps of the server/request",
     "system_cpu_us": "whole system CPU us/request",
     "p50_us": "p50 us",
     "p90_us": "p90 us",
@@ -38,6 +52,7 @@ METRICS = {
 COMPARED = ("cpu_us", "qps", "p50_us", "p99_us", "probe_p99_us",
             "system_cpu_us", "fast_p50_us", "fast_p90_us", "fast_p99_us")
 REFERENCES = ("stage2", "nginx", "go")
+LIMITED = "limited by the generator"
 
 
 def cell_key(cell):
@@ -50,6 +65,8 @@ def cell_text(cell):
     for name, value in cell.items():
         if name == "load":
             words.append(f"load {value * 100:.0f} %")
+        elif name == "handler":
+            words.append(f"handler {value} us")
         else:
             words.append(f"{name} {value:,}" if isinstance(value, int)
                          else f"{name} {value}")
@@ -70,30 +87,65 @@ class _Cell:
 
     def __init__(self, suite, cell):
         self.suite, self.cell = suite, cell
+        self.visits = {}    # (server, block, try) -> [metrics]
+        self.steady = {}    # block -> the try in which the machine held still
         self.valid = {}     # server -> {block: metrics}
+        self.slices = {}    # server -> count of those in use
         self.rejected = {}  # server -> count
         self.trace = {}     # server -> metrics of the traced run
 
     def add(self, row):
         server = row["server"]
-        if row["kind"] == "trace":
+        if row["kind"] == "block":
+            if row["valid"]:
+                self.steady[row["block"]] = row["try"]
+        elif row["kind"] == "trace":
             if row["valid"]:
                 self.trace[server] = row["metrics"]
         elif row["valid"]:
-            self.valid.setdefault(server, {})[row["block"]] = row["metrics"]
+            key = server, row["block"], row.get("try", 0)
+            self.visits.setdefault(key, []).append(row["metrics"])
         else:
             self.rejected[server] = self.rejected.get(server, 0) + 1
 
+    def settle(self, visits, calibrated):
+        """Makes one value a block of a server's visits to it: their mean, in
+        which a drift cancels.  Only of blocks that are whole and steady."""
+        for (server, block, attempt), found in self.visits.items():
+            if calibrated and self.steady.get(block) != attempt:
+                continue
+            if len(found) == visits:
+                self.valid.setdefault(server, {})[block] = _mean(found)
+                self.slices[server] = self.slices.get(server, 0) + visits
 
-def _gather(rows):
+
+def _mean(visits):
+    """The figures of one block; None where a visit has none."""
+    if len(visits) == 1:
+        return visits[0]
+    found = {}
+    for name in dict.fromkeys(name for m in visits for name in m):
+        values = [m.get(name) for m in visits]
+        if name == "notes":
+            found[name] = [note for notes in values for note in notes or ()]
+        elif all(isinstance(v, (int, float)) for v in values):
+            found[name] = math.fsum(values) / len(values)
+        else:
+            found[name] = None
+    return found
+
+
+def _gather(rows, method):
     cells = {}
     for row in rows:
-        if row["kind"] not in ("measure", "trace"):
+        if row["kind"] not in ("measure", "trace", "block"):
             continue
         key = row["suite"], cell_key(row["cell"])
         if key not in cells:
             cells[key] = _Cell(row["suite"], row["cell"])
         cells[key].add(row)
+    for cell in cells.values():
+        cell.settle(method.get("visits", 1), "max_drift_pct" in method)
     return list(cells.values())
 
 
@@ -111,17 +163,17 @@ def _notes(by_block):
     return counts
 
 
-def _one_cell(cell, server, seed):
+def _one_cell(cell, server):
     by_block = cell.valid.get(server, {})
     entry = {"suite": cell.suite, "cell": cell.cell, "server": server,
-             "n": len(by_block), "rejected": cell.rejected.get(server, 0),
+             "n": len(by_block), "slices": cell.slices.get(server, 0),
+             "rejected": cell.rejected.get(server, 0),
              "metrics": {}, "notes": _notes(by_block)}
     for metric in METRICS:
         values = list(_values(by_block, metric).values())
         # A percentile that half of the slices could not resolve is none.
         if values and 2 * len(values) > len(by_block):
-            entry["metrics"][metric] = stats_math.bootstrap_median(values,
-                                                                   seed)
+            entry["metrics"][metric] = stats_math.median_interval(values)
     trace = cell.trace.get(server)
     if trace:
         entry["syscalls"] = trace["syscalls"]
@@ -133,20 +185,46 @@ def _one_cell(cell, server, seed):
     return entry
 
 
-def _comparisons(cell, order, seed, more=None):
-    for server in order:
-        for base in references(server, order, more):
-            for metric in COMPARED:
+def _limited(cell, server):
+    """The generator was the limit in most of its slices."""
+    notes = _notes(cell.valid.get(server, {}))
+    return 2 * notes.get(LIMITED, 0) > cell.slices.get(server, 0)
+
+
+def _comparisons(cell, order, more=None):
+    """Every pair of a cell; Holm's correction goes over those of one metric,
+    a pair that is told from both sides counting once."""
+    told = []
+    for metric in COMPARED:
+        pairs = {}
+        for server in order:
+            for base in references(server, order, more):
                 found = stats_math.compare(
                     _values(cell.valid.get(server, {}), metric),
-                    _values(cell.valid.get(base, {}), metric), seed)
+                    _values(cell.valid.get(base, {}), metric))
                 if found:
-                    yield {"suite": cell.suite, "cell": cell.cell,
-                           "metric": metric, "server": server, "base": base,
-                           **found}
+                    pairs[server, base] = found
+        once = [(server, base) for server, base in pairs
+                if (base, server) not in pairs
+                or order.index(server) > order.index(base)]
+        stats_math.correct([pairs[pair] for pair in once])
+        for (server, base), found in pairs.items():
+            mirror = pairs[base, server] if (server, base) not in once \
+                else found
+            if mirror["verdict"] == stats_math.MANY:
+                found["verdict"] = stats_math.MANY
+            if found["verdict"] in (stats_math.SAME, stats_math.MANY) and \
+                    (_limited(cell, server) or _limited(cell, base)):
+                found["verdict"] = stats_math.CLIENT
+            told.append({"suite": cell.suite, "cell": cell.cell,
+                         "metric": metric, "server": server, "base": base,
+                         **found})
+    told.sort(key=lambda c: (order.index(c["server"]), references(
+        c["server"], order, more).index(c["base"])))
+    return told
 
 
-def _slopes(cells, plan, order, seed):
+def _slopes(cells, plan, order):
     """Bytes of the server's memory for each unit of the slope parameter."""
     for part in plan:
         name = part.get("slope")
@@ -164,8 +242,8 @@ def _slopes(cells, plan, order, seed):
             fits = [fit for fit in fits if fit]
             if not fits:
                 continue
-            mid, low, high = stats_math.bootstrap_median(
-                [slope for slope, _ in fits], seed)
+            mid, low, high = stats_math.median_interval(
+                [slope for slope, _ in fits])
             yield {"suite": part["suite"], "server": server, "per": name,
                    "bytes": mid, "low": low, "high": high,
                    "base_kib": stats_math.median(
@@ -177,14 +255,23 @@ def summarise(manifest, rows):
     """The summary of a result set; also of one that was cut short."""
     order = [name for name, s in manifest["servers"].items()
              if not s.get("skipped")]
-    seed = manifest["seed"]
-    cells = _gather(rows)
+    cells = _gather(rows, manifest.get("method") or {})
+    slices = [r for r in rows if r["kind"] != "block"]
+    blocks = [r for r in rows if r["kind"] == "block"]
     summary = {
-        "schema": results.SUMMARY, "rows": len(rows),
+        "schema": results.SUMMARY, "set": manifest.get("set"),
+        "rows": len(rows),
+        "intervals": "order statistics",
         "runs": sum(r["kind"] == "measure" and r["valid"] for r in rows),
-        "redone": sum(not r["valid"] and not r.get("last_try") for r in rows),
+        "redone": sum(not r["valid"] and not r.get("last_try")
+                      for r in slices),
         "lost": sum(not r["valid"] and bool(r.get("last_try"))
-                    for r in rows),
+                    for r in slices),
+        "blocks": len(blocks),
+        "blocks_redone": sum(not r["valid"] and not r.get("last_try")
+                             for r in blocks),
+        "blocks_lost": sum(not r["valid"] and bool(r.get("last_try"))
+                           for r in blocks),
         "skipped": {name: s["skipped"] for name, s in
                     manifest["servers"].items() if s.get("skipped")},
         "cells": [], "comparisons": [], "slopes": [],
@@ -196,10 +283,10 @@ def summarise(manifest, rows):
     for cell in cells:
         for server in order:
             if server in cell.valid or server in cell.rejected:
-                summary["cells"].append(_one_cell(cell, server, seed))
+                summary["cells"].append(_one_cell(cell, server))
         summary["comparisons"] += _comparisons(
-            cell, order, seed, yardsticks.get(cell.suite))
-    summary["slopes"] = list(_slopes(cells, manifest["plan"], order, seed))
+            cell, order, yardsticks.get(cell.suite))
+    summary["slopes"] = list(_slopes(cells, manifest["plan"], order))
     return summary
 
 
@@ -225,13 +312,23 @@ def with_interval(triple):
     return f"{number(mid)} ({number(low)} to {number(high)})"
 
 
+def ratio_number(value):
+    """Two digits behind the point, or two that say something: 0.95, 0.0017."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def ratio_text(found):
     if not found:
         return "-"
+    ratio = ratio_number(found["ratio"])
     if found["low"] is None:
-        return f"{found['ratio']:.2f} ({found['verdict']})"
-    text = f"{found['ratio']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
-    if found["verdict"] not in ("lower", "higher"):
+        return f"{ratio} ({found['verdict']})"
+    span = f"{ratio_number(found['low'])} to {ratio_number(found['high'])}"
+    if found["verdict"] == stats_math.FEW and "coverage" in found:
+        return (f"{ratio} ({span} covers {found['coverage'] * 100:.1f} %), "
+                f"{stats_math.FEW}")
+    text = f"{ratio} ({span})"
+    if found["verdict"] not in (stats_math.LOWER, stats_math.HIGHER):
         text += f", {found['verdict']}"
     return text
 
@@ -309,13 +406,17 @@ def cell_table(summary, suite, cell):
     ratios = ratio_columns(suite, lead, yardstick)
     traced = any("syscalls" in e for e in entries)
     woken = any("wakeups" in e for e in entries)
-    heads = ["server"] + [head for head, _ in columns]
+    heads = ["server"] + [head for head, _ in ratios]
+    heads += [head for head, _ in columns]
     heads += ["calls/request"] * traced
     heads += ["cross-core wake-ups/request"] * woken
-    heads += [head for head, _ in ratios]
     body, above = [], None
     for e in entries:
+        base = yardstick or above
         line = [e["server"]]
+        line += [ratio_text(base and find(
+            summary["comparisons"], suite=suite, cell=cell, metric=metric,
+            server=e["server"], base=base)) for _, metric in ratios]
         for _, metric in columns:
             value = e["metrics"].get(metric)
             line.append(with_interval(value) if metric == lead
@@ -324,22 +425,20 @@ def cell_table(summary, suite, cell):
             line.append(number(e.get("syscalls_per_request")))
         if woken:
             line.append(number(e.get("wakeups", {}).get("own far")))
-        base = yardstick or above
-        line += [ratio_text(base and find(
-            summary["comparisons"], suite=suite, cell=cell, metric=metric,
-            server=e["server"], base=base)) for _, metric in ratios]
         body.append(line)
         above = e["server"]
     return table(heads, body)
 
 
-def notes_text(summary, suite):
-    """What to know about a suite's slices, one clause for each kind."""
+def notes_text(summary, suite, cells=None):
+    """What to know about the slices of a suite, or of some cells of it, one
+    clause for each kind."""
     kinds, slices = {}, {}
     for e in summary["cells"]:
-        if e["suite"] != suite:
+        if e["suite"] != suite or cells and e["cell"] not in cells:
             continue
-        slices[e["server"]] = slices.get(e["server"], 0) + e["n"]
+        slices[e["server"]] = (slices.get(e["server"], 0)
+                               + e.get("slices", e["n"]))
         for note, count in e["notes"].items():
             by = kinds.setdefault(note, {})
             by[e["server"]] = by.get(e["server"], 0) + count
@@ -397,10 +496,22 @@ def markdown(manifest, summary):
         if slope:
             out += ["Memory for each connection, by a line through the "
                     "crowds:", "", slope, ""]
-    out += ["Medians over the blocks, in brackets 95 % bootstrap intervals; "
-            "ratios are medians of paired slices. Where an interval holds 1 "
-            "the two are not distinguishable."]
+    out += [method_text(summary)]
     return "\n".join(out) + "\n"
+
+
+def method_text(summary):
+    """How to read the tables and pictures of a set."""
+    if summary.get("intervals") != "order statistics":
+        return ("Medians over the blocks, in brackets 95 % bootstrap "
+                "intervals; ratios are medians of paired slices. Where an "
+                "interval holds 1 the two are not distinguishable.")
+    return ("Ratios are medians over the blocks, paired within a block; in "
+            "brackets is what holds the true median in at least 95 % of "
+            "cases, by order statistics. Where it holds 1 the two are not "
+            "distinguishable; where it does not but would in a table of so "
+            "many, it says \"not after correction\" (Holm). Of a cell in "
+            "which the generator was the limit no ratio is called equal.")
 
 
 def state_text(manifest, summary):
@@ -408,7 +519,15 @@ def state_text(manifest, summary):
     if manifest["state"] != "complete":
         words[0] = f"{manifest['state']} after {words[0]}"
     words.append(f"{summary['redone']} redone, {summary['lost']} lost to "
-                 f"errors, overflow or steal")
+                 f"errors, overflow or steal"
+                 + (" or other programs" if "blocks" in summary else ""))
+    if summary.get("blocks"):
+        words.append(f"{summary['blocks']} blocks, "
+                     f"{summary['blocks_redone']} redone and "
+                     f"{summary['blocks_lost']} lost because the machine "
+                     f"changed")
+    if manifest.get("draft"):
+        words.append("a draft: the tree had changes")
     for name, reason in summary["skipped"].items():
         words.append(f"{name} skipped: {reason}")
     text = "; ".join(words)

@@ -67,41 +67,45 @@ class Data:
 
 
 def interval(values):
-    return stats_math.bootstrap_median(list(values.values()))
+    return stats_math.median_interval(list(values.values()))
 
 
-def ratio(data, ours, theirs):
-    found = stats_math.compare(ours, theirs)
-    if found and (data.manifest["quick"] or found["low"] is None):
-        found = {**found, "low": None, "verdict": "a quick run"}
-    return summaries.ratio_text(found)
+def ratios(data, pairs):
+    """The texts of one column: each pair compared, all corrected together."""
+    found = [ours and theirs and stats_math.compare(ours, theirs)
+             for ours, theirs in pairs]
+    stats_math.correct(found)
+    if data.manifest["quick"]:
+        found = [c and {**c, "low": None, "verdict": "a quick run"}
+                 for c in found]
+    return [summaries.ratio_text(c) for c in found]
 
 
 # --- queues ---------------------------------------------------------------
 
 def queues_table(data, load, wait):
+    metrics = ("mean_ns", "p50_ns", "p99_ns", "p99.9_ns", "tasks_per_s")
+    cells = {queue: {m: data.by_block(m, load=load, wait=wait, queue=queue)
+                     for m in metrics} for queue in data.order}
+    cells = {queue: mine for queue, mine in cells.items() if mine["mean_ns"]}
+    ring = cells.get(RING, {})
+    others = [queue for queue in cells if queue != RING]
+    columns = {m: dict(zip(others, ratios(data, [
+        (ring.get(m), cells[q][m]) for q in others])))
+        for m in ("mean_ns", "p99_ns")}
     body = []
-    ring = {m: data.by_block(m, load=load, wait=wait, queue=RING)
-            for m in ("mean_ns", "p99_ns")}
-    for queue in data.order:
-        mine = {m: data.by_block(m, load=load, wait=wait, queue=queue)
-                for m in ("mean_ns", "p50_ns", "p99_ns", "p99.9_ns",
-                          "tasks_per_s")}
-        if not mine["mean_ns"]:
-            continue
-        line = [QUEUES[queue], summaries.with_interval(
-            interval(mine["mean_ns"]))]
-        line += [summaries.number(interval(mine["p50_ns"])[0]),
+    for queue, mine in cells.items():
+        line = [QUEUES[queue]]
+        line += [columns[m].get(queue, "-") for m in ("mean_ns", "p99_ns")]
+        line += [summaries.with_interval(interval(mine["mean_ns"])),
+                 summaries.number(interval(mine["p50_ns"])[0]),
                  summaries.with_interval(interval(mine["p99_ns"])),
                  summaries.number(interval(mine["p99.9_ns"])[0]),
                  summaries.number(interval(mine["tasks_per_s"])[0])]
-        line += ["-" if queue == RING or not ring[m]
-                 else ratio(data, ring[m], mine[m])
-                 for m in ("mean_ns", "p99_ns")]
         body.append(line)
     return summaries.table(
-        ["queue", "mean ns", "p50 ns", "p99 ns", "p99.9 ns", "tasks/s",
-         "ring's mean / its", "ring's p99 / its"], body)
+        ["queue", "ring's mean / its", "ring's p99 / its", "mean ns",
+         "p50 ns", "p99 ns", "p99.9 ns", "tasks/s"], body)
 
 
 def load_words(data, load):
@@ -146,16 +150,20 @@ def pad_cell(data, update, every, pad):
 
 
 def padding_table(data, update):
-    pads = data.values("pad")
+    pads, spans = data.values("pad"), data.values("every_ns")
+    cells = {(every, pad): pad_cell(data, update, every, pad)
+             for every in spans for pad in pads}
+    wider = [pad for pad in pads if pad]
+    columns = [ratios(data, [(cells[every, 0], cells[every, pad])
+                             for every in spans]) for pad in wider]
     body = []
-    for every in data.values("every_ns"):
-        cells = {pad: pad_cell(data, update, every, pad) for pad in pads}
-        body.append([f"{every:,}"] + [
-            summaries.number(interval(cells[pad])[0]) for pad in pads] + [
-            ratio(data, cells[0], cells[pad]) for pad in pads if pad])
+    for place, every in enumerate(spans):
+        body.append([f"{every:,}"] + [column[place] for column in columns]
+                    + [summaries.number(interval(cells[every, pad])[0])
+                       for pad in pads])
     return summaries.table(
-        ["an update every ns"] + [f"PAD {pad}, ns" for pad in pads]
-        + [f"PAD 0 / {pad}" for pad in pads if pad], body)
+        ["an update every ns"] + [f"PAD 0 / {pad}" for pad in wider]
+        + [f"PAD {pad}, ns" for pad in pads], body)
 
 
 def draw_padding(fig, data):

@@ -43,7 +43,7 @@ def quoted(data, server):
 
 
 def ladder_lines(data, cell):
-    for e in data.entries("keepalive", cell):
+    for e in data.entries(data.lead, cell):
         m = e["metrics"]
         yield " ".join([quoted(data, e["server"])]
                        + triple(m.get("qps")) + triple(m.get("p99_us"))
@@ -51,7 +51,7 @@ def ladder_lines(data, cell):
 
 
 def syscall_lines(data, cell):
-    entries = [e for e in data.entries("keepalive", cell)
+    entries = [e for e in data.entries(data.lead, cell)
                if e.get("syscalls")]
     figures.call_kinds(entries)
     for e in entries:

@@ -17,15 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import summary as summaries      # noqa: E402
 import usl                       # noqa: E402
 
-NAMES = {"stage1": "1 threads", "stage2": "2 epoll", "stage3": "3 io_uring",
-         "stage4": "4 fixed", "stage5": "5 per-core", "stage6": "6 stealing",
-         "nginx": "nginx", "go": "Go net/http",
-         "5-pool": "5, spmc pool",
-         "5-spmc": "5, spmc pool", "5-mutex": "5, mutex pool",
-         "5-spmc-eventfd": "5, spmc pool, eventfd",
-         "5-mutex-eventfd": "5, mutex pool, eventfd",
-         "6-queue": "6, --steal queue", "6-off": "6, --steal off",
-         "pad0": "6, PAD 0", "pad64": "6, PAD 64"}
+NAMES = summaries.NAMES
 
 # Middle tones: each stands out on white and on near black, and neighbours
 # differ in lightness too, for print and for the colour-blind.
@@ -85,15 +77,19 @@ class Data:
                 if (c["suite"], c["cell"], c["metric"])
                 == (suite, cell, metric)]
 
+    @property
+    def lead(self):
+        """The suite to lead with."""
+        return "ladder" if "ladder" in self.suites else "keepalive"
+
     def headline(self):
-        """The keep-alive cell to lead with: 64 connections, or the most."""
-        cells = self.suites.get("keepalive")
+        """Its cell to lead with: 64 connections and a handler of 5 us, or
+        what comes nearest."""
+        cells = self.suites.get(self.lead)
         if not cells:
             return None
-        for cell in cells:
-            if cell.get("connections") == 64:
-                return cell
-        return cells[-1]
+        return min(cells, key=lambda c: (
+            abs(c.get("connections", 64) - 64), abs(c.get("handler", 5) - 5)))
 
 
 def value_text(value):
@@ -423,7 +419,7 @@ def draw_law(ax, points, colour):
 # --- the figures ----------------------------------------------------------
 
 def draw_ladder(fig, data, cell):
-    entries = data.entries("keepalive", cell)
+    entries = data.entries(data.lead, cell)
     left, right = fig.subplots(1, 2, gridspec_kw=APART)
     dots(left, data, entries, "qps", "requests/s (more is better)")
     dots(right, data, entries, "p99_us", "p99, us (less is better)",
@@ -682,6 +678,8 @@ def cell_words(cell):
     for name, value in cell.items():
         if name == "load":
             words.append(f"{value * 100:.0f} % load")
+        elif name == "handler":
+            words.append(f"handler of {value} us")
         elif name == "size":
             words.append(f"{value // 1024:,} KiB")
         elif name in ("connections", "workers"):
@@ -719,11 +717,18 @@ def figures_of(data):
 
     head = data.headline()
     if head:
-        add("ladder", "Requests a second and p99", "keepalive", height,
+        add("ladder", "Requests a second and p99", data.lead, height,
             lambda fig: draw_ladder(fig, data, head), [head])
-        add("cpu", "CPU time of a request", "keepalive", height,
-            lambda fig: draw_cpu(fig, data, "keepalive", head), [head])
-    for suite in ("keepalive", "short", "pipeline"):
+        add("cpu", "CPU time of a request", data.lead, height,
+            lambda fig: draw_cpu(fig, data, data.lead, head), [head])
+        handlers = [c for c in data.suites[data.lead] if "handler" in c
+                    and without(c, "handler") == without(head, "handler")]
+        if len(handlers) > 1:
+            add("handlers", "Over the cost of the handler", data.lead, 4.3,
+                lambda fig: draw_sweep(fig, data, data.lead, handlers,
+                                       "handler", "the handler's us"),
+                handlers)
+    for suite in (data.lead, "short", "pipeline"):
         traced = [c for c in data.suites.get(suite, ())
                   if any(e.get("syscalls") for e in data.entries(suite, c))]
         if traced:
@@ -759,7 +764,7 @@ def figures_of(data):
     if data.suites.get("scaling"):
         add("scaling", "Over the number of workers", "scaling", 2.6,
             lambda fig: draw_scaling(fig, data), data.suites["scaling"])
-    shown = {"keepalive", "latency", "idle", "files", "scaling",
+    shown = {"ladder", "keepalive", "latency", "idle", "files", "scaling",
              *UNEVEN, *SKEW}
     if len(depth) > 1:
         shown.add("pipeline")
@@ -801,6 +806,8 @@ def sentence(data, suite, cell, metric):
                             if "," in span else ""))
         elif c["verdict"] == "too few pairs":
             parts.append(f"{a} to {b} {span} (too few pairs for a verdict)")
-        else:
+        elif c["verdict"] == "not distinguishable":
             parts.append(f"{a} and {b} are not distinguishable ({span})")
+        else:
+            parts.append(f"{a} to {b} {span} ({c['verdict']})")
     return "; ".join(parts) + "." if parts else ""

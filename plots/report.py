@@ -82,10 +82,8 @@ th {{ font-weight: 600; }}
 <p>{machine}</p>
 <p>{state}</p>
 <p class="soft">A mark is the median over the blocks, the band around it its
-95&nbsp;% bootstrap interval. Ratios are medians of slices paired within a
-block; where their interval holds 1 the two are not distinguishable. Absolute
-figures belong to this machine on this day; CPU time of a request and paired
-ratios are what carries over.</p>
+95&nbsp;% interval. {method} Absolute figures belong to this machine on this
+day; CPU time of a request and paired ratios are what carries over.</p>
 <div class="figures">
 {figures}
 </div>
@@ -288,6 +286,7 @@ def write_html(path, data, pyplot, more=()):
         title=html.escape("ioladder: " + data.manifest["name"]),
         machine=html.escape(machine_line(data.manifest)),
         state=html.escape(summaries.state_text(data.manifest, data.summary)),
+        method=html.escape(summaries.method_text(data.summary)),
         figures=figures_html(data, pyplot), tables=tables_html(data),
         more="\n".join(more_html(d, n, pyplot)
                        for n, d in enumerate(more, 1)),

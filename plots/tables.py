@@ -140,9 +140,9 @@ def step_table(data, what):
         body.append(row)
     if not slash or all(c == "-" for row in body for c in row[1:]):
         raise DocError(f"{suite}: {pair!r} was not compared")
-    return summaries.table(
+    return with_notes(data, summaries.table(
         [f"{data.name(server)} / {data.name(base)}", "CPU", "requests/s",
-         "p99"], body)
+         "p99"], body), suite, cells)
 
 
 def law_table(data):
@@ -223,11 +223,20 @@ def check_image(data, name, path):
                        f"data")
 
 
+def with_notes(data, text, suite, cells):
+    """What a figure must not be quoted without stands under it."""
+    notes = summaries.notes_text(data.summary, suite, cells)
+    return f"{text}\n\n{notes}" if notes else text
+
+
 def render(data, what, link=""):
     """The Markdown for one NAME."""
     kind, _, rest = what.partition(":")
     if kind == "image":
-        return f"![{find_figure(data, rest).title}]({link})"
+        found = find_figure(data, rest)
+        text = f"![{found.title}]({link})"
+        return text if module_of(data) else with_notes(
+            data, text, found.suite, found.cells)
     if module_of(data):
         text = module_of(data).render(data, what)
         if text is None:
@@ -243,7 +252,7 @@ def render(data, what, link=""):
         table = summaries.slope_table(data.summary, rest)
         if not table:
             raise DocError(f"no slope in {rest!r}")
-        return table
+        return with_notes(data, table, rest, None)
     suite, cells = select(data, rest if kind == "ratios" else what)
     parts = []
     for cell in cells:
@@ -251,7 +260,7 @@ def render(data, what, link=""):
             parts.append(summaries.cell_text(cell) + ":")
         parts.append(ratio_table(data, suite, cell) if kind == "ratios"
                      else summaries.cell_table(data.summary, suite, cell))
-    return "\n\n".join(parts)
+    return with_notes(data, "\n\n".join(parts), suite, cells)
 
 
 def load_micro(directory):
@@ -345,6 +354,9 @@ def block(path, root, what, directory, write, cache):
         return timeline_block(path, root, what.partition(":")[2], directory,
                               write)
     data = load(os.path.join(root, directory), cache)
+    if data.manifest.get("draft"):
+        raise DocError(f"{directory} is a draft: it was measured on a tree "
+                       f"with changes")
     if what.startswith("bars:"):
         return bars_block(path, root, what.partition(":")[2], directory, write,
                           data)

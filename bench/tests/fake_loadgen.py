@@ -63,10 +63,12 @@ report = {
                    "p99.9": 900.0, "p99.99": 1000.0, "max": 1200.0},
     "intended_rate": float(rate) if rate else None,
     "achieved_rate": float(rate) if rate else None,
-    "client_cpu": {"per_request_us": 4.0, "busy": 0.9},
+    "client_cpu": {"per_request_us": 4.0, "busy": me.get("client", 0.5),
+                   "sleeps": 0},
     "server_cpu": {"per_request_us": cpu * drift, "busy": 0.8},
     "server": {"rss_kib": 2000, "vol_ctx": 10, "invol_ctx": 5},
-    "limited_by": "server", "idle": {"wanted": 0, "open": 0, "lost": 0},
+    "limited_by": "generator" if me.get("client", 0) > 0.9 else "server",
+    "idle": {"wanted": 0, "open": 0, "lost": 0},
     "host": {"steal_pct": 150.0 if wrong == "steal" else 0.0},
 }
 if "bimodal" in option("--service", ""):

@@ -58,7 +58,7 @@ class Uneven(test_run.Bench):
                 "workers": 2, "service": "bimodal", "place": "rr",
                 "connections": 4})
         rows = self.rows()
-        self.assertEqual(len(rows), 8)
+        self.assertEqual(len(rows), 16)
         for row in rows:
             words = row["args"]
             self.assertEqual(words[words.index("--rate") + 1],
@@ -84,7 +84,7 @@ class Uneven(test_run.Bench):
 
     def test_the_fast_class_alone(self):
         self.plan = {"servers": {"stage6": {"p99": 120.0}}}
-        self.run_suite("show-sleep", "--blocks", "5")
+        self.run_suite("show-sleep", "--blocks", "1")
         for row in self.rows():
             want = 60.0 if "6" in row["server"] else 150.0
             self.assertEqual(row["metrics"]["fast_p99_us"], want)
@@ -153,7 +153,7 @@ class Uneven(test_run.Bench):
 
     def test_plan_says_how_long_and_writes_nothing(self):
         done = self.run_suite("skew", "--plan")
-        self.assertRegex(done.stdout, r"skew-work: 144 cells, 7 blocks, "
+        self.assertRegex(done.stdout, r"skew-work: 144 cells, 9 blocks, "
                                       r"stage5, stage6: \d+ runs, about \d")
         self.assertIn("skew-sleep: 288 cells", done.stdout)
         self.assertFalse(os.path.exists(self.out))
