@@ -96,10 +96,9 @@ def _skew_suites():
         OPEN + ["--service", "{service}", "--service-kind", "sleep"],
         # As many threads for handlers: one worker feeds a pool of 8.
         variants={
-            "5-spmc": ("stage5", ["--workers", "1", "--pool", "spmc",
-                                  "--pool-threads", "8"]),
-            "5-mutex": ("stage5", ["--workers", "1", "--pool", "mutex",
-                                   "--pool-threads", "8"]),
+            "5-spmc": ("stage5", ["--workers", "1", "--pool", "8"]),
+            "5-mutex": ("variants/5-mutex-pool",
+                        ["--workers", "1", "--pool", "8"]),
             "6-queue": ("stage6", ["--steal", "queue"]),
             "6-off": ("stage6", ["--steal", "off"])},
         only=("stage5", "stage6"), words={"service": SLEEP},
@@ -135,10 +134,10 @@ def _skew_suites():
         "GET /, closed loop",
         {"workers": [1], "connections": [64]},
         ["--connections", "{connections}"],
-        variants={f"5-{pool}{short}": ("stage5", ["--pool", pool,
-                                                  "--wake", wake])
-                  for pool in ("spmc", "mutex")
-                  for wake, short in (("msg", ""), ("eventfd", "-eventfd"))},
+        variants={
+            "5-spmc": ("stage5", ["--pool", "1"]),
+            "5-spmc-eventfd": ("variants/5-eventfd-wake", ["--pool", "1"]),
+            "5-mutex": ("variants/5-mutex-pool", ["--pool", "1"])},
         only=("stage5",), reference="stage5", seconds=1.2, warmup=0.3,
         blocks=15)
     # By hash, since the other placements hand every connection over once.
@@ -146,7 +145,7 @@ def _skew_suites():
         "show-wakeups", "Who wakes the threads of a server, GET /, closed loop",
         {"workers": [2], "connections": [64]},
         ["--connections", "{connections}"],
-        variants={"5-pool": ("stage5", ["--pool", "spmc"])},
+        variants={"5-pool": ("stage5", ["--pool", "1"])},
         only=("stage5", "stage6"), reference="stage5", cpus="workers",
         wakeups=True, seconds=0.5, warmup=0.2)
     yield Suite(

@@ -102,7 +102,7 @@ class Uneven(test_run.Bench):
         self.assertEqual({r["server"] for r in self.rows()},
                          {"stage5", "stage6", "5-spmc", "6-queue"})
         lines = [" ".join(args) for name, args in self.started()]
-        self.assertTrue(any("--workers 8 --workers 1 --pool spmc" in line
+        self.assertTrue(any("--workers 8 --workers 1 --pool 8" in line
                             for line in lines), lines)
         self.assertTrue(any("--steal queue" in line for line in lines))
         self.assertFalse(any("mutex" in line for line in lines))
@@ -114,10 +114,12 @@ class Uneven(test_run.Bench):
         for name in ("stage6", "6-queue", "6-off"):
             self.assertIn(f"skipped: {name}: stage6 is not built",
                           done.stderr)
+        self.assertIn("skipped: 5-mutex: variants/5-mutex-pool is not built",
+                      done.stderr)
         found = results.load_summary(self.out)
         self.assertIn("not built", found["skipped"]["stage6"])
         self.assertEqual({r["server"] for r in self.rows()},
-                         {"stage5", "5-spmc", "5-mutex"})
+                         {"stage5", "5-spmc"})
 
     def test_nothing_that_the_suite_is_for(self):
         for name in self.stages:

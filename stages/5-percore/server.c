@@ -1,4 +1,4 @@
-/* Stage 5: a ring, a listener and a pool for every core.
+/* Stage 5: a ring, a listener and helpers for every core.
  *
  * What stage 4 could not do: use a second core.
  *
@@ -6,20 +6,23 @@
  *      ------                            ------
  *      listener, ring, arena,            listener, ring, arena,
  *      wheel, connections                wheel, connections
- *        v      ^ (--pool)                 v      ^
- *      helpers of core 0                 helpers of core 1
+ *        v      ^ (--pool N)               v      ^
+ *      N helpers                         N helpers
  *
- * The one new idea: share nothing.  Stage 4 runs once on every core, pinned;
- * the kernel deals out the connections (SO_REUSEPORT).  No word that a worker
- * writes for a request is read by another: no lock to wait for, no cache line
- * to fight over.  Who sits where: topology.h.  With --pool (pool.h) helpers run
- * the requests, and give them back to the owner: only it may use its ring.
+ * The one new idea: share nothing.  Stage 4 runs once on every core, in a
+ * pinned thread (parts/launch.h), and the kernel deals out the connections
+ * (SO_REUSEPORT).  No word that a worker writes for a request is read by
+ * another worker: there is no lock to wait for, no cache line to fight over.
+ * With --pool, helpers run the requests (pool.h) and give them back: only the
+ * owner of a ring may submit on it.
  *
  * Kernel features: those of stage 4, SO_REUSEPORT (3.9), MSG_RING (5.18).
  *
  * Invariants: those of stage 4 for every worker by itself, and
  *  - A connection lives and dies on one worker.  While a helper has it
- *    (OP_POOL) nobody else looks into it, and its deadline stands still.
+ *    (OP_POOL) the worker does not look into it.
+ *  - Waiting for a helper, a piece or the ring is not the peer's idleness: the
+ *    deadline stands still.
  *
  * What is still wrong: the hash does not know what a request costs.  When the
  * load is uneven one core drowns while the others sleep.
@@ -28,15 +31,19 @@
 /* -------------------------------------------------------------- includes */
 
 #include <errno.h>
-#include <liburing.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "container_of.h"
+#include "lockable.h"
 #include "net.h"
+#include "own.h"
+#include "parts/arena.h"
+#include "parts/launch.h"
+#include "parts/uring.h"
+#include "pool.h"
 #include "service.h"
 #include "timer_wheel.h"
-#include "topology.h"
 
 /* ------------------------------------------------------------ connection */
 
@@ -44,38 +51,45 @@ enum op { OP_NONE, OP_RECV, OP_SEND, OP_READ, OP_POOL };
 
 struct conn {
     struct session s;
-    struct job job; /* for the pool */
+    struct job job; /* for the helpers */
     struct timer timer;
     LIST_ENTRY(conn) link;      /* on w->live */
     STAILQ_ENTRY(conn) waiting; /* on w->waiting */
     int fd;
-    uint32_t place;  /* in w->conns */
     uint32_t turn;   /* s.turn when the deadline was last set */
     uint64_t acked;  /* for net_grace_ms() */
     enum op op;      /* the operation in flight */
     bool more;       /* the last receive left bytes in the socket */
-    int64_t rest_ms; /* until its deadline, while a helper has it */
+    bool back;       /* a helper has found out what it wants: job.want */
+    int64_t rest_ms; /* of its deadline, while that stands still */
 };
 
 /* Made by its own thread, on its own core; others read the counters only. */
 struct worker {
     struct stats stats; /* first: on lines of its own */
     struct seat *seat;
+    struct crew crew;  /* its helpers, and what it shares with them */
     struct service sv; /* a copy */
-    struct own_options own;
+    struct uring_options uring;
     struct arena arena;
     struct timer_wheel wheel;
-    struct conn *conns; /* max_conns of them; one never used costs nothing */
-    LIST_HEAD(, conn) live, spare;
+    LIST_HEAD(, conn) live;
     STAILQ_HEAD(, conn) waiting; /* found no piece, or no room in the SQ */
     int n_conns;
     struct io_uring ring;
-    int listener;
-    int accepts;              /* armed */
+    bool watched, callable;   /* the ring watches the listener; the eventfd */
+    bool peers;               /* some may stand in line at the listener */
     bool serving;             /* no drain yet */
     int64_t now_ms, retry_ms; /* the loop's clock; when to accept again */
     int64_t held_ms;          /* that handlers held the loop: see service.h */
     int grace;                /* turns left once the drain is over */
+};
+
+/* What main sets up; then it is only read. */
+static struct server server = {
+    .uring.taskrun = "defer",
+    .buffers = 1024,
+    .team.service = &server.service,
 };
 
 /* The peer has another --idle-timeout from here on.  (same as 4-fixed) */
@@ -85,18 +99,27 @@ static void conn_touch(struct worker *w, struct conn *c)
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
 }
 
+/* The deadline stands still, and goes on where it stood: else a peer could send
+ * a byte a second and have it moved by every wait. */
+static void conn_pause(struct worker *w, struct conn *c)
+{
+    c->rest_ms = c->timer.when_ms - w->now_ms;
+    wheel_cancel(&w->wheel, &c->timer);
+}
+
+static void conn_resume(struct worker *w, struct conn *c)
+{
+    wheel_set(&w->wheel, &c->timer, w->now_ms + c->rest_ms);
+}
+
 static struct conn *conn_new(struct worker *w, int fd)
 {
-    struct conn *c = LIST_FIRST(&w->spare);
-    uint32_t place = c ? c->place : (uint32_t)w->n_conns; /* the first unused */
+    struct conn *c = malloc(sizeof *c);
 
-    CHECK(w->n_conns < w->seat->max_conns); /* accept_arm sees to it */
-    if (c)
-        LIST_REMOVE(c, link);
-    c = &w->conns[place];
-    *c = (struct conn){.fd = fd, .place = place, .more = true};
+    if (!c)
+        return NULL;
+    *c = (struct conn){.fd = fd, .more = true, .job.s = &c->s};
     session_init(&c->s, &w->sv.app);
-    c->job = (struct job){.crew = &w->seat->crew, .s = &c->s};
     conn_touch(w, c);
     LIST_INSERT_HEAD(&w->live, c, link);
     w->n_conns++;
@@ -114,9 +137,10 @@ static void conn_close(struct worker *w, struct conn *c)
     arena_reclaim(&w->arena, &c->s.in);
     arena_reclaim(&w->arena, &c->s.out);
     session_end(&c->s);
-    LIST_INSERT_HEAD(&w->spare, c, link);
+    free(c);
     w->n_conns--;
     STAT_ADD(&w->stats, closed, 1);
+    team_leave(w->seat->team);
 }
 
 /* ---------------------------------------------------------------- engine */
@@ -133,20 +157,32 @@ static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
     return sqe;
 }
 
-/* Asks for whatever arrives next, and names memory for it only if half a
- * request is there already. */
+/* Asks for whatever arrives next, in a piece that the kernel will choose, or in
+ * the window that holds half a request.  When the last receive emptied the
+ * socket, trying at once would only fail: POLL_FIRST skips the attempt.
+ * (same as 4-fixed) */
 static void conn_recv(struct worker *w, struct conn *c)
 {
+    struct buf *in = &c->s.in;
     struct io_uring_sqe *sqe = conn_sqe(w, c, OP_RECV);
 
     if (c->s.fin)
         shutdown(c->fd, SHUT_WR);
     if (service_draining(&w->sv) && !session_in_flight(&c->s))
         shutdown(c->fd, SHUT_RD);
-    prep_recv(&w->own, sqe, c->fd, &c->s.in, c->more);
+    if (in->mem) {
+        io_uring_prep_recv(sqe, c->fd, buf_tail(in), buf_room(in), 0);
+    } else {
+        io_uring_prep_recv(sqe, c->fd, NULL, BUF_SIZE, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = BUF_GROUP;
+    }
+    if (w->uring.poll_first && !c->more)
+        sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
     STAT_ADD(&w->stats, recvs, 1);
 }
 
+/* (same as 4-fixed) */
 static void recv_done(struct worker *w, struct conn *c, int n, unsigned flags)
 {
     if (n == 0)
@@ -156,26 +192,29 @@ static void recv_done(struct worker *w, struct conn *c, int n, unsigned flags)
     STAT_ADD(&w->stats, bytes_in, (uint64_t)n);
 }
 
+/* A piece must not wait for a reader: MSG_DONTWAIT sends from it what fits now.
+ * What is left waits in memory of the connection's own.  (same as 4-fixed) */
 static void conn_send(struct worker *w, struct conn *c)
 {
+    struct buf *out = &c->s.out;
+    bool lent = arena_has(&w->arena, out->mem);
     struct io_uring_sqe *sqe = conn_sqe(w, c, OP_SEND);
 
-    prep_send(&w->arena, sqe, c->fd, &c->s.out);
+    io_uring_prep_send(sqe, c->fd, buf_data(out), buf_len(out),
+                       MSG_NOSIGNAL | (lent ? MSG_DONTWAIT : 0));
     STAT_ADD(&w->stats, sends, 1);
 }
 
-/* A short send is legal: what is left goes with the next one. */
+/* A short send is legal: what is left goes with the next one.
+ * (same as 4-fixed) */
 static void send_done(struct worker *w, struct conn *c, int n)
 {
     conn_touch(w, c);
     buf_consume(&c->s.out, (size_t)n);
-    if (buf_len(&c->s.out) == 0) /* another piece next: this may be pinned */
-        arena_reclaim(&w->arena, &c->s.out);
     STAT_ADD(&w->stats, bytes_out, (uint64_t)n);
 }
 
-/* Files complete like sockets do.  A page that is not cached is fetched by a
- * thread of the kernel's, and this loop goes on.  (same as 4-fixed) */
+/* Files complete like sockets do.  (same as 4-fixed) */
 static void conn_file(struct worker *w, struct conn *c)
 {
     struct session *s = &c->s;
@@ -190,70 +229,93 @@ static void conn_file(struct worker *w, struct conn *c)
     STAT_ADD(&w->stats, reads, 1);
 }
 
-/* To a helper, whom no deadline hurries. */
-static void conn_hand(struct worker *w, struct conn *c)
+/* Gives back what holds nothing, or would wait for a peer.
+ * (same as 4-fixed) */
+static bool windows_settle(struct worker *w, struct session *s, enum want want)
 {
-    c->op = OP_POOL;
-    c->rest_ms = c->timer.when_ms - w->now_ms;
-    wheel_cancel(&w->wheel, &c->timer);
-    OWN_ADD(&w->stats, handed, 1);
-    pool_hand(&c->job);
+    struct arena *a = &w->arena;
+
+    if (buf_len(&s->in) == 0)
+        arena_reclaim(a, &s->in);
+    if (want == WANT_RECV)
+        arena_reclaim(a, &s->out);
+    if (want == WANT_RECV || (want == WANT_FILE && arena_low(a)))
+        return arena_spill(a, s);
+    return true;
 }
 
-/* Does what the session wants of its owner. */
-static void conn_act(struct worker *w, struct conn *c, enum want want)
+/* To the helpers.  When pieces are few it waits there in memory of its own: a
+ * handler must not hold what other connections are served from. */
+static void conn_hand(struct worker *w, struct conn *c)
 {
-    if (c->turn != c->s.turn)
-        conn_touch(w, c);
-    if (!windows_settle(&w->arena, &c->s, want))
-        want = WANT_CLOSE;
-    if (want == WANT_RECV)
-        conn_recv(w, c);
-    else if (want == WANT_SEND)
-        conn_send(w, c);
-    else if (want == WANT_FILE)
-        conn_file(w, c);
-    else if (want == WANT_WORK)
-        conn_hand(w, c);
+    if (arena_low(&w->arena) && !arena_spill(&w->arena, &c->s))
+        return conn_close(w, c);
+    c->op = OP_POOL;
+    conn_pause(w, c);
+    OWN_ADD(&w->stats, handed, 1);
+    pool_hand(&w->crew, &c->job);
+}
+
+/* What the session wants of its worker.  With helpers, bytes that have arrived
+ * are work for them; only an answer that has begun goes on here. */
+static enum want conn_step(struct worker *w, struct conn *c)
+{
+    bool arrived = buf_len(&c->s.in) > 0 && buf_len(&c->s.out) == 0;
+
+    if (c->back) {
+        c->back = false;
+        return c->job.want;
+    }
+    return arrived && w->crew.n > 0 ? WANT_WORK
+                                    : session_step(&c->s, &w->stats);
+}
+
+/* In line for a piece, or for room in the SQ.  First comes one that holds a
+ * piece that others wait for. */
+static void conn_wait(struct worker *w, struct conn *c)
+{
+    conn_pause(w, c);
+    if (c->s.in.mem)
+        STAILQ_INSERT_HEAD(&w->waiting, c, waiting);
     else
-        conn_close(w, c);
+        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
 }
 
 /* Leads the conversation on until its next operation is on its way; without a
  * piece or a place for that it waits and is run again when there is one. */
 static void conn_run(struct worker *w, struct conn *c)
 {
-    if (uring_room(&w->ring, &w->stats) && arena_lend(&w->arena, &c->s.out))
-        return conn_act(
-            w, c,
-            pool_step(&w->seat->server->pool, &c->s, &w->stats, &w->held_ms));
-    if (c->s.in.mem) /* first in line: it holds a piece that others wait for */
-        STAILQ_INSERT_HEAD(&w->waiting, c, waiting);
-    else
-        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
-}
+    while (uring_room(&w->ring, &w->stats) &&
+           arena_lend(&w->arena, &c->s.out)) {
+        enum want want = conn_step(w, c);
 
-/* From the helpers.  Who finds no place is run again: it wants the same. */
-static void take_returns(struct worker *w)
-{
-    for (struct job *job = pool_back(&w->seat->crew), *next; job; job = next) {
-        struct conn *c = container_of(job, struct conn, job);
-
-        next = job_next(job);
-        c->op = OP_NONE;
-        wheel_set(&w->wheel, &c->timer, w->now_ms + c->rest_ms);
-        if (uring_room(&w->ring, &w->stats))
-            conn_act(w, c, job->want);
-        else
-            conn_run(w, c);
+        if (c->turn != c->s.turn)
+            conn_touch(w, c);
+        if (!windows_settle(w, &c->s, want))
+            want = WANT_CLOSE;
+        switch (want) {
+        case WANT_RECV:
+            return conn_recv(w, c);
+        case WANT_SEND:
+            return conn_send(w, c);
+        case WANT_FILE:
+            return conn_file(w, c);
+        case WANT_WORK:
+            if (w->crew.n > 0)
+                return conn_hand(w, c);
+            w->held_ms += service_work(&c->s, &w->stats);
+            break;
+        case WANT_CLOSE:
+            return conn_close(w, c);
+        }
     }
+    conn_wait(w, c);
 }
 
 /* The operation in flight has come back: its memory is ours again. */
 static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
 {
     enum op op = c->op;
-    bool open = true;
 
     c->op = OP_NONE;
     if (flags & IORING_CQE_F_BUFFER)
@@ -261,13 +323,12 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     if (res == -ENOBUFS && op == OP_RECV) {
         OWN_ADD(&w->stats, enobufs, 1);
         c->more = true; /* next time it takes the piece at once */
-        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
-        return;
+        return conn_wait(w, c);
     }
-    if (res == -EAGAIN && op == OP_SEND) /* a slow reader */
-        open = arena_spill(&w->arena, &c->s);
-    else if (res == -EINTR || res == -EAGAIN)
+    if (res == -EINTR || (res == -EAGAIN && op != OP_SEND))
         ; /* nothing happened: the step asks for the same again */
+    else if (res == -EAGAIN && arena_spill(&w->arena, &c->s))
+        ; /* a slow reader: the same send, from memory that may wait */
     else if (op == OP_READ)
         session_file(&c->s, res);
     else if (res >= 0 && op == OP_RECV)
@@ -275,63 +336,68 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     else if (res >= 0)
         send_done(w, c, res);
     else
-        open = false;
-    if (!open)
         return conn_close(w, c);
     conn_run(w, c);
 }
 
 /* ---------------------------------------------------------------- worker */
 
-/* Arms accepts while there is room for what they bring: a full server leaves
- * its peers in the backlog. */
-static void accept_arm(struct worker *w)
+/* A completion when *fd becomes readable, unless that was asked for already. */
+static void watch(struct worker *w, int *fd, bool *watched)
 {
-    int open = seat_holds(w->seat, w->n_conns);
-
-    while (w->listener >= 0 && w->accepts < uring_accepts() &&
-           open + w->accepts < w->seat->max_conns && w->retry_ms <= w->now_ms &&
-           uring_room(&w->ring, &w->stats)) {
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
-
-        uring_accept(sqe, w->listener);
-        io_uring_sqe_set_data(sqe, &w->listener);
-        w->accepts++;
-    }
-    if (w->accepts == 0 && open > w->n_conns && w->retry_ms <= w->now_ms)
-        w->retry_ms = w->now_ms + RETRY_MS; /* nobody says: there is room */
+    if (*watched || *fd < 0 || !uring_room(&w->ring, &w->stats))
+        return;
+    uring_watch(&w->ring, fd);
+    *watched = true;
 }
 
-/* Out of descriptors or memory: a pause. */
-static void accept_done(struct worker *w, int res)
+/* A connection that has its permit.  Out of memory: a pause. */
+static void conn_begin(struct worker *w, int fd)
 {
-    w->accepts--;
-    if (res >= 0 && !seat_deal(w->seat, &w->ring, &w->stats, res))
-        conn_run(w, conn_new(w, res));
-    if (res >= 0 || w->listener < 0 || !net_accept_later(res))
-        return; /* fine, or the peer left already, or we are leaving */
+    struct conn *c = conn_new(w, fd);
+
+    if (c)
+        return conn_run(w, c);
+    net_close(fd);
+    team_leave(w->seat->team);
     STAT_ADD(&w->stats, refused, 1);
     w->retry_ms = w->now_ms + RETRY_MS;
 }
 
-/* Whoever stands in line may have asked already: in, as far as there are free
- * places.  The accepts that are armed have theirs, and will bring somebody. */
-static void accept_last(struct worker *w)
+/* An accept that waits in a ring would keep its permit from other workers.  So
+ * here the ring watches the listener, and peers that stand in line are accepted
+ * by plain calls.  Out of descriptors: a pause. */
+static void accept_peers(struct worker *w)
 {
-    for (int n = net_last(w->listener);
-         n > 0 &&
-         seat_holds(w->seat, w->n_conns) + w->accepts < w->seat->max_conns;
-         n--) {
-        int fd = net_accept(w->listener, false);
+    int most = ACCEPTS, fd = 0;
 
-        if (fd < 0)
+    while (w->peers && w->retry_ms <= w->now_ms && most-- > 0) {
+        fd = seat_accept(w->seat, false);
+        if (fd >= 0) {
+            conn_begin(w, fd);
+        } else if (fd == -EAGAIN) {
+            w->peers = false;
+        } else if (fd == -EBUSY) { /* full: called() goes on */
             return;
-        w->accepts++;
-        accept_done(w, fd);
+        } else {
+            STAT_ADD(&w->stats, refused, 1);
+            w->retry_ms = w->now_ms + RETRY_MS;
+        }
     }
+    if (w->retry_ms <= w->now_ms && !w->seat->shut)
+        watch(w, &w->seat->listener, &w->watched);
 }
 
-/* Whoever is late is shut down, and then leaves through its own completion. */
+static void take_dealt(struct worker *w)
+{
+    struct mpsc_node *dealt = seat_dealt(w->seat);
+
+    while (dealt)
+        conn_begin(w, dealt_next(&dealt));
+}
+
+/* A peer that is late is shut down, and leaves through its own completion.
+ * (same as 4-fixed) */
 static void expire(struct worker *w)
 {
     struct timer *t;
@@ -357,76 +423,122 @@ static void drain(struct worker *w, int how)
 {
     struct conn *c;
 
+    w->peers = true; /* the last look at the line */
     w->serving = false;
-    accept_last(w);
-    net_unlisten(&w->listener);
     LIST_FOREACH (c, &w->live, link)
         if (how == SHUT_RDWR || (c->op != OP_POOL && !session_in_flight(&c->s)))
             shutdown(c->fd, how); /* OP_POOL: conn_recv will see to it */
 }
 
-/* Submits what was written and sleeps until something completes: the one
- * system call of a turn. */
+/* Submits what was written and sleeps until something completes: the one system
+ * call of a turn.  A connection that waits for a piece needs no clock: a piece
+ * comes back in a turn.  One that waits for room in the SQ goes on at once. */
 static void ring_wait(struct worker *w)
 {
-    uring_wait(&w->ring, w->sv.name, &w->stats,
-               service_wait_ms(
-                   &w->sv, w->now_ms, wheel_wait_ms(&w->wheel, w->now_ms),
-                   STAILQ_EMPTY(&w->waiting) ? w->retry_ms : w->now_ms + 1));
+    bool full = io_uring_sq_space_left(&w->ring) == 0;
+    int ms =
+        full && !STAILQ_EMPTY(&w->waiting)
+            ? 0
+            : service_wait_ms(&w->sv, w->now_ms,
+                              wheel_wait_ms(&w->wheel, w->now_ms), w->retry_ms);
+    struct __kernel_timespec ts = {ms / 1000, ms % 1000 * 1000000LL};
+    struct io_uring_cqe *cqe;
+    int err;
+
+    OWN_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
+    err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
+                                           ms < 0 ? NULL : &ts, NULL);
+    STAT_ADD(&w->stats, waits, 1);
+    uring_entered(w->sv.name, err);
 }
 
 /* In line, as far as the pieces go that have come back: a receive needs one in
- * the ring, an answer one on the stack.  (same as 4-fixed) */
+ * the ring, an answer one on the stack, unless it has one. */
 static void run_waiting(struct worker *w)
 {
     unsigned in_ring = w->arena.in_ring;
     struct conn *c;
 
     while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
-           uring_room(&w->ring, &w->stats) && w->arena.n_free > 0 &&
-           (c->s.in.mem || in_ring > 0)) {
+           uring_room(&w->ring, &w->stats) &&
+           (c->s.out.mem || w->arena.n_free > 0) &&
+           (c->back || c->s.in.mem || in_ring > 0)) {
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
-        in_ring -= !c->s.in.mem;
+        in_ring -= !c->back && !c->s.in.mem;
+        conn_resume(w, c);
         conn_run(w, c);
     }
 }
 
-static void completion(struct worker *w, const struct io_uring_cqe *cqe)
+/* From the helpers. */
+static void take_returns(struct worker *w)
 {
-    void *data = io_uring_cqe_get_data(cqe);
+    struct mpsc_node *node = pool_back(&w->crew);
 
-    if (data == &w->listener)
-        accept_done(w, uring_accepted(w->listener, cqe->res));
+    while (node) {
+        struct conn *c = container_of(node, struct conn, job.node);
+
+        node = node->next;
+        c->op = OP_NONE;
+        c->back = true;
+        conn_resume(w, c);
+        conn_run(w, c);
+    }
+}
+
+/* A permit may be free, or connections were dealt to this worker. */
+static void called(struct worker *w)
+{
+    seat_woken(w->seat);
+    w->callable = false;
+    w->peers = true;
+    take_dealt(w);
+}
+
+static void completion(struct worker *w, struct io_uring_cqe cqe)
+{
+    void *data = io_uring_cqe_get_data(&cqe);
+
+    if (data == &w->seat->listener)
+        w->watched = !(w->peers = true);
+    else if (data == &w->seat->eventfd)
+        called(w);
     else if (data == &w->sv.signal)
         drain(w, SHUT_RD);
-    else if (data == &w->seat->listener || seat_undealt(w->seat, cqe))
-        conn_run(w, conn_new(w, seat_fd(cqe)));
-    else if (!crew_heard(&w->seat->crew, data) && !(cqe->user_data & 1))
-        conn_done(w, data, cqe->res, cqe->flags);
+    else if (data != &w->crew) /* that one says: take_returns() */
+        conn_done(w, data, cqe.res, cqe.flags);
+}
+
+/* Until the drain has ended every connection, and none is on its way here: what
+ * was dealt is looked at after the look at team_shut(). */
+static bool finished(struct worker *w)
+{
+    if (w->serving)
+        return false;
+    if (!w->peers)
+        seat_shut(w->seat);
+    if (w->grace > 0 && !team_shut(w->seat->team))
+        return false;
+    take_dealt(w);
+    return w->grace <= 0 || w->n_conns == 0;
 }
 
 static void worker_loop(struct worker *w)
 {
-    bool dealt = false; /* looked at before a turn, which brings the last */
-
-    while (w->grace > 0 &&
-           (w->serving || w->accepts > 0 || w->n_conns > 0 || !dealt)) {
+    while (!finished(w)) {
         unsigned n;
 
-        dealt = seat_all_dealt(w->seat, w->serving || w->accepts > 0);
-        accept_arm(w);
-        crew_listen(&w->seat->crew, &w->ring, &w->stats);
+        accept_peers(w);
+        watch(w, &w->seat->eventfd, &w->callable);
         ring_wait(w);
         w->now_ms = clock_ms() - w->held_ms;
         n = io_uring_cq_ready(&w->ring);
         STAT_ADD(&w->stats, events, n);
-        for (struct io_uring_cqe cqe; n > 0; n--) {
-            cqe = uring_take(&w->ring);
-            completion(w, &cqe);
-        }
+        while (n-- > 0)
+            completion(w, uring_take(&w->ring));
         take_returns(w);
         run_waiting(w);
-        expire(w); /* after the events: who was heard just now is not late */
+        expire(w); /* after the events: a peer heard just now is not late */
         service_tick(&w->sv);
         if (service_over(&w->sv) && w->grace-- > 0)
             drain(w, SHUT_RDWR);
@@ -438,18 +550,24 @@ static void worker_loop(struct worker *w)
 /* In its own thread: a ring for DEFER_TASKRUN knows only its maker. */
 static struct worker *worker_new(struct seat *seat)
 {
-    struct worker *w = own_lines(_Alignof(struct worker), sizeof *w);
-    struct conn *conns = calloc((size_t)seat->max_conns, sizeof *conns);
+    struct worker *w = aligned_zeroed(_Alignof(struct worker), sizeof *w);
+    int conns = server.service.opt.max_conns;
 
-    if (!conns)
-        die("stage5: no memory for a worker");
-    *w = (struct worker){.seat = seat, .conns = conns, .serving = true};
-    w->listener = seat->listener;
-    w->grace = GRACE_TURNS;
+    *w = (struct worker){.seat = seat, .serving = true, .uring = server.uring};
+    seat_service(seat, &w->sv);
+    if (server.team.deal != DEAL_ONE) /* about: a larger share is slower only */
+        conns /= server.team.n_workers;
+    uring_open(&w->ring, w->sv.name, &w->uring, conns);
+    w->arena.n = server.buffers;
+    arena_open(&w->arena, &w->ring, w->sv.name, 0);
+    uring_watch(&w->ring, &w->sv.signal);
+    STAILQ_INIT(&w->waiting);
+    stats_register(&w->stats, seat->n);
     w->now_ms = clock_ms();
     wheel_init(&w->wheel, w->now_ms);
-    STAILQ_INIT(&w->waiting);
-    seat_open(seat, &w->sv, &w->own, &w->ring, &w->arena, &w->stats);
+    w->grace = GRACE_TURNS;
+    pool_open(&w->crew, seat, server.helpers, &w->ring);
+    seat->worker = w;
     return w;
 }
 
@@ -460,22 +578,55 @@ static void *worker_main(void *arg)
 
     seat_begin(seat);
     worker_loop(w);
-    seat_end(seat, w->n_conns, &w->ring, &w->arena);
-    free(w->conns);
+    seat->stuck = w->n_conns > 0; /* a helper or the kernel may still write */
+    if (!seat->stuck) {
+        pool_close(&w->crew);
+        io_uring_queue_exit(&w->ring);
+        arena_free(&w->arena);
+    }
+    seat_end(seat);
     return NULL; /* *w stays: the registry of counters points to it */
+}
+
+/* A line for each worker: the proof that nothing is shared. */
+static void describe(const struct seat *seat)
+{
+    const struct worker *w = seat->worker;
+
+    fprintf(stderr, "stage5: worker %d: cpu ", seat->n);
+    fprintf(stderr, seat->cpu < 0 ? "any" : "%d", seat->cpu);
+    fprintf(stderr, ", ring %d, listener ", w->ring.ring_fd);
+    fprintf(stderr, seat->listener < 0 ? "none" : "%d", seat->listener);
+    fprintf(stderr, ", helpers: %d", w->crew.n);
+    pool_print(&w->crew);
+    fputc('\n', stderr);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct argp own = {.options = own_choice_switches,
-                                    .parser = own_choice_switch};
-    static struct server v = {
-        .own = {.io = {.uring.taskrun = "defer", .buffers = 1024},
-                .helpers = 1}};
+    struct team *team = &server.team;
+    const struct worker *w;
 
     stats_own(own_metrics, OWN_COUNTERS);
-    service_open(&v.service, "stage5", "Stage 5: a ring for every core.", argc,
-                 argv, &own, &v.own);
-    server_run(&v, worker_main);
+    service_open(&server.service, "stage5", "Stage 5: a ring for every core.",
+                 argc, argv, &own_argp, &server);
+    team_size(team, TEAM_MOST, uring_afford(1), 4 + server.helpers);
+    lockable_divide(team->n_workers, 4); /* three quarters for the arena */
+    team_listen(team);
+    team_start(team, worker_main);
+    for (int i = 0; i < team->n_workers; i++)
+        describe(&team->seats[i]);
+    w = team->seats[0].worker;
+    service_ready(&server.service,
+                  "%d workers, place %s, %d helpers each, taskrun %s, CQ %u, "
+                  "POLL_FIRST %s, %u of %u pieces fixed",
+                  team->n_workers, deal_names[team->deal], w->crew.n,
+                  w->uring.taskrun, w->uring.cq,
+                  w->uring.poll_first ? "yes" : "no", w->arena.n_fixed,
+                  w->arena.n);
+    team_run(team);
+    service_close(&server.service);
+    if (!team_join(team))
+        _exit(0); /* the kernel may still write to this memory: free none */
     return 0;
 }

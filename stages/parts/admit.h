@@ -90,12 +90,11 @@ static inline bool admit_take(struct admit *a, uint32_t worker)
     return false; /* full; or somebody has woken us already */
 }
 
-/* Gives a permit back.  The worker to be woken, or -1. */
-static inline int admit_give(struct admit *a)
+/* The next worker to be woken, because a permit may be free; -1: none waits. */
+static inline int admit_next(struct admit *a)
 {
     uint32_t first;
 
-    a_add(&a->conns, -1, release); /* pairs with the swap in admit_take() */
     a_fence(&a->conns); /* the free permit before the look at the bits */
     first = a_load(&a->last, relaxed) + 1;
     for (uint32_t i = 0; i < ADMIT_WORKERS; i++) {
@@ -109,6 +108,13 @@ static inline int admit_give(struct admit *a)
         }
     }
     return -1;
+}
+
+/* Gives a permit back.  The worker to be woken, or -1. */
+static inline int admit_give(struct admit *a)
+{
+    a_add(&a->conns, -1, release); /* pairs with the swap in admit_take() */
+    return admit_next(a);
 }
 
 #endif

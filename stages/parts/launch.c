@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -97,6 +96,15 @@ int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
     if (err)
         die("%s: cannot start a thread: %s", t->service->name, strerror(err));
     return -1;
+}
+
+void *aligned_zeroed(size_t align, size_t size)
+{
+    void *mem;
+
+    if (posix_memalign(&mem, align, size) != 0)
+        die("no memory for threads");
+    return memset(mem, 0, size);
 }
 
 /* ---- main ---- */
@@ -229,6 +237,17 @@ void seat_woken(struct seat *seat)
     eventfd_read(seat->eventfd, &n);
 }
 
+static void team_wake(struct team *t, int worker)
+{
+    if (worker >= 0)
+        seat_wake(&t->seats[worker]);
+}
+
+void team_leave(struct team *t)
+{
+    team_wake(t, admit_give(&t->admit));
+}
+
 /* One descriptor on its way to another worker. */
 struct deal {
     struct mpsc_node node; /* first */
@@ -252,6 +271,21 @@ bool seat_deal(struct seat *seat, int fd)
     return true;
 }
 
+int seat_accept(struct seat *seat, bool nonblocking)
+{
+    if (seat->listener < 0 || seat->shut)
+        return -EAGAIN;
+    while (seat_admit(seat)) {
+        int fd = net_accept(seat->listener, nonblocking);
+
+        if (fd < 0)
+            team_leave(seat->team);
+        if (fd < 0 || !seat_deal(seat, fd))
+            return fd;
+    }
+    return -EBUSY;
+}
+
 struct mpsc_node *seat_dealt(struct seat *seat)
 {
     return mpsc_take(&seat->dealt);
@@ -272,9 +306,14 @@ int dealt_next(struct mpsc_node **list)
 
 void seat_shut(struct seat *seat)
 {
+    struct team *t = seat->team;
+
     if (seat->listener < 0 || seat->shut)
         return;
     seat->shut = true;
     net_shut(seat->listener);
-    a_add(&seat->team->open, -1, release);
+    a_add(&t->open, -1, release);
+    /* A wake-up that came for it, or that would, is passed on. */
+    admit_clear(&t->admit, (uint32_t)seat->n);
+    team_wake(t, admit_next(&t->admit));
 }

@@ -104,6 +104,10 @@ int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
 /* How many cpus the process may use. */
 int cpus_allowed(void);
 
+/* Zeroed memory that shares no cache line with anything else; align: that of
+ * the type.  For as long as the process lives.  Dies with the reason. */
+void *aligned_zeroed(size_t align, size_t size);
+
 /* ---- a worker, in its own thread ---- */
 
 /* A copy of what all workers have: what is read for every request lies on no
@@ -117,27 +121,23 @@ void seat_end(struct seat *seat);
 void seat_wake(struct seat *seat);
 void seat_woken(struct seat *seat);
 
-/* Before an accept: takes one of --max-conns permits.  False: the server is
- * full; the seat is woken when a permit may be free.  A worker that was woken
- * must try again, and give back a permit that it cannot use: that wakes the
- * next worker. */
+/* Accepts a peer of this seat's listener for this worker; with --place rr those
+ * whose turn it is not go to theirs.  It has one of the --max-conns permits, to
+ * be given back by team_leave().  -EAGAIN: nobody stands in line.  -EBUSY: the
+ * server is full; the seat is woken when a permit may be free, and must try
+ * again then, as that wakes the next one.  Else -errno: pause. */
+int seat_accept(struct seat *seat, bool nonblocking);
+
+/* The same for a worker that accepts in its own way: a permit, false for
+ * -EBUSY; then the descriptor, true when it went to another worker. */
 static inline bool seat_admit(struct seat *seat)
 {
     return admit_take(&seat->team->admit, (uint32_t)seat->n);
 }
+bool seat_deal(struct seat *seat, int fd);
 
 /* A connection has ended, or there was none to accept. */
-static inline void team_leave(struct team *t)
-{
-    int worker = admit_give(&t->admit);
-
-    if (worker >= 0)
-        seat_wake(&t->seats[worker]);
-}
-
-/* Worker 0 has accepted fd.  True: it is on its way to the worker whose turn it
- * is.  False: it is the caller's. */
-bool seat_deal(struct seat *seat, int fd);
+void team_leave(struct team *t);
 
 /* Descriptors that were dealt to this seat; any thread may take them.  Each
  * has its permit already. */

@@ -94,7 +94,7 @@ Test(any_line, all_of_it_is_served_at_the_end)
     SERVE(100, "--workers", "3", "--place", "rr", "--max-conns", "100");
     SERVE(LINE, "--workers", "3", "--place", "one");
     if (server_stage() == 5)
-        SERVE(LINE, "--workers", "2", "--pool", "spmc");
+        SERVE(LINE, "--workers", "2", "--pool", "1");
     else
         SERVE(LINE, "--workers", "2", "--steal", "off");
 }

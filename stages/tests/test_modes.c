@@ -26,17 +26,14 @@ static const struct mode modes[] = {
     {3, 6, {"--cq", "2", "--taskrun", "none"}},
     {4, 4, {"--buffers", "2"}},
     {4, 4, {"--buffers", "8", "--taskrun", "coop"}},
-    {5, 5, {"--pool", "spmc"}},
-    {5, 5, {"--pool", "spmc", "--pool-threads", "3", "--workers", "2"}},
-    {5, 5, {"--pool", "spmc", "--wake", "eventfd"}},
-    {5, 5, {"--pool", "mutex"}},
-    {5, 5, {"--pool", "mutex", "--wake", "eventfd"}},
+    {5, 5, {"--pool", "1"}},
+    {5, 5, {"--pool", "3", "--workers", "2"}},
     {5, 6, {"--place", "rr", "--workers", "3"}},
-    {5, 5, {"--place", "rr", "--pool", "spmc"}},
+    {5, 5, {"--place", "rr", "--pool", "1"}},
     {5, 6, {"--place", "one", "--workers", "3"}},
     {5, 6, {"--pin", "off"}},
     {5, 5, {"--buffers", "2"}},
-    {5, 5, {"--buffers", "2", "--pool", "spmc"}},
+    {5, 5, {"--buffers", "2", "--pool", "1"}},
     {6, 6, {"--steal", "queue", "--workers", "3"}},
     {6, 6, {"--steal", "off", "--workers", "3"}},
 };
@@ -202,15 +199,15 @@ Test(http_modes, files)
 Test(any_modes, wrong_values_are_64)
 {
     static const struct mode wrong[] = {
-        {3, 6, {"--taskrun", "never"}},  {3, 6, {"--taskrun"}},
-        {3, 6, {"--cq", "0"}},           {3, 6, {"--cq", "many"}},
+        {3, 6, {"--taskrun", "never"}}, {3, 6, {"--taskrun"}},
+        {3, 6, {"--cq", "0"}},          {3, 6, {"--cq", "many"}},
         {4, 4, {"--recv", "plain"}}, /* variants have no switch */
-        {4, 4, {"--buffers", "3"}},      {4, 4, {"--buffers", "0"}},
-        {4, 4, {"--buffers", "-8"}},     {5, 5, {"--pool", "threads"}},
-        {5, 5, {"--pool-threads", "0"}}, {5, 6, {"--place", "two"}},
-        {5, 5, {"--wake", "futex"}},     {5, 6, {"--pin", "yes"}},
-        {5, 5, {"--buffers", "3"}},      {6, 6, {"--steal", "some"}},
-        {6, 6, {"--stuck-us", "0"}},     {6, 6, {"--stuck-us", "1s"}},
+        {4, 4, {"--buffers", "3"}},     {4, 4, {"--buffers", "0"}},
+        {4, 4, {"--buffers", "-8"}},    {5, 5, {"--pool", "threads"}},
+        {5, 5, {"--pool", "65"}},       {5, 6, {"--place", "two"}},
+        {5, 5, {"--pool", "-1"}},       {5, 6, {"--pin", "yes"}},
+        {5, 5, {"--buffers", "3"}},     {6, 6, {"--steal", "some"}},
+        {6, 6, {"--stuck-us", "0"}},    {6, 6, {"--stuck-us", "1s"}},
         {6, 6, {"--workers", "57"}},
     };
     int tried = 0;

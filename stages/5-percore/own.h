@@ -1,0 +1,18 @@
+/* own.h - what stage 5 can be told beside the common command line. */
+#ifndef OWN_H
+#define OWN_H
+
+#include "parts/launch.h"
+#include "parts/uring.h"
+
+struct server {
+    struct service service;
+    struct team team; /* --place, --pin */
+    struct uring_options uring;
+    unsigned buffers; /* --buffers: pieces of a worker's arena */
+    int helpers;      /* --pool: of each worker; 0: it runs the requests */
+};
+
+extern const struct argp own_argp; /* its input is a struct server */
+
+#endif
