@@ -110,7 +110,8 @@ def check_lab(name, repeat, short, args, box, report):
 
 
 def main(argv):
-    p = argparse.ArgumentParser(usage="selftest.py [--repeat N] [--short] [LAB ...]")
+    p = argparse.ArgumentParser(
+        usage="selftest.py [--repeat N] [--short] [LAB ...]")
     p.add_argument("labs", nargs="*")
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--short", action="store_true",
