@@ -217,9 +217,10 @@ def attach(pids, order=("perf", "bpftrace", "strace")):
     return None
 
 
-def main():
+def tool_main(usage, attach_to, refused, show):
+    """PID SECONDS: a tool's whole program.  show(tool, counts, seconds)."""
     if len(sys.argv) != 3 or not sys.argv[1].isdigit():
-        print(__doc__.strip().splitlines()[0], file=sys.stderr)
+        print(usage, file=sys.stderr)
         return 64
     try:
         seconds = float(sys.argv[2])
@@ -229,20 +230,25 @@ def main():
     if not os.path.isdir(f"/proc/{sys.argv[1]}"):
         print(f"no process {sys.argv[1]}", file=sys.stderr)
         return 1
-    tool = attach([int(sys.argv[1])])
+    tool = attach_to([int(sys.argv[1])])
     if not tool:
-        print("neither perf, bpftrace nor strace may trace it",
-              file=sys.stderr)
+        print(refused, file=sys.stderr)
         return 77
     try:
         time.sleep(seconds)
     finally:
-        calls = tool.stop()
-    for name, count in sorted((calls or {}).items(), key=lambda kv: -kv[1]):
-        print(f"{count:12d}  {name}")
-    print(f"counted by {tool.name} for {seconds:g} s", file=sys.stderr)
+        counts = tool.stop()
+    show(tool, counts or {}, seconds)
     return 0
 
 
+def show_calls(tool, calls, seconds):
+    for name, count in sorted(calls.items(), key=lambda kv: -kv[1]):
+        print(f"{count:12d}  {name}")
+    print(f"counted by {tool.name} for {seconds:g} s", file=sys.stderr)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool_main(__doc__.strip().splitlines()[0], attach,
+                       "neither perf, bpftrace nor strace may trace it",
+                       show_calls))

@@ -58,30 +58,12 @@ def attach(pids):
     return tool if tool.start(pids) else None
 
 
-def main():
-    if len(sys.argv) != 3 or not sys.argv[1].isdigit():
-        print(__doc__.strip().splitlines()[0], file=sys.stderr)
-        return 64
-    try:
-        seconds = float(sys.argv[2])
-    except ValueError:
-        print("SECONDS is not a number", file=sys.stderr)
-        return 64
-    if not os.path.isdir(f"/proc/{sys.argv[1]}"):
-        print(f"no process {sys.argv[1]}", file=sys.stderr)
-        return 1
-    tool = attach([int(sys.argv[1])])
-    if not tool:
-        print("bpftrace is not there, or may not trace it", file=sys.stderr)
-        return 77
-    try:
-        time.sleep(seconds)
-    finally:
-        counts = tool.stop()
-    for kind, count in (counts or dict.fromkeys(KINDS, 0)).items():
-        print(f"{count:12d}  {kind}")
-    return 0
+def show(_tool, counts, _seconds):
+    for kind in KINDS:
+        print(f"{counts.get(kind, 0):12d}  {kind}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(syscalls.tool_main(
+        __doc__.strip().splitlines()[0], attach,
+        "bpftrace is not there, or may not trace it", show))

@@ -34,6 +34,7 @@
 
 #include "check.h"
 #include "inherit.h"
+#include "rows.h"
 
 enum { THREADS_MAX = 64, BLOCKS_MAX = 1000, BATCH = 16 };
 enum op { ADD, STORE, OPS };
@@ -222,12 +223,9 @@ static void print_table(void)
 
 static void write_json(void)
 {
-    bool out = strcmp(opt.json, "-") == 0;
-    FILE *f = out ? stdout : fopen(opt.json, "w");
+    FILE *f = json_open(opt.json);
     const char *comma = "";
 
-    if (!f)
-        die("%s: %s", opt.json, strerror(errno));
     fprintf(f,
             "{\"schema\": \"ioladder-padding/1\", \"blocks\": %d, "
             "\"seconds\": %g, \"threads\": %d, \"rows\": [",
@@ -245,18 +243,7 @@ static void write_json(void)
                     comma = ",";
                 }
     fprintf(f, "]}\n");
-    if ((out ? fflush(f) : fclose(f)) != 0)
-        die("%s: %s", opt.json, strerror(errno));
-}
-
-static double number(const char *name, const char *arg, double min, double max)
-{
-    char *end;
-    double v = arg ? strtod(arg, &end) : 0;
-
-    if (!arg || *end || !(v >= min && v <= max))
-        die_status(64, "%s: a number from %g to %g", name, min, max);
-    return v;
+    json_close(f, opt.json);
 }
 
 static void parse(char **argv)
@@ -311,7 +298,7 @@ int main(int argc, char **argv)
     }
     if (opt.json)
         write_json();
-    if (!opt.json || strcmp(opt.json, "-") != 0)
+    if (wants_table(opt.json))
         print_table();
     free(cost);
     return 0;

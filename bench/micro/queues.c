@@ -43,6 +43,7 @@
 #include "parts/deque.h"
 #include "parts/mutex_queue.h"
 #include "parts/spmc_ring.h"
+#include "rows.h"
 
 enum {
     CONSUMERS_MAX = 16,
@@ -498,12 +499,9 @@ static void write_row(FILE *f, const char **comma, int b, int w, int l, int q)
 
 static void write_json(void)
 {
-    bool out = strcmp(opt.json, "-") == 0;
-    FILE *f = out ? stdout : fopen(opt.json, "w");
+    FILE *f = json_open(opt.json);
     const char *comma = "";
 
-    if (!f)
-        die("%s: %s", opt.json, strerror(errno));
     fprintf(f,
             "{\"schema\": \"ioladder-queues/1\", \"blocks\": %d, "
             "\"seconds\": %g, \"rate\": %g, \"consumers\": %d, \"cpus\": %d, "
@@ -515,18 +513,7 @@ static void write_json(void)
                 for (int q = 0; q < QUEUES; q++)
                     write_row(f, &comma, b, w, l, q);
     fprintf(f, "]}\n");
-    if ((out ? fflush(f) : fclose(f)) != 0)
-        die("%s: %s", opt.json, strerror(errno));
-}
-
-static double number(const char *name, const char *arg, double min, double max)
-{
-    char *end;
-    double v = arg ? strtod(arg, &end) : 0;
-
-    if (!arg || *end || !(v >= min && v <= max))
-        die_status(64, "%s: a number from %g to %g", name, min, max);
-    return v;
+    json_close(f, opt.json);
 }
 
 static void parse(char **argv)
@@ -586,7 +573,7 @@ int main(int argc, char **argv)
     }
     if (opt.json)
         write_json();
-    if (!opt.json || strcmp(opt.json, "-") != 0)
+    if (wants_table(opt.json))
         print_table();
     free(consumers);
     free(rows);
