@@ -501,11 +501,21 @@ lint:
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi; \
 	echo 'lint: no complaints'
 
+# Each version of these three has rules of its own, and ours were chosen for one
+# (Debian 12's): another one is named, and does not judge.
+judges = v=$$($(1) --version 2>/dev/null | grep -oE '[0-9]+\.[0-9]+' | head -n1); \
+	case $$v in $(2)|$(2).*) ;; \
+	'') echo "$(1) is missing"; exit 1 ;; \
+	*) echo "skipped: $(1) is $$v, the rules are those of $(2)"; exit 0 ;; \
+	esac
+CLANG_FORMAT ?= $(notdir $(or $(shell command -v clang-format-14),clang-format))
+CLANG_TIDY ?= $(notdir $(or $(shell command -v clang-tidy-14),clang-tidy))
 lint-format:
 	@echo '== clang-format'
-	$(Q)clang-format --dry-run --Werror $(C_FILES)
+	$(Q)$(call judges,$(CLANG_FORMAT),14); \
+	$(CLANG_FORMAT) --dry-run --Werror $(C_FILES)
 format:
-	$(Q)clang-format -i $(C_FILES)
+	$(Q)$(CLANG_FORMAT) -i $(C_FILES)
 lint-stages:
 	@echo '== stage_diff'
 	$(Q)$(PYTHON) stages/stage_diff.py check
@@ -529,7 +539,8 @@ lint-shell:
 	$(Q)shellcheck -S warning $(SCRIPTS)
 lint-cppcheck:
 	@echo '== cppcheck'
-	$(Q)cppcheck -q -j2 --std=c11 --error-exitcode=1 --inline-suppr \
+	$(Q)$(call judges,cppcheck,2.10); \
+	cppcheck -q -j2 --std=c11 --error-exitcode=1 --inline-suppr \
 		--enable=warning,performance,portability \
 		--suppressions-list=.cppcheck \
 		--include=.ci/cppcheck.h -D__x86_64__=1 \
@@ -537,8 +548,9 @@ lint-cppcheck:
 		common bench stages
 lint-clang-tidy:
 	@echo '== clang-tidy'
-	$(Q)printf '%s\n' $(TIDY_FILES) | xargs -P2 -I{} sh -c \
-		"clang-tidy --quiet {} -- -std=gnu17 $(CPPFLAGS_ALL) $(TIDY_INC) \
+	$(Q)$(call judges,$(CLANG_TIDY),14); \
+	printf '%s\n' $(TIDY_FILES) | xargs -P2 -I{} sh -c \
+		"$(CLANG_TIDY) --quiet {} -- -std=gnu17 $(CPPFLAGS_ALL) $(TIDY_INC) \
 		2>/dev/null || exit 1"
 
 .PHONY: clean

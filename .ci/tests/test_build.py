@@ -107,12 +107,25 @@ class Archive(Scratch):
     def test_the_linters_look(self):
         (self.root / "common" / "a b.c").unlink()
         for tool in ("clang-format", "shellcheck"):
-            self.put(f"bin/{tool}", '#!/bin/sh\necho "looks at $*"\n', 0o755)
+            self.put(f"bin/{tool}", '#!/bin/sh\necho "looks at $*, 14.0.6"\n',
+                     0o755)
         done = run("make", "-s", "lint-format", "lint-shell", cwd=self.root,
+                   CLANG_FORMAT="clang-format",
                    PATH=f"{self.dir}/bin:{os.environ['PATH']}")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"looks at .*common/a\.h")
         self.assertRegex(done.stdout, r"looks at .* tool")
+
+    def test_another_version_does_not_judge(self):
+        for tool in ("clang-format", "clang-tidy", "cppcheck"):
+            self.put(f"bin/{tool}", '#!/bin/sh\necho "$0 version 19.1.7"\n'
+                     '[ "$1" = --version ]\n', 0o755)
+        done = run("make", "-s", "lint-format", "lint-clang-tidy",
+                   "lint-cppcheck", cwd=self.root, CLANG_FORMAT="clang-format",
+                   CLANG_TIDY="clang-tidy",
+                   PATH=f"{self.dir}/bin:{os.environ['PATH']}")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(done.stdout.count("is 19.1, the rules are"), 3)
 
     @unittest.skipUnless(shutil.which("git"), "git is not installed")
     def test_run_says_what_it_needs(self):
