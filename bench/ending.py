@@ -172,7 +172,8 @@ def blocks_to_decide(c, tests):
     wanted = c["pairs"] * (1.2 * half / effect) ** 2
     if wanted > NEVER_BLOCKS:
         return None
-    return max(least, math.ceil(wanted))
+    # As many again at least: so many did not decide it.
+    return max(least, 2 * c["pairs"], math.ceil(wanted))
 
 
 def doubts(manifest, summary, suite, cell):

@@ -27,8 +27,8 @@ NAMES = """read write readv writev pread64 pwrite64 recvfrom sendto recvmsg
 sendmsg sendfile64 splice epoll_wait epoll_pwait epoll_pwait2 epoll_ctl poll
 ppoll select accept accept4 close shutdown setsockopt openat openat2 newfstat
 newfstatat statx fcntl futex clone clone3 mmap munmap madvise mprotect
-clock_nanosleep nanosleep sched_yield tgkill rt_sigprocmask io_uring_enter
-io_uring_register""".split()
+clock_gettime clock_nanosleep nanosleep sched_yield tgkill rt_sigprocmask
+io_uring_enter io_uring_register""".split()
 
 
 def tracepoints():

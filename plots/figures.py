@@ -59,6 +59,8 @@ class Data:
                                       for i, n in enumerate(spare)}}
         self.asked = "echo" if manifest.get("app") == "echo" else "GET /"
         self.suites = dict(summaries.suites_of(summary))
+        if self.lead == "ladder":
+            self.asked = "Keep-alive"
 
     def name(self, server):
         return NAMES.get(server, server)

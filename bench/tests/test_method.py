@@ -226,12 +226,41 @@ class Ending(unittest.TestCase):
             {**c, "ratio": 0.99}, 1), 2 * blocks)
         self.assertIsNone(ending.blocks_to_decide({**c, "ratio": 1.0}, 1))
         self.assertEqual(ending.blocks_to_decide(
-            {"pairs": 5, "ratio": 0.5, "low": 0.49, "high": 0.51}, 8), 9)
+            {"pairs": 4, "ratio": 0.5, "low": 0.49, "high": 0.51}, 8), 9)
+        self.assertEqual(ending.blocks_to_decide(
+            {"pairs": 9, "ratio": 0.5, "low": 0.49, "high": 0.51}, 1), 18)
 
     def test_nothing_measured(self):
         manifest = manifest_of([])
         self.assertIn("0 runs", ending.screen(
             manifest, summary.summarise(manifest, [])))
+
+
+class Calls(test_run.Bench):
+    def test_a_handler_that_looks_at_the_clock(self):
+        class Tracer:
+            name = "perf"
+
+            @staticmethod
+            def stop():
+                return {"recvfrom": 40, "clock_gettime": 400}
+        old = slices.syscalls.attach
+        slices.syscalls.attach = lambda _pids: Tracer
+        _, env = self.command()
+        saved = dict(os.environ)
+        os.environ.update(env)
+        try:
+            stage = run.Stage("stage2", os.path.join(self.build, "stage2"))
+            cpus = sorted(os.sched_getaffinity(0))
+            rig = slices.Rig(os.path.join(self.build, "loadgen"), cpus, cpus,
+                             1)
+            row = slices.trace(rig, stage, {"app": "http"}, [], 0.02, 1)
+        finally:
+            slices.syscalls.attach = old
+            os.environ.clear()
+            os.environ.update(saved)
+        self.assertEqual(row["metrics"]["syscalls"], {"recvfrom": 2.0})
+        self.assertEqual(row["metrics"]["handler_calls"], 20.0)
 
 
 class Machine(test_run.Bench):
@@ -410,7 +439,7 @@ class Anywhere(test_run.Bench):
 
     def test_leaves_whole_files_and_no_server(self):
         rng = random.Random(9)
-        for turn in range(8):
+        for turn in range(6):
             self.out = os.path.join(self.dir.name, f"out{turn}")
             self.log = os.path.join(self.dir.name, f"log{turn}")
             self.plan = {"sleep": 0.05}
