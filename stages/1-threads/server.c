@@ -305,25 +305,26 @@ static void accept_ready(struct worker *w)
     }
 }
 
-/* The deadline of c as it is now.  Whoever is late is woken by shutting the
- * socket down: its thread returns from recv or send and takes the usual way
+/* The deadline of c as it is now.  Whoever is late is woken, once, by shutting
+ * the socket down: its thread returns from recv or send and takes the usual way
  * out.  One that has just received something still answers it, as only the
  * receiving side is shut; a deadline that it has just moved stays. */
 static int64_t conn_late(struct worker *w, struct conn *c)
 {
-    int64_t late = atomic_load_explicit(&c->late, memory_order_relaxed), more;
+    int64_t late = atomic_load_explicit(&c->late, memory_order_relaxed), next;
     bool hears = atomic_load_explicit(&c->hears, memory_order_relaxed);
 
     if (late > w->now_ms)
         return late;
-    more = net_grace_ms(c->fd, hears, w->sv.opt.idle_ms, &c->acked);
-    if (more > 0) {
-        atomic_compare_exchange_strong(&c->late, &late, w->now_ms + more);
-        return w->now_ms + more;
+    next = net_grace_ms(c->fd, hears, w->sv.opt.idle_ms, &c->acked);
+    next = next > 0 ? w->now_ms + next : INT64_MAX;
+    if (!atomic_compare_exchange_strong(&c->late, &late, next))
+        return late;
+    if (next == INT64_MAX) {
+        shutdown(c->fd, hears ? SHUT_RD : SHUT_RDWR);
+        STAT_ADD(&w->stats, timeouts, 1);
     }
-    shutdown(c->fd, hears ? SHUT_RD : SHUT_RDWR);
-    STAT_ADD(&w->stats, timeouts, 1);
-    return INT64_MAX;
+    return next;
 }
 
 /* The next scan is due when the soonest deadline is, not once a request: a
