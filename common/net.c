@@ -7,8 +7,6 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -373,41 +371,4 @@ void net_close(int fd)
         left -= n > 0 ? n : 0;
     } while ((n > 0 && left > 0) || (n < 0 && errno == EINTR));
     close(fd);
-}
-
-/* The cpus at the first call: a thread inherits the mask of the one that made
- * it, so a pinned thread cannot tell any longer what the process may use. */
-static cpu_set_t cpus;
-static int cpus_err;
-
-static void find_cpus(void)
-{
-    if (sched_getaffinity(0, sizeof cpus, &cpus) != 0)
-        cpus_err = errno;
-}
-
-int net_cpus(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    int n;
-
-    pthread_once(&once, find_cpus);
-    n = CPU_COUNT(&cpus);
-    return n > 0 ? n : 1;
-}
-
-int net_pin(int n)
-{
-    unsigned left = (unsigned)n % (unsigned)net_cpus();
-    cpu_set_t one;
-    int cpu = 0, err;
-
-    if (cpus_err)
-        return -cpus_err;
-    while (!CPU_ISSET(cpu, &cpus) || left-- > 0)
-        cpu++;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    err = pthread_setaffinity_np(pthread_self(), sizeof one, &one);
-    return err ? -err : cpu;
 }

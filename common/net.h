@@ -74,9 +74,4 @@ int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked);
  * discards what has arrived, at most 256 KiB, never waiting. */
 void net_close(int fd);
 
-/* Pins the calling thread to the n-th (modulo) cpu it may run on; returns that
- * cpu's number, or -errno. */
-int net_pin(int n);
-int net_cpus(void); /* cpus this process may run on */
-
 #endif

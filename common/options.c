@@ -9,6 +9,7 @@
 #include <sysexits.h>
 
 #include "check.h"
+#include "cpus.h"
 #include "net.h"
 
 /* Listeners, rings, files: what is not a connection also needs descriptors. */
@@ -160,6 +161,7 @@ void options_parse(struct options *o, int argc, char **argv, const char *doc,
     struct argp argp = {.options = switches, .parser = parse, .doc = doc};
     struct input input = {o, own ? own_input : NULL};
 
+    cpus_allowed(); /* before anything is pinned */
     *o = (struct options){.host = "127.0.0.1",
                           .port = 8080,
                           .max_body = 1 << 20,
@@ -192,7 +194,7 @@ void options_report(const struct options *o, const char *stage,
     fprintf(stderr,
             "%s: %s %s, %d cpus, %llu descriptors, memlock %s; "
             "app %s, at most %d connections%s%s\n",
-            stage, u.sysname, u.release, net_cpus(),
+            stage, u.sysname, u.release, cpus_allowed(),
             (unsigned long long)files.rlim_cur, memlock,
             o->echo ? "echo" : "http", o->max_conns,
             chosen && *chosen ? "; " : "", chosen ? chosen : "");

@@ -1,4 +1,4 @@
-/* Sockets: who may listen, how accept and close behave, signals, cpus.
+/* Sockets: who may listen, how accept and close behave, signals.
  *
  * accept4() and recv() are defined here and so take the place of the C
  * library's in this test program: a script of errors can be put before the
@@ -10,8 +10,6 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -735,63 +733,4 @@ Test(net, the_kernel_holds_little_that_it_cannot_send)
     cr_assert_eq(value, 128 * 1024);
     close(peer);
     close(fd);
-}
-
-/* Cpus. */
-
-static int allowed(cpu_set_t *set)
-{
-    CPU_ZERO(set);
-    cr_assert_eq(sched_getaffinity(0, sizeof *set, set), 0);
-    return CPU_COUNT(set);
-}
-
-static void *pin_again(void *arg)
-{
-    *(int *)arg = net_pin(1);
-    return NULL;
-}
-
-Test(net, pinning_counts_the_cpus_that_are_allowed)
-{
-    cpu_set_t before, now;
-    int n = allowed(&before), first = -1, last = -1, cpu, other;
-    pthread_t t;
-
-    cr_assert_eq(net_cpus(), n);
-    for (int i = 0; i < 2 * n; i++) {
-        cpu = net_pin(i);
-        cr_assert_geq(cpu, 0);
-        cr_assert(CPU_ISSET(cpu, &before));
-        cr_assert_eq(allowed(&now), 1);
-        cr_assert(CPU_ISSET(cpu, &now));
-        if (i % n == 0)
-            first = cpu;
-        else
-            cr_assert_gt(cpu, last, "each index is another cpu");
-        last = cpu;
-    }
-    /* A thread made by a pinned one inherits its mask, but is not bound. */
-    cr_assert_eq(net_pin(0), first);
-    cr_assert_eq(pthread_create(&t, NULL, pin_again, &other), 0);
-    pthread_join(t, NULL);
-    cr_assert_eq(other != first, n > 1);
-    cr_assert_eq(net_cpus(), n);
-}
-
-Test(net, pinning_keeps_to_a_narrower_mask)
-{
-    cpu_set_t set, one;
-    int cpu = -1;
-
-    allowed(&set);
-    for (int i = 0; i < CPU_SETSIZE; i++)
-        if (CPU_ISSET(i, &set))
-            cpu = i; /* the last */
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    cr_assert_eq(sched_setaffinity(0, sizeof one, &one), 0);
-    cr_assert_eq(net_cpus(), 1);
-    for (int i = 0; i < 3; i++)
-        cr_assert_eq(net_pin(i), cpu);
 }

@@ -10,70 +10,26 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cpus.h"
 #include "net.h"
 
 enum { SPARE_FDS = 16 /* stdin, --root, the signals' eventfd, files ... */ };
 
 const char *const deal_names[] = {"hash", "rr", "one", NULL};
 
-/* ---- cpus ---- */
-
-/* Those of the process when it was first asked: a thread inherits the mask of
- * its maker, so a pinned one cannot tell any more.  As large as the kernel
- * needs it: a machine may have more cpus than a cpu_set_t has bits. */
-static cpu_set_t *cpus;
-static size_t cpus_size; /* bytes */
-
-static void cpus_find(void)
-{
-    for (int n = CPU_SETSIZE; !cpus; n *= 2) {
-        cpus = CPU_ALLOC((size_t)n);
-        cpus_size = CPU_ALLOC_SIZE((size_t)n);
-        if (!cpus)
-            die("no memory for the list of cpus");
-        if (sched_getaffinity(0, cpus_size, cpus) == 0)
-            return;
-        if (errno != EINVAL || n >= 1 << 20) { /* it will not tell */
-            CPU_ZERO_S(cpus_size, cpus);
-            return;
-        }
-        CPU_FREE(cpus);
-        cpus = NULL;
-    }
-}
-
-int cpus_allowed(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    int n;
-
-    pthread_once(&once, cpus_find);
-    n = CPU_COUNT_S(cpus_size, cpus);
-    return n > 0 ? n : 1;
-}
-
-/* The number of the n-th cpu (modulo); -1: nothing is known of them. */
-static int cpu_number(int n)
-{
-    int left = n % cpus_allowed(), cpu = 0;
-
-    if (CPU_COUNT_S(cpus_size, cpus) == 0)
-        return -1;
-    while (!CPU_ISSET_S((size_t)cpu, cpus_size, cpus) || left-- > 0)
-        cpu++;
-    return cpu;
-}
+/* ---- threads ---- */
 
 /* Asks that what is started with attr runs on that cpu only. */
 static int attr_pin(pthread_attr_t *attr, int cpu)
 {
-    cpu_set_t *one = CPU_ALLOC(cpus_size * 8);
-    int err = one ? 0 : ENOMEM;
+    size_t size = CPU_ALLOC_SIZE((size_t)cpu + 1);
+    cpu_set_t *one = CPU_ALLOC((size_t)cpu + 1);
+    int err = ENOMEM;
 
     if (one) {
-        CPU_ZERO_S(cpus_size, one);
-        CPU_SET_S((size_t)cpu, cpus_size, one);
-        err = pthread_attr_setaffinity_np(attr, cpus_size, one);
+        CPU_ZERO_S(size, one);
+        CPU_SET_S((size_t)cpu, size, one);
+        err = pthread_attr_setaffinity_np(attr, size, one);
         CPU_FREE(one);
     }
     return err;
@@ -82,7 +38,7 @@ static int attr_pin(pthread_attr_t *attr, int cpu)
 int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
                 void *arg)
 {
-    int cpu = t->unpinned || n < 0 ? -1 : cpu_number(n);
+    int cpu = t->unpinned || n < 0 ? -1 : cpus_number(n);
     int err = EINVAL;
     pthread_attr_t attr;
 

@@ -101,9 +101,6 @@ bool team_join(struct team *t);
 int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
                 void *arg);
 
-/* How many cpus the process may use. */
-int cpus_allowed(void);
-
 /* Zeroed memory that shares no cache line with anything else; align: that of
  * the type.  For as long as the process lives.  Dies with the reason. */
 void *aligned_zeroed(size_t align, size_t size);

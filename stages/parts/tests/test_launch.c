@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cpus.h"
 #include "parts/launch.h"
 
 TestSuite(launch, .timeout = 60);
