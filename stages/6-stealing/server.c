@@ -140,6 +140,7 @@ struct worker {
     struct timer_wheel wheel;
     struct mpsc_node *spare; /* slots used before */
     int n_used, n_swept;     /* slots ever used; looked at by the drain */
+    int n_last;              /* peers that the drain lets in */
     struct io_uring ring;
     int batch_most;
     bool accepting; /* the listener is registered */
@@ -641,12 +642,13 @@ static void accept_watch(struct worker *w)
 }
 
 /* Takes up to n peers that wait, also at the listener of a sibling that is
- * stuck, and these are ours.  Out of descriptors or memory: a pause. */
-static void accept_ready(struct worker *w, struct worker *from, int n)
+ * stuck, and these are ours.  Out of descriptors or memory: a pause.  Returns
+ * how many of n are left, if that is for want of a permit (w->full). */
+static int accept_ready(struct worker *w, struct worker *from, int n)
 {
     int listener = from->seat->listener;
 
-    while (n-- > 0 && !(w->full = !seat_admit(w->seat))) {
+    for (; n > 0 && !(w->full = !seat_admit(w->seat)); n--) {
         bool may = listener >= 0 && w->retry_ms <= w->now_ms;
         int fd = may ? net_accept(listener, true) : -EAGAIN;
 
@@ -658,10 +660,11 @@ static void accept_ready(struct worker *w, struct worker *from, int n)
         }
         team_leave(&w->server->team);
         if (fd == -EAGAIN || fd == -EINVAL) /* none; or it listens no more */
-            return;
+            return 0;
         STAT_ADD(&w->stats, refused, 1);
         w->retry_ms = w->now_ms + RETRY_MS;
     }
+    return n;
 }
 
 /* Connections that were dealt to us; or to a sibling that is stuck, and then
@@ -708,13 +711,19 @@ static void sweep(struct worker *w)
         conn_poke(w, &w->conns[w->n_swept++]);
 }
 
-/* What stands in the accept queue may have asked already, so it is let in. */
+/* What stands in the accept queue may have asked already, so it is let in, as
+ * soon as there are permits.  Then the listener refuses peers. */
 static void drain(struct worker *w)
 {
-    w->retry_ms = 0;
-    accept_ready(w, w, net_last(w->seat->listener));
-    seat_shut(w->seat);
-    w->draining = true;
+    if (!w->draining) {
+        w->draining = true;
+        w->retry_ms = 0;
+        w->n_last = net_last(w->seat->listener);
+    }
+    w->n_last = accept_ready(w, w, w->n_last);
+    if (w->n_last == 0)
+        seat_shut(w->seat);
+    sweep(w);
 }
 
 /* Our eventfd was posted: there are dealt connections, or a permit, or we were
@@ -754,7 +763,8 @@ static void own_event(struct worker *w, struct worker *from, uint32_t number)
         woken(w);
     if (number == EVENT_WAKE)
         take_dealt(w, from);
-    if (number == EVENT_LISTENER)
+    /* The permit that a stuck worker was woken for is for us, or for the next. */
+    if (number == EVENT_LISTENER || (number == EVENT_WAKE && from != w))
         accept_ready(w, from, ACCEPTS_A_TURN);
     if (number == EVENT_DISK)
         take_reads(w, from);
@@ -818,9 +828,9 @@ static struct conn *steal(struct worker *w)
     return NULL;
 }
 
-/* The readiness of a sibling that has been in one handler for too long.  What
- * comes after this look is an event for the sentinel, which wakes us: so it is
- * done between the announcement and the sleep (idle). */
+/* The readiness of a sibling that has been in one handler for too long.  We look
+ * between the announcement and the sleep (idle): what comes after the look is
+ * an event for the sentinel, and it wakes us. */
 static bool rescue(struct worker *w)
 {
     for (int i = 1; i < w->server->team.n_workers; i++) {
@@ -877,10 +887,8 @@ static void upkeep(struct worker *w)
     tick(w);
     take_returns(w);
     expire(w); /* after the events: what was heard just now is not late */
-    if (!w->draining && service_draining(&w->sv))
+    if (service_draining(&w->sv))
         drain(w);
-    if (w->draining)
-        sweep(w);
     accept_watch(w);
     service_tick(&w->sv);
 }
@@ -923,9 +931,12 @@ static bool sentinel_look(struct server *v, bool *watched)
         struct worker *w = v->team.seats[i].worker;
         struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.fd = i};
 
-        if (!watched[i] && busy_longer(&w->busy, now_us, v->own.stuck_us))
+        if (!watched[i] && busy_longer(&w->busy, now_us, v->own.stuck_us)) {
             watched[i] =
                 epoll_ctl(v->sentinel.epoll, EPOLL_CTL_ADD, w->epoll, &ev) == 0;
+            if (!watched[i]) /* no memory: an idle worker may look */
+                wake_one(v);
+        }
         looks |= !watched[i] && busy_now(&w->busy);
     }
     return looks;

@@ -1,4 +1,4 @@
-/* windows.h - memory for windows: a stack of pieces for every worker.
+/* pieces.h - memory for windows: a stack of pieces for every worker.
  *
  * A connection borrows while it has bytes, as in stage 4, but from whichever
  * worker runs it, and gives back to whichever runs it then.  So the pieces
@@ -6,8 +6,8 @@
  * gets back, up to PIECES, newest on top: that one is still in the cache.
  * Nothing here is shared; the heap has its own lock for the rest.
  */
-#ifndef WINDOWS_H
-#define WINDOWS_H
+#ifndef PIECES_H
+#define PIECES_H
 
 #include <stdlib.h>
 

@@ -152,6 +152,77 @@ Test(http_steal, nor_does_one_that_computes)
     must_hold_up_nobody("one", "3", GET("/work/1000000"));
 }
 
+/* The reply of a short handler that waits behind a long one: a sibling sends
+ * it.  The first handler holds the worker until both others are in its queue. */
+Test(http_steal, a_reply_is_not_held_by_the_next_handler)
+{
+    struct client hold, quick, slow;
+    struct server s;
+
+    must_steal();
+    server_start(&s, "--workers", "2", "--place", "one", NULL);
+    client_open(&hold, &s);
+    client_open(&quick, &s);
+    client_open(&slow, &s);
+    for (int i = 0; i < 20; i++) {
+        cr_assert(client_text(&hold, GET("/sleep/2000")));
+        cr_assert(client_text(&quick, GET("/work/20")));
+        cr_assert(client_text(&slow, GET("/sleep/300000")));
+        must_be_ok(&quick, i);
+        cr_assert(!heard(&slow), "turn %d: it came with the long one", i);
+        must_be_ok(&slow, i);
+        must_be_ok(&hold, i);
+    }
+    client_close(&hold);
+    client_close(&quick);
+    client_close(&slow);
+    server_stop(&s);
+}
+
+/* The sentinel waits for readiness and does not look for it, nor does a sibling
+ * spin on a signal that the stuck worker has not seen. */
+static void must_rest_beside_a_handler(bool drain)
+{
+    struct client idle[8], slow;
+    struct server s;
+    double share = 1;
+
+    server_start(&s, "--workers", "8", NULL);
+    open_all(idle, 8, &s);
+    for (int i = 0; i < 8; i++)
+        cr_assert(client_ping(&idle[i]));
+    client_open(&slow, &s);
+    for (int try = 0; try < (drain ? 1 : 5) && share > 0.02; try++) {
+        double since, cpu;
+
+        cr_assert(client_text(&slow, GET("/sleep/1000000")));
+        cr_assert(client_is_heard(&slow));
+        if (drain)
+            server_signal(&s, SIGTERM);
+        pause_s(0.05);
+        since = now();
+        cpu = server_cpu(&s);
+        pause_s(0.7);
+        share = (server_cpu(&s) - cpu) / (now() - since);
+        must_be_ok(&slow, try);
+    }
+    cr_expect(share < scaled(drain ? 0.03 : 0.02), "%s: %.1f %% of a core",
+              drain ? "drain" : "sleep", 100 * share);
+    client_close(&slow);
+    close_all(idle, 8);
+    if (drain)
+        cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
+    else
+        server_stop(&s);
+}
+
+Test(http_steal, one_long_handler_costs_nothing_beside_it)
+{
+    must_steal();
+    must_rest_beside_a_handler(false);
+    must_rest_beside_a_handler(true);
+}
+
 /* ==== what is taken, and by whom ========================================== */
 
 /* Handlers that block, all on the connections of one worker. */

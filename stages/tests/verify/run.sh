@@ -11,14 +11,15 @@ stages=$(cd "$here/../.." && pwd)
 out=${1:-build/verify}
 only=${2:-}
 cc=${CC:-gcc}
-flags="-std=gnu17 -O2 -g -D_GNU_SOURCE -DVERIFY -Wall -Wextra"
+flags="-std=gnu17 -O2 -g -D_GNU_SOURCE -DVERIFY -Wall -Wextra -Wno-psabi"
 
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
 compile() { # source, object, more flags: with the tree the source is in
     dir=$(dirname "$1")
-    $cc $flags ${3:-} -I "$dir" -I "$dir/../.." -c -o "$2" "$1"
+    $cc $flags ${3:-} -I "$dir" -I "$dir/../.." \
+        -I "$stages/../common" -c -o "$2" "$1"
 }
 
 link_bug() { # header: compiles anew what includes it, and links the rest

@@ -10,7 +10,7 @@ const struct vx_scenario *const vx_scenarios[] = {
     &scene_generation,  &scene_mpsc_2,     &scene_admit,      &scene_admit_2,
     &scene_reply,       &scene_watched,    &scene_last,       &scene_slot,
     &scene_slot_fails,  &scene_team,       &scene_rescue,     &scene_team_late,
-    &scene_rescue_late,
+    &scene_rescue_late, &scene_disk,
 };
 const int vx_nscenarios = sizeof vx_scenarios / sizeof vx_scenarios[0];
 

@@ -34,6 +34,7 @@ extern const struct vx_scenario scene_chase_lev, scene_park, scene_busy;
 extern const struct vx_scenario scene_reply, scene_watched, scene_last;
 extern const struct vx_scenario scene_slot, scene_slot_fails;
 extern const struct vx_scenario scene_team, scene_rescue;
+extern const struct vx_scenario scene_disk;
 extern const struct vx_scenario scene_team_late, scene_rescue_late;
 extern const struct vx_scenario scene_state, scene_generation;
 extern const struct vx_scenario scene_admit, scene_admit_2;
