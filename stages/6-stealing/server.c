@@ -147,6 +147,7 @@ struct worker {
     bool full;      /* no permit: our eventfd tells when there may be one */
     bool draining;
     bool searching;  /* counted as such: park.h */
+    bool rich;       /* our last harvest was */
     bool has_upkeep; /* a descriptor of its own said so: no sleep before that */
     int64_t now_us, now_ms, harvested_us, retry_ms;
 };
@@ -805,10 +806,10 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
     return n;
 }
 
-/* Our own set, and when that was. */
+/* Our own set, when that was, and whether it is likely to hold more soon. */
 static void harvest_own(struct worker *w, int wait_ms)
 {
-    harvest(w, w, wait_ms);
+    w->rich = harvest(w, w, wait_ms) >= BATCH_LEAST;
     tick(w);
     w->harvested_us = w->now_us;
 }
@@ -903,7 +904,8 @@ static bool finished(struct worker *w)
 
 /* Our set is harvested when our queue is empty, and every HARVEST_US, so that a
  * queue that never empties keeps no socket waiting; not between any two
- * handlers, as that costs a system call. */
+ * handlers, as that costs a system call.  An empty queue after a poor harvest is
+ * no reason for another: to sleep is to wait in the set anyhow (idle). */
 static void worker_loop(struct worker *w)
 {
     bool alone = w->own.steal == STEAL_OFF;
@@ -913,7 +915,8 @@ static void worker_loop(struct worker *w)
 
         upkeep(w);
         empty = deque_len(&w->ready) == 0;
-        if (empty || w->now_us - w->harvested_us >= HARVEST_US)
+        if (w->now_us - w->harvested_us >= HARVEST_US ||
+            (empty && (alone || w->rich)))
             harvest_own(w, alone && empty ? wait_ms(w) : 0);
         if (!run(w, NULL) && !alone && !w->has_upkeep)
             idle(w);
