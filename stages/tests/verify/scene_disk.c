@@ -67,6 +67,7 @@ static int peek(struct io_uring_cqe **to)
 #define pthread_mutex_trylock(m) lock_try()
 #define pthread_mutex_unlock(m) lock_leave()
 #define die_status(...) no_ring(__VA_ARGS__)
+#define uring_fit(n) (n)
 #define io_uring_queue_init(n, ring, flags) 0
 #define io_uring_queue_exit(ring) ((void)(ring))
 #define uring_reason(err) (err)
@@ -90,6 +91,7 @@ static void init(void)
     sq = cq = told = conn = piece = 0;
     taken = 0;
     disk.reads = 0;
+    disk.most = 1;
     memset(&session, 0, sizeof session);
     session.out = (struct buf){.mem = window, .cap = BUF_SIZE};
     state.word = state_word(GEN, CONN_RUNNING);
