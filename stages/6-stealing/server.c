@@ -764,7 +764,7 @@ static void own_event(struct worker *w, struct worker *from, uint32_t number)
         woken(w);
     if (number == EVENT_WAKE)
         take_dealt(w, from);
-    /* The permit that a stuck worker was woken for is for us, or for the next. */
+    /* Also a permit that a stuck worker was woken for: is it for us? */
     if (number == EVENT_LISTENER || (number == EVENT_WAKE && from != w))
         accept_ready(w, from, ACCEPTS_A_TURN);
     if (number == EVENT_DISK)
@@ -829,9 +829,9 @@ static struct conn *steal(struct worker *w)
     return NULL;
 }
 
-/* The readiness of a sibling that has been in one handler for too long.  We look
- * between the announcement and the sleep (idle): what comes after the look is
- * an event for the sentinel, and it wakes us. */
+/* The readiness of a sibling that has been in one handler for too long.  We
+ * look between the announcement and the sleep (idle): what comes after the look
+ * is an event for the sentinel, and it wakes us. */
 static bool rescue(struct worker *w)
 {
     for (int i = 1; i < w->server->team.n_workers; i++) {
@@ -904,8 +904,8 @@ static bool finished(struct worker *w)
 
 /* Our set is harvested when our queue is empty, and every HARVEST_US, so that a
  * queue that never empties keeps no socket waiting; not between any two
- * handlers, as that costs a system call.  An empty queue after a poor harvest is
- * no reason for another: to sleep is to wait in the set anyhow (idle). */
+ * handlers, as that costs a system call.  An empty queue after a poor harvest
+ * is no reason for another: to sleep is to wait in the set anyhow (idle). */
 static void worker_loop(struct worker *w)
 {
     bool alone = w->own.steal == STEAL_OFF;

@@ -153,7 +153,7 @@ Test(http_steal, nor_does_one_that_computes)
 }
 
 /* The reply of a short handler that waits behind a long one: a sibling sends
- * it.  The first handler holds the worker until both others are in its queue. */
+ * it.  The first handler holds the worker until the others are in its queue. */
 Test(http_steal, a_reply_is_not_held_by_the_next_handler)
 {
     struct client hold, quick, slow;
