@@ -267,11 +267,8 @@ static bool answered(struct client *c)
     return ok;
 }
 
-/* A request that came in time is answered, also when the process was stopped
- * until all its deadlines had passed (SIGSTOP, a lid that closes, a machine
- * that moves).  More peers than any loop hears of at once.  A reader that took
- * all there was stays too; a peer that said nothing goes. */
-Test(any_slow, what_came_while_it_was_stopped_came_in_time)
+/* False: deadlines were near before the process was stopped. */
+static bool stop_in_time(void)
 {
     enum { N = 600 };
     static const char *const half[] = {"GET / HTTP/1.1\r\n",
@@ -280,28 +277,33 @@ Test(any_slow, what_came_while_it_was_stopped_came_in_time)
     struct server s;
     struct reply a;
     char idle[16];
+    double since;
+    bool told;
     size_t got = 0;
     int lost = 0;
 
     snprintf(idle, sizeof(idle), "%g", scaled(1));
     server_start(&s, "--idle-timeout", idle, NULL);
+    since = now();
     client_open(&silent, &s);
     client_open(&reader, &s);
     for (int i = 0; i < N; i++)
         client_open(&c[i], &s);
     for (int i = 0; i < N; i += 2)
         client_text(&c[i], app_is_http() ? half[0] : "");
-    if (app_is_http())
+    if (app_is_http()) {
         client_text(&reader, "GET /bytes/8388608 HTTP/1.1\r\nHost: a\r\n\r\n");
+        cr_assert(client_head(&reader, &a) && a.status == 200);
+    }
     cr_assert(server_answers(&s));
     server_signal(&s, SIGSTOP);
+    told = in_time(since, 0.7);
     for (int i = 0; i < N; i++) {
         client_text(&c[i], app_is_http() && i % 2 ? half[0] : "");
         client_text(&c[i], app_is_http() ? half[1] : "ab");
     }
     if (app_is_http()) {
         client_timeout(&reader, 0.1);
-        cr_assert(client_head(&reader, &a) && a.status == 200);
         got = client_pattern(&reader, 0, LONG); /* all there is for now */
         client_timeout(&reader, scaled(20));
         reader.err = 0;
@@ -310,10 +312,10 @@ Test(any_slow, what_came_while_it_was_stopped_came_in_time)
     server_signal(&s, SIGCONT);
     for (int i = 0; i < N; i++)
         lost += !answered(&c[i]);
-    cr_expect(lost == 0, "%d of %d were not answered", lost, N);
+    cr_expect(!told || lost == 0, "%d of %d were not answered", lost, N);
     if (app_is_http()) {
         got += client_pattern(&reader, got, LONG - got);
-        cr_expect(got == LONG, "the reader got %zu bytes", got);
+        cr_expect(!told || got == LONG, "the reader got %zu bytes", got);
     }
     cr_expect(client_ends_silently(&silent), "who says nothing stays");
     for (int i = 0; i < N; i++)
@@ -322,4 +324,18 @@ Test(any_slow, what_came_while_it_was_stopped_came_in_time)
     client_close(&silent);
     free(c);
     server_stop(&s);
+    return told;
+}
+
+/* A request that came in time is answered, also when the process was stopped
+ * until all its deadlines had passed (SIGSTOP, a lid that closes, a machine
+ * that moves).  More peers than any loop hears of at once.  A reader that took
+ * all there was stays too; a peer that said nothing goes. */
+Test(any_slow, what_came_while_it_was_stopped_came_in_time)
+{
+    bool told = false;
+
+    for (int i = 0; i < 5 && !told; i++)
+        told = stop_in_time();
+    cr_expect(told, "the machine was too busy to tell");
 }
