@@ -173,6 +173,8 @@ def blocks_to_decide(c, tests):
     if wanted > NEVER_BLOCKS:
         return None
     # As many again at least: so many did not decide it.
+    if abs(c["ratio"] - 1) < stats_math.SLIGHT_SHARE:
+        least = max(least, stats_math.SLIGHT_PAIRS)
     return max(least, 2 * c["pairs"], math.ceil(wanted))
 
 

@@ -754,6 +754,18 @@ def list_suites():
             print(f"{'':12} {param}: {', '.join(map(str, values))}")
 
 
+def tell_too_few(parts, servers):
+    """A plan that can decide nothing says so before it takes an hour."""
+    other = variants_of(parts)
+    for part in parts:
+        order = part.takes(servers, other)
+        pairs = summaries.pairs_of(order, part.suite.reference or None)
+        least = stats_math.least_blocks(pairs)
+        if pairs and part.blocks < least and not part.suite.slope:
+            print(f"{part.suite.name}: {part.blocks} blocks can decide none of "
+                  f"{pairs} comparisons; {least} could", file=sys.stderr)
+
+
 def tell_plan(parts, servers):
     other = variants_of(parts)
     for part in parts:
@@ -928,6 +940,7 @@ def benchmark(args):
           f"{','.join(map(str, server_cpus))}, client on cpu "
           f"{','.join(map(str, client_cpus))}; {count} runs, about "
           f"{clock_text(total)}", file=sys.stderr)
+    tell_too_few(parts, able)
     if args.plan:
         tell_plan(parts, able)
         return 0

@@ -82,6 +82,12 @@ def references(server, order, more=None):
     return list(dict.fromkeys(found))
 
 
+def pairs_of(order, more=None):
+    """How many comparisons a table of these servers holds, each once."""
+    return len({frozenset((server, base)) for server in order
+                for base in references(server, order, more)})
+
+
 class _Cell:
     """All rows of one cell of one suite, by server."""
 
@@ -211,9 +217,10 @@ def _comparisons(cell, order, more=None):
         for (server, base), found in pairs.items():
             mirror = pairs[base, server] if (server, base) not in once \
                 else found
-            if mirror["verdict"] == stats_math.MANY:
-                found["verdict"] = stats_math.MANY
-            if found["verdict"] in (stats_math.SAME, stats_math.MANY) and \
+            if mirror["verdict"] in (stats_math.MANY, stats_math.SLIGHT):
+                found["verdict"] = mirror["verdict"]
+            if found["verdict"] in (stats_math.SAME, stats_math.MANY,
+                                    stats_math.SLIGHT) and \
                     (_limited(cell, server) or _limited(cell, base)):
                 found["verdict"] = stats_math.CLIENT
             told.append({"suite": cell.suite, "cell": cell.cell,
@@ -510,7 +517,8 @@ def method_text(summary):
             "brackets is what holds the true median in at least 95 % of "
             "cases, by order statistics. Where it holds 1 the two are not "
             "distinguishable; where it does not but would in a table of so "
-            "many, it says \"not after correction\" (Holm). Of a cell in "
+            "many, it says \"not after correction\" (Holm). A difference of "
+            "less than 5 % is called one from 31 blocks on. Of a cell in "
             "which the generator was the limit no ratio is called equal.")
 
 

@@ -630,6 +630,16 @@ class Maths(unittest.TestCase):
         self.assertEqual({c["verdict"] for c in found},
                          {"not after correction"})
 
+    def test_a_slight_difference_needs_many_blocks(self):
+        for ratio, pairs, verdict in (
+                (0.94, 9, "lower"), (0.97, 9, "under 5 %: needs 31 blocks"),
+                (1.03, 30, "under 5 %: needs 31 blocks"),
+                (1.03, 31, "higher"), (1.0, 31, "not distinguishable")):
+            found = [stats_math.compare({n: ratio for n in range(pairs)},
+                                        {n: 1.0 for n in range(pairs)})]
+            stats_math.correct(found)
+            self.assertEqual(found[0]["verdict"], verdict, (ratio, pairs))
+
     def test_pairs_need_both(self):
         self.assertEqual(stats_math.paired_ratios(
             {1: 2.0, 2: 4.0, 3: None}, {2: 2.0, 3: 1.0, 4: 1.0}), [2.0])
