@@ -237,12 +237,18 @@ def not_drawn(name, reason):
     return words
 
 
+def with_notes(figure, data):
+    """What is seen, and what it must not be quoted without."""
+    notes = summaries.notes_text(data.summary, figure.suite, figure.cells)
+    return " ".join(filter(None, (caption(figure, data), notes)))
+
+
 def figures_html(data, pyplot, prefix=""):
     parts = []
     for figure in drawable(data):
         name = prefix + figure.name
         try:
-            text = "" if is_blocks(data) else caption(figure, data)
+            text = "" if is_blocks(data) else with_notes(figure, data)
             figure.name = name
             inside = svg_of(figure, data, pyplot)
         except Exception as reason:  # whatever it is, it is one picture

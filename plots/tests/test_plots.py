@@ -3,6 +3,7 @@ open and show something, and a damaged set gives an error and no file."""
 
 import contextlib
 import glob
+import html
 import html.parser
 import json
 import os
@@ -164,6 +165,19 @@ class Report(unittest.TestCase):
                      "p99, us", "not distinguishable", "stage3 skipped"):
             self.assertIn(word, words)
         self.assertLess(len(self.text), 1_500_000)
+
+    def test_notes_stand_under_their_picture(self):
+        """What slices were limited by, for each picture that shows them."""
+        data = figures.Data(*results.load(FIXTURE))
+        for figure in figures.figures_of(data):
+            notes = summary.notes_text(data.summary, figure.suite,
+                                       figure.cells)
+            shown = self.text.partition(f'<figure id="{figure.name}">')[2]
+            shown = shown.partition("</figure>")[0]
+            self.assertIn(html.escape(notes), shown)
+            if notes:
+                return
+        self.fail("the fixture has no note")
 
     def test_page_needs_nothing_else(self):
         for link in self.page.links:
