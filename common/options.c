@@ -7,10 +7,12 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "cpus.h"
 #include "net.h"
+#include "quota.h"
 
 /* Listeners, rings, files: what is not a connection also needs descriptors. */
 enum { SPARE_FDS = 64, MAX_CONNS = 1 << 20, DAY_MS = 24 * 60 * 60 * 1000 };
@@ -183,7 +185,8 @@ void options_report(const struct options *o, const char *stage,
 {
     struct utsname u = {0};
     struct rlimit files = {0}, mem = {0};
-    char memlock[32] = "unlimited";
+    char memlock[32] = "unlimited", quota[32] = "";
+    struct quota q;
 
     uname(&u);
     getrlimit(RLIMIT_NOFILE, &files);
@@ -191,10 +194,13 @@ void options_report(const struct options *o, const char *stage,
     if (mem.rlim_cur != RLIM_INFINITY)
         snprintf(memlock, sizeof memlock, "%llu KiB",
                  (unsigned long long)mem.rlim_cur / 1024);
+    quota_read("/proc", getpid(), &q);
+    if (q.cpus > 0)
+        snprintf(quota, sizeof quota, " (a quota of %.2f)", q.cpus);
     fprintf(stderr,
-            "%s: %s %s, %d cpus, %llu descriptors, memlock %s; "
+            "%s: %s %s, %d cpus%s, %llu descriptors, memlock %s; "
             "app %s, at most %d connections%s%s\n",
-            stage, u.sysname, u.release, cpus_allowed(),
+            stage, u.sysname, u.release, cpus_allowed(), quota,
             (unsigned long long)files.rlim_cur, memlock,
             o->echo ? "echo" : "http", o->max_conns,
             chosen && *chosen ? "; " : "", chosen ? chosen : "");

@@ -11,7 +11,7 @@
 
 #include "check.h"
 #include "conn.h"
-#include "cpus.h"
+#include "cpu_set.h"
 
 enum {
     MAX_EVENTS = 512,

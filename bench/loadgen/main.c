@@ -19,7 +19,7 @@
 
 #include "check.h"
 #include "conn.h"
-#include "cpus.h"
+#include "cpu_set.h"
 #include "inherit.h"
 #include "report.h"
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cpus.h"
+#include "cpu_set.h"
 
 enum { MAX_TASKS = 4096 }; /* looked at, of each process */
 

@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "check.h"
+#include "cpu_set.h"
 #include "inherit.h"
 
 enum {
@@ -52,11 +53,11 @@ static int64_t now_ns(void)
 
 static void pin(int cpu)
 {
-    cpu_set_t set;
+    struct cpus set;
 
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    if (sched_setaffinity(0, sizeof set, &set) != 0)
+    cpus_clear(&set);
+    cpus_add(&set, cpu);
+    if (cpus_pin(&set) != 0)
         die("c2c: cannot run on cpu %d: %s", cpu, strerror(errno));
 }
 
@@ -130,13 +131,13 @@ static double round_trip(int a, int b)
 
 static int cpus_allowed(int cpus[CPUS_MAX])
 {
-    cpu_set_t set;
+    struct cpus set = {0};
     int n = 0;
 
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
+    if (cpus_of(0, &set) != 0)
         die("c2c: sched_getaffinity: %s", strerror(errno));
-    for (int cpu = 0; cpu < CPU_SETSIZE && n < CPUS_MAX; cpu++)
-        if (CPU_ISSET(cpu, &set))
+    for (int cpu = 0; cpu < CPUS_MOST && n < CPUS_MAX; cpu++)
+        if (cpus_has(&set, cpu))
             cpus[n++] = cpu;
     return n;
 }
@@ -149,7 +150,7 @@ static int cpus_given(int argc, char **argv, int cpus[CPUS_MAX])
         char *end;
         long cpu = strtol(argv[i], &end, 10);
 
-        if (*end != '\0' || end == argv[i] || cpu < 0 || cpu >= CPU_SETSIZE)
+        if (*end != '\0' || end == argv[i] || cpu < 0 || cpu >= CPUS_MOST)
             die_status(64, "usage: c2c [--json] [CPU ...]");
         cpus[n++] = (int)cpu;
     }

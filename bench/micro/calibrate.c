@@ -25,7 +25,8 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "cpus.h"
+#include "cpu_set.h"
+#include "inherit.h"
 
 enum {
     ROUNDS = 200, /* timed, of a quarter of a millisecond or more */
@@ -78,6 +79,7 @@ int main(int argc, char **argv)
     char *end = NULL;
     long cpu = argc == 2 ? strtol(argv[1], &end, 10) : -1;
 
+    inherit_clean();
     if (argc != 2 || end == argv[1] || *end != '\0' || cpu < 0 ||
         cpu >= CPUS_MOST)
         die_status(64, "usage: calibrate CPU");

@@ -33,6 +33,7 @@
 #include <time.h>
 
 #include "check.h"
+#include "cpu_set.h"
 #include "inherit.h"
 #include "rows.h"
 
@@ -116,11 +117,11 @@ static void *write_counter(void *arg)
     struct writer *w = arg;
     uint64_t n = 0;
     double began;
-    cpu_set_t set;
+    struct cpus set;
 
-    CPU_ZERO(&set);
-    CPU_SET(w->cpu, &set);
-    if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) != 0)
+    cpus_clear(&set);
+    cpus_add(&set, w->cpu);
+    if (cpus_pin(&set) != 0)
         die("cannot pin to cpu %d", w->cpu);
     pthread_barrier_wait(&start);
     began = now();
@@ -268,13 +269,13 @@ static void parse(char **argv)
 
 static void choose_cpus(void)
 {
-    cpu_set_t set;
+    struct cpus set = {0};
     int n = 0;
 
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
+    if (cpus_of(0, &set) != 0)
         die("sched_getaffinity: %s", strerror(errno));
-    for (int i = 0; i < CPU_SETSIZE && n < opt.threads; i++)
-        if (CPU_ISSET(i, &set))
+    for (int i = 0; i < CPUS_MOST && n < opt.threads; i++)
+        if (cpus_has(&set, i))
             writers[n++].cpu = i;
     if (n < opt.threads)
         die_status(77, "%d cpus are needed, there are %d", opt.threads, n);

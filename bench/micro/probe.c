@@ -15,6 +15,7 @@
 #include <sysexits.h>
 
 #include "check.h"
+#include "inherit.h"
 #include "parts/uring.h"
 
 enum probe_kind { BY_FEATURE, BY_OPCODE, BY_FLAG, BY_TRYING };
@@ -157,6 +158,7 @@ int main(int argc, char **argv)
 {
     bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
 
+    inherit_clean();
     if (argc > 1 && !json)
         die_status(EX_USAGE, "usage: probe [--json]");
     probe_print(json);

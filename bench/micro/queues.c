@@ -37,6 +37,7 @@
 
 #include "5-percore/gate.h"
 #include "check.h"
+#include "cpu_set.h"
 #include "hist.h"
 #include "inherit.h"
 #include "parts/chase_lev.h"
@@ -224,11 +225,11 @@ static uint64_t now_ns(void)
 
 static void pin(int n)
 {
-    cpu_set_t set;
+    struct cpus set;
 
-    CPU_ZERO(&set);
-    CPU_SET(cpus[n % ncpus], &set);
-    if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) != 0)
+    cpus_clear(&set);
+    cpus_add(&set, cpus[n % ncpus]);
+    if (cpus_pin(&set) != 0)
         die("cannot pin to cpu %d", cpus[n % ncpus]);
 }
 
@@ -543,12 +544,12 @@ static void parse(char **argv)
 
 static void find_cpus(void)
 {
-    cpu_set_t set;
+    struct cpus set = {0};
 
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
+    if (cpus_of(0, &set) != 0)
         die("sched_getaffinity: %s", strerror(errno));
-    for (int i = 0; i < CPU_SETSIZE && ncpus <= CONSUMERS_MAX; i++)
-        if (CPU_ISSET(i, &set))
+    for (int i = 0; i < CPUS_MOST && ncpus <= CONSUMERS_MAX; i++)
+        if (cpus_has(&set, i))
             cpus[ncpus++] = i;
 }
 

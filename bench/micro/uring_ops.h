@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "cpu_set.h"
 #include "parts/compat.h"
 #include "parts/uring.h"
 
@@ -141,11 +142,11 @@ static void same(const void *got, const void *wanted, size_t n)
 
 static void pin(int cpu)
 {
-    cpu_set_t set;
+    struct cpus set;
 
-    CPU_ZERO(&set);
-    CPU_SET((unsigned)cpu % (unsigned)sysconf(_SC_NPROCESSORS_ONLN), &set);
-    sched_setaffinity(0, sizeof set, &set); /* refused: then unpinned */
+    cpus_clear(&set);
+    cpus_add(&set, cpu % (int)sysconf(_SC_NPROCESSORS_ONLN));
+    cpus_pin(&set); /* refused: then unpinned */
 }
 
 /* ---- connections ---- */

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cpus.h"
+#include "cpu_set.h"
 #include "quota.h"
 
 static char top[256];

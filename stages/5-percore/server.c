@@ -610,7 +610,7 @@ int main(int argc, char **argv)
     stats_own(own_metrics, OWN_COUNTERS);
     service_open(&server.service, "stage5", "Stage 5: a ring for every core.",
                  argc, argv, &own_argp, &server);
-    team_size(team, TEAM_MOST, uring_afford(1), 4 + server.helpers);
+    team_size(team, TEAM_MOST, uring_afford(2), 4 + server.helpers);
     lockable_divide(team->n_workers, 4); /* three quarters for the arena */
     team_listen(team);
     team_start(team, worker_main);

@@ -12,6 +12,7 @@
 
 #include "cpus.h"
 #include "net.h"
+#include "quota.h"
 
 enum { SPARE_FDS = 16 /* stdin, --root, the signals' eventfd, files ... */ };
 
@@ -79,7 +80,8 @@ void team_size(struct team *t, int most, int afford, int fds)
                    "in which they say that they wait",
                    name, most);
     if (n == 0) { /* connections shall have half of the descriptors */
-        n = cpus_allowed() < most ? cpus_allowed() : most;
+        n = quota_threads(cpus_allowed());
+        n = n < most ? n : most;
         n = n < afford ? n : afford;
         while (n > 1 && n * fds > limit / 2 - SPARE_FDS)
             n--;

@@ -74,7 +74,8 @@ struct team {
 
 /* ---- main ---- */
 
-/* How many workers: --workers, or one for each cpu, but at most `most` (which
+/* How many workers: --workers, or one for each cpu (fewer
+ * where a control group has a smaller quota), but at most `most` (which
  * is what the stage can have, at most TEAM_MOST), and by default at most
  * `afford`.  Each needs `fds` descriptors of its own; connections get the rest,
  * so --max-conns may become less.  Wrong usage ends the process with 64, too

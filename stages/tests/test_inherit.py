@@ -136,13 +136,19 @@ class Inherit(unittest.TestCase):
         (self.top / "file").write_bytes(b"x" * 1000)
         self.err = self.top / "stderr"
 
-    def start(self, argv, odd):
+    def start(self, argv, odd, group=None):
         """stderr goes to a file, which is shown when something fails."""
         env = {} if ODD[odd] is None else os.environ
+
+        def prepare():
+            if group:
+                group.write_text(str(os.getpid()))
+            if ODD[odd]:
+                ODD[odd]()
         with open(self.err, "a", encoding="utf-8") as err:
             run = subprocess.Popen(argv, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=err,
-                                   env=env, preexec_fn=ODD[odd])
+                                   env=env, preexec_fn=prepare)
         self.addCleanup(run.stdout.close)
         self.addCleanup(run.wait)
         self.addCleanup(run.kill)
@@ -190,6 +196,40 @@ class Inherit(unittest.TestCase):
                 with self.subTest(binary=binary.name, odd=odd):
                     self.serves_and_stops(binary, odd)
 
+    def test_cpu_quota(self):
+        """Half a cpu keeps one worker busy, whatever there are of cpus."""
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("one cpu")
+        group = self.half_a_cpu()
+        for binary in STAGES[4:]:
+            run = self.start([binary, "--port", "0"], "nothing odd",
+                             group / "cgroup.procs")
+            self.port_of(run, "nothing odd")
+            self.assertIn("1 workers", self.err.read_text())
+            self.assertIn("a quota of 0.50", self.err.read_text())
+            run.terminate()
+            self.assertEqual(run.wait(SOON_S), 0)
+            self.err.unlink()
+
+    def half_a_cpu(self):
+        """A control group of that kind, where one may be made."""
+        for top, name in (("cpu", "cpu.cfs_quota_us"), (".", "cpu.max")):
+            group = Path("/sys/fs/cgroup", top, f"ioladder-{os.getpid()}")
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            self.addCleanup(group.rmdir)
+            try:
+                if (group / name).exists():
+                    (group / name).write_text(
+                        "50000" if name == "cpu.cfs_quota_us"
+                        else "50000 100000")
+                    return group
+            except OSError:
+                continue
+        self.skipTest("no control group with a cpu limit can be made here")
+
     def test_loadgen(self):
         """With an idle crowd too: those are processes that it waits for."""
         server = self.start([STAGES[0], "--port", "0"], "nothing odd")
@@ -227,8 +267,13 @@ class Inherit(unittest.TestCase):
             with self.subTest(name=name):
                 run = self.start([BUILD / "micro" / name],
                                  "0, 1 and 2 closed")
-                self.wait_for(run, lambda pid: standard_fds(pid) ==
-                              [os.devnull] * 3)
+                end = time.monotonic() + SOON_S
+                while run.poll() is None and time.monotonic() < end:
+                    if standard_fds(run.pid) == [os.devnull] * 3:
+                        break
+                    time.sleep(0.002)
+                else:   # over so soon that nobody saw it at work
+                    self.assertIn(run.poll(), (0, 64, 77))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ struct quota {
     double throttled_s; /* for how long, of all cpus together */
 };
 
+/* How many threads of this process can be busy on so many cpus: as many as the
+ * quota allows, rounded up, where that is less. */
+int quota_threads(int cpus);
+
 /* `proc` is "/proc", but for tests.  What cannot be read is no limit. */
 void quota_read(const char *proc, int pid, struct quota *q);
 

@@ -1,7 +1,7 @@
-/* cpus.h - sets of cpus.  A machine may have more than the 1,024 that fit into
- * one cpu_set_t, so a set here is a row of them. */
-#ifndef CPUS_H
-#define CPUS_H
+/* cpu_set.h - sets of cpus.  A machine may have more than the 1,024 that fit
+ * into one cpu_set_t, so a set here is a row of them. */
+#ifndef CPU_SET_H
+#define CPU_SET_H
 
 #include <sched.h>
 #include <stdbool.h>

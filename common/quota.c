@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LINE = 2 * PATH_MAX };
 
@@ -146,4 +147,16 @@ void quota_read(const char *proc, int pid, struct quota *q)
     }
     if (f)
         fclose(f);
+}
+
+int quota_threads(int cpus)
+{
+    struct quota q;
+    int n;
+
+    quota_read("/proc", getpid(), &q);
+    if (q.cpus <= 0 || q.cpus >= cpus)
+        return cpus;
+    n = (int)q.cpus;
+    return n + (n < q.cpus);
 }
