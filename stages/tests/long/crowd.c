@@ -154,6 +154,8 @@ static void come(struct crowd *c)
  * after they happened. */
 static double patience_from(const struct peer *p)
 {
+    if (p->manner == REFUSED && p->n_due == 0)
+        return p->opened; /* dropping what it says on ends with a timeout */
     if (p->n_due > 0 || (p->manner == LORIS && p->begun > 0))
         return p->due[p->first].at;
     return p->last_said;

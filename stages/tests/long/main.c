@@ -5,7 +5,7 @@
  * what a server still holds can be compared from one to the next: descriptors
  * must be as many as at the start, memory no more than in the first half of
  * the run, no core is used, and /metrics agrees with what the crowds counted.
- * The end is a SIGTERM in the middle of a flood.
+ * The end is a SIGTERM in the middle of a flood, and another one at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +38,7 @@ static struct run run = {
 };
 static struct tally *judge;
 static pid_t crowds[MAX_CROWDS];
-static int stopped = -1; /* the crowd that SIGSTOP holds */
+static pid_t stopped; /* the process that SIGSTOP holds, or 0 */
 static char root[TEMP_DIR];
 static struct tide {
     double at;
@@ -162,25 +162,31 @@ static void start_crowds(void)
 }
 
 /* A crowd that is stopped reads nothing and answers nothing, with all of its
- * connections open: half the server's peers stall at the same moment. */
-static void stop_crowd(struct rng *r)
+ * connections open: half the server's peers stall at the same moment.  Or the
+ * server is stopped, perhaps beyond its own deadlines: what has arrived in the
+ * meantime was in time.  Returns for how many seconds. */
+static double stop_somebody(struct rng *r)
 {
-    stopped = (int)rng_between(r, 0, (size_t)run.crowds - 1);
-    kill(crowds[stopped], SIGSTOP);
+    bool server = rng_odds(r, 25);
+
+    stopped =
+        server ? run.server : crowds[rng_between(r, 0, (size_t)run.crowds - 1)];
+    kill(stopped, SIGSTOP);
+    return rng_real(r, 0.02, run.idle_s * (server ? 1.3 : 1.0 / 3));
 }
 
-static void continue_crowd(void)
+static void continue_it(void)
 {
-    if (stopped >= 0)
-        kill(crowds[stopped], SIGCONT);
-    stopped = -1;
+    if (stopped > 0)
+        kill(stopped, SIGCONT);
+    stopped = 0;
 }
 
 static void end_crowds(void)
 {
     double since = now();
 
-    continue_crowd();
+    continue_it();
     set_mood(OVER);
     for (int i = 0; i < run.crowds; i++) {
         int status;
@@ -229,11 +235,10 @@ static bool flood(double until, struct rng *r)
 
         tide->peak = kib > tide->peak ? kib : tide->peak;
         tide->threads = threads > tide->threads ? threads : tide->threads;
-        if (now() >= stop_at && stopped < 0) {
-            stop_crowd(r);
-            stop_at = now() + rng_real(r, 0.02, run.idle_s / 3);
+        if (now() >= stop_at && stopped == 0) {
+            stop_at = now() + stop_somebody(r);
         } else if (now() >= stop_at) {
-            continue_crowd();
+            continue_it();
             stop_at = now() + rng_real(r, 0.3, 2);
         }
         if (now() >= say_at) {
@@ -244,7 +249,7 @@ static bool flood(double until, struct rng *r)
             return false;
         usleep(20000);
     }
-    continue_crowd();
+    continue_it();
     return total().found == 0;
 }
 
@@ -433,9 +438,11 @@ static void count_descriptors(void)
     }
 }
 
-/* SIGTERM in the middle of a flood. */
+/* SIGTERM in the middle of a flood; and again, as a supervisor does that tells
+ * the process and its group: that is one request to end. */
 static void end_server(void)
 {
+    struct rng r = rng_start(run.seed, 3, 3);
     double since = now();
     int status;
 
@@ -443,6 +450,9 @@ static void end_server(void)
         return;
     set_mood(DRAIN);
     kill(run.server, SIGTERM);
+    usleep((useconds_t)rng_between(&r, 0, 50000));
+    if (server_status(&run) < 0)
+        kill(run.server, rng_odds(&r, 50) ? SIGTERM : SIGINT);
     WAIT((status = server_status(&run)) >= 0);
     if (status < 0) {
         found("still running %.0f s after SIGTERM", now() - since);
