@@ -247,6 +247,8 @@ static void accept_watch(struct worker *w)
         if (epoll_ctl(w->epoll, want ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
                       w->listener, &ev) == 0)
             w->accepting = want;
+        else /* no memory: nobody would be heard knocking */
+            w->retry_ms = w->now_ms + RETRY_MS;
     }
 }
 

@@ -229,7 +229,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     if (res == -EINTR || res == -EAGAIN)
         ; /* nothing happened: the step asks for the same again */
     else if (op == OP_READ)
-        session_file(&c->s, res);
+        session_file(&c->s, uring_file(&c->s, res));
     else if (res >= 0 && op == OP_RECV)
         recv_done(w, c, res, flags);
     else if (res >= 0)

@@ -51,7 +51,7 @@ STATS_OWN(OWN_LIST);
 
 /* ------------------------------------------------------------ connection */
 
-enum op { OP_NONE, OP_RECV, OP_SEND, OP_READ };
+enum op { OP_NONE, OP_RECV, OP_SEND, OP_READ, OP_LINE };
 
 struct conn {
     struct session s;
@@ -223,6 +223,16 @@ static bool windows_settle(struct worker *w, struct session *s, enum want want)
     return true;
 }
 
+/* To wait for a piece is not to be idle: expire() knows it by its op. */
+static void conn_line(struct worker *w, struct conn *c)
+{
+    c->op = OP_LINE;
+    if (c->s.in.mem) /* first: it holds a piece that others wait for */
+        STAILQ_INSERT_HEAD(&w->waiting, c, waiting);
+    else
+        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
+}
+
 /* Leads the conversation on until its next operation is on its way; without a
  * piece or a place for that it waits and is run again when there is one. */
 static void conn_run(struct worker *w, struct conn *c)
@@ -249,10 +259,7 @@ static void conn_run(struct worker *w, struct conn *c)
             return conn_close(w, c);
         }
     }
-    if (c->s.in.mem) /* first in line: it holds a piece that others wait for */
-        STAILQ_INSERT_HEAD(&w->waiting, c, waiting);
-    else
-        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
+    conn_line(w, c);
 }
 
 /* The operation in flight has come back: its memory is ours again. */
@@ -266,15 +273,14 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     if (res == -ENOBUFS && op == OP_RECV) {
         OWN_ADD(&w->stats, enobufs, 1);
         c->more = true; /* next time it takes the piece at once */
-        STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
-        return;
+        return conn_line(w, c);
     }
     if (res == -EINTR || (res == -EAGAIN && op != OP_SEND))
         ; /* nothing happened: the step asks for the same again */
     else if (res == -EAGAIN && arena_spill(&w->arena, &c->s))
         ; /* a slow reader: the same send, from memory that may wait */
     else if (op == OP_READ)
-        session_file(&c->s, res);
+        session_file(&c->s, uring_file(&c->s, res));
     else if (res >= 0 && op == OP_RECV)
         recv_done(w, c, res, flags);
     else if (res >= 0)
@@ -339,8 +345,10 @@ static void expire(struct worker *w)
 
     while ((t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
         struct conn *c = container_of(t, struct conn, timer);
-        int64_t more =
-            net_grace_ms(c->fd, c->op == OP_RECV, w->sv.opt.idle_ms, &c->acked);
+        int64_t more = c->op == OP_LINE
+                           ? w->sv.opt.idle_ms
+                           : net_grace_ms(c->fd, c->op == OP_RECV,
+                                          w->sv.opt.idle_ms, &c->acked);
 
         if (more > 0) { /* looked at first: it is not late yet */
             wheel_set(&w->wheel, t, w->now_ms + more);
@@ -365,13 +373,21 @@ static void drain(struct worker *w, int how)
             shutdown(c->fd, how);
 }
 
+/* Are there pieces for the first in line?  in_ring: those for receives. */
+static bool line_moves(const struct worker *w, unsigned in_ring)
+{
+    const struct conn *c = STAILQ_FIRST(&w->waiting);
+
+    return c && w->arena.n_free > 0 && (c->s.in.mem || in_ring > 0);
+}
+
 /* Submits what was written and sleeps until something completes: the one
  * system call of a turn. */
 static void ring_wait(struct worker *w)
 {
     int ms = service_wait_ms(
         &w->sv, w->now_ms, wheel_wait_ms(&w->wheel, w->now_ms),
-        STAILQ_EMPTY(&w->waiting) ? w->retry_ms : w->now_ms + 1);
+        line_moves(w, w->arena.in_ring) ? w->now_ms + 1 : w->retry_ms);
     struct __kernel_timespec ts = {ms / 1000, ms % 1000 * 1000000LL};
     struct io_uring_cqe *cqe;
     int err;
@@ -390,10 +406,10 @@ static void run_waiting(struct worker *w)
     unsigned in_ring = w->arena.in_ring;
     struct conn *c;
 
-    while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
-           uring_room(&w->ring, &w->stats) && w->arena.n_free > 0 &&
-           (c->s.in.mem || in_ring > 0)) {
+    while (line_moves(w, in_ring) && uring_room(&w->ring, &w->stats)) {
+        c = STAILQ_FIRST(&w->waiting);
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
+        c->op = OP_NONE;
         in_ring -= !c->s.in.mem;
         conn_run(w, c);
     }

@@ -330,7 +330,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
     else if (res == -EAGAIN && arena_spill(&w->arena, &c->s))
         ; /* a slow reader: the same send, from memory that may wait */
     else if (op == OP_READ)
-        session_file(&c->s, res);
+        session_file(&c->s, uring_file(&c->s, res));
     else if (res >= 0 && op == OP_RECV)
         recv_done(w, c, res, flags);
     else if (res >= 0)
@@ -396,8 +396,7 @@ static void take_dealt(struct worker *w)
         conn_begin(w, dealt_next(&dealt));
 }
 
-/* A peer that is late is shut down, and leaves through its own completion.
- * (same as 4-fixed) */
+/* A peer that is late is shut down, and leaves through its own completion. */
 static void expire(struct worker *w)
 {
     struct timer *t;
@@ -430,14 +429,23 @@ static void drain(struct worker *w, int how)
             shutdown(c->fd, how); /* OP_POOL: conn_recv will see to it */
 }
 
+/* Are there pieces for the first in line?  in_ring: those for receives; an
+ * answer needs one of the stack, unless it has one. */
+static bool line_moves(const struct worker *w, unsigned in_ring)
+{
+    const struct conn *c = STAILQ_FIRST(&w->waiting);
+
+    return c && (c->s.out.mem || w->arena.n_free > 0) &&
+           (c->back || c->s.in.mem || in_ring > 0);
+}
+
 /* Submits what was written and sleeps until something completes: the one system
  * call of a turn.  A connection that waits for a piece needs no clock: a piece
- * comes back in a turn.  One that waits for room in the SQ goes on at once. */
+ * comes back in a turn, perhaps in the one that ends here. */
 static void ring_wait(struct worker *w)
 {
-    bool full = io_uring_sq_space_left(&w->ring) == 0;
     int ms =
-        full && !STAILQ_EMPTY(&w->waiting)
+        line_moves(w, w->arena.in_ring)
             ? 0
             : service_wait_ms(&w->sv, w->now_ms,
                               wheel_wait_ms(&w->wheel, w->now_ms), w->retry_ms);
@@ -452,17 +460,14 @@ static void ring_wait(struct worker *w)
     uring_entered(w->sv.name, err);
 }
 
-/* In line, as far as the pieces go that have come back: a receive needs one in
- * the ring, an answer one on the stack, unless it has one. */
+/* In line, as far as the pieces go that have come back. */
 static void run_waiting(struct worker *w)
 {
     unsigned in_ring = w->arena.in_ring;
     struct conn *c;
 
-    while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
-           uring_room(&w->ring, &w->stats) &&
-           (c->s.out.mem || w->arena.n_free > 0) &&
-           (c->back || c->s.in.mem || in_ring > 0)) {
+    while (line_moves(w, in_ring) && uring_room(&w->ring, &w->stats)) {
+        c = STAILQ_FIRST(&w->waiting);
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
         in_ring -= !c->back && !c->s.in.mem;
         conn_resume(w, c);

@@ -19,6 +19,7 @@
 #include "check.h"
 #include "net.h"
 #include "options.h"
+#include "session.h"
 #include "stats.h"
 
 enum {
@@ -97,6 +98,20 @@ static inline struct io_uring_cqe uring_take(struct io_uring *ring)
     copy = *cqe;
     io_uring_cqe_seen(ring, cqe);
     return copy;
+}
+
+/* The result of a read of a file.  To wait for a disk the kernel may need a
+ * thread of its own; where the process may start none (RLIMIT_NPROC, pids.max)
+ * it gives the read up with ECANCELED.  Then it is done here and now. */
+static inline int uring_file(const struct session *s, int res)
+{
+    ssize_t n;
+
+    if (res != -ECANCELED)
+        return res;
+    n = pread(s->file.fd, buf_tail(&s->out), session_file_want(s),
+              (off_t)s->file.off);
+    return n < 0 ? -errno : (int)n;
 }
 
 /* Accepts to be armed at a time. */

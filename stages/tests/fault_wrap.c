@@ -85,6 +85,7 @@ static const struct {
     {"ENOMEM", ENOMEM},
     {"ENOBUFS", ENOBUFS},
     {"ENOSPC", ENOSPC},
+    {"ECANCELED", ECANCELED},
     {"ECONNABORTED", ECONNABORTED},
     {"ECONNRESET", ECONNRESET},
     {"EPROTO", EPROTO},

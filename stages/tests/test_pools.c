@@ -220,6 +220,55 @@ Test(http_pools, deadlines_stand_still_and_go_on)
     server_stop(&s);
 }
 
+/* Of all workers, as /metrics tells. */
+static long total(const struct server *s, const char *name)
+{
+    struct client c;
+    struct reply a;
+    char key[64];
+    long sum = 0;
+
+    client_open(&c, s);
+    cr_assert(client_get(&c, "/metrics", &a));
+    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"", name);
+    for (const char *p = a.body; (p = strstr(p, key)) != NULL;)
+        sum += strtol(strchr(p += strlen(key), ' '), NULL, 10);
+    reply_free(&a);
+    client_close(&c);
+    return sum;
+}
+
+/* Most of them wait for a piece of memory longer than the timeout: that is not
+ * idleness, for them and for one more who asks.  And meanwhile the loop sleeps
+ * until a piece comes back. */
+Test(http_pools, to_wait_for_a_piece_is_not_idle)
+{
+    enum { N = 48 };
+    struct client c[N], other;
+    struct server s;
+    long before;
+
+    must_have_pools();
+    server_start(&s, "--workers", "1", "--pool", "4", "--buffers", "16",
+                 "--idle-timeout", "0.5", NULL);
+    client_open(&other, &s);
+    before = total(&s, "waits");
+    for (int i = 0; i < N; i++) {
+        client_open(&c[i], &s);
+        cr_assert(client_text(&c[i], GET("/sleep/100000")));
+    }
+    cr_assert(client_text(&other, GET("/")));
+    must_be_ok(&other, -1);
+    for (int i = 0; i < N; i++)
+        must_be_ok(&c[i], i);
+    before = total(&s, "waits") - before;
+    cr_assert(before < 12 * N, "%ld turns for %d requests", before, N);
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+    client_close(&other);
+    server_stop(&s);
+}
+
 /* ==== the end ============================================================= */
 
 /* Some with a helper, most in the queue: all of them are answered. */
