@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -24,6 +25,7 @@ enum {
     DISCARD_PIECE = 8 * 1024,
     UNSENT_MAX = 128 * 1024, /* bytes that the kernel holds and cannot send */
     LOOK_AGAIN_MS = 100,
+    LIMIT_OFF_MS = 10,
 };
 
 char *net_host(char *text)
@@ -358,6 +360,18 @@ int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked)
     return moved && t.tcpi_last_data_sent < idle_ms
                ? idle_ms - t.tcpi_last_data_sent
                : 0;
+}
+
+void net_limit(int fd, int option, int64_t ms, int64_t *known_ms)
+{
+    struct timeval limit;
+
+    ms = ms > 1 ? ms : 1;
+    if (ms >= *known_ms - LIMIT_OFF_MS && ms <= *known_ms + LIMIT_OFF_MS)
+        return;
+    limit = (struct timeval){ms / 1000, ms % 1000 * 1000};
+    setsockopt(fd, SOL_SOCKET, option, &limit, sizeof limit);
+    *known_ms = ms;
 }
 
 void net_close(int fd)

@@ -69,6 +69,12 @@ bool net_accept_later(int err);
  * *acked: bytes acknowledged when it was last asked; 0 for a new connection. */
 int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked);
 
+/* Lets the next recv (SO_RCVTIMEO) or send (SO_SNDTIMEO) of a blocking socket
+ * sleep for ms, then fail with EAGAIN; at most 10 ms later or earlier.
+ * *known_ms: what the socket was told before, 0 for a new one.  It is told again
+ * only when that is off by more, so not at every request. */
+void net_limit(int fd, int option, int64_t ms, int64_t *known_ms);
+
 /* Closes without losing the answer: close() with unread input sends RST, which
  * can destroy bytes the peer has not read.  Shuts the sending side down and
  * discards what has arrived, at most 256 KiB, never waiting. */

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
@@ -54,6 +55,34 @@ void stats_register(struct stats *st, int worker)
         st->next = head;
     } while (!atomic_compare_exchange_weak_explicit(
         &registry, &head, st, memory_order_release, memory_order_relaxed));
+}
+
+static struct stats *_Atomic spare;
+
+/* One thread takes from the stack, so its top cannot be taken and put back
+ * meanwhile: the plain exchange is enough. */
+struct stats *stats_lend(void)
+{
+    struct stats *st = atomic_load_explicit(&spare, memory_order_acquire);
+
+    while (st && !atomic_compare_exchange_weak_explicit(&spare, &st, st->rest,
+                                                        memory_order_acquire,
+                                                        memory_order_acquire))
+        ;
+    if (st)
+        return st;
+    st = aligned_alloc(_Alignof(struct stats), sizeof *st);
+    if (st)
+        stats_register(st, 0);
+    return st;
+}
+
+void stats_give(struct stats *st)
+{
+    st->rest = atomic_load_explicit(&spare, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(
+        &spare, &st->rest, st, memory_order_release, memory_order_relaxed))
+        ;
 }
 
 static uint64_t value(const struct stats *st, const struct metric *m)

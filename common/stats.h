@@ -46,6 +46,7 @@ struct stats {
 #undef X
     _Atomic uint64_t own[STATS_OWN_MAX];
     struct stats *next; /* registry */
+    struct stats *rest; /* of those that were given back */
     int worker;         /* label in /metrics */
 };
 
@@ -74,6 +75,13 @@ void stats_own(const struct own_metric *list, int n);
 /* Zeroes *st and adds it to the process's registry, for good (lock-free push).
  * *st must live as long as the process. */
 void stats_register(struct stats *st, int worker);
+
+/* A registered block of counters for what lives shorter than the process, or
+ * NULL: no memory.  A counter must not go down, so a block that comes back keeps
+ * its counts, and the next borrower goes on from them.  One thread
+ * lends; any thread gives back. */
+struct stats *stats_lend(void);
+void stats_give(struct stats *st);
 
 /* Writes whole lines of Prometheus text (version 0.0.4) to dst, as many as fit,
  * starting at *cursor (0 at first) and moving it.  Returns the bytes written,

@@ -23,6 +23,7 @@
 
 #include "net.h"
 #include "signals.h"
+#include "timer_wheel.h"
 
 enum { SOON_MS = 10000 }; /* what has not happened by then does not happen */
 
@@ -733,4 +734,30 @@ Test(net, the_kernel_holds_little_that_it_cannot_send)
     cr_assert_eq(value, 128 * 1024);
     close(peer);
     close(fd);
+}
+
+/* A receive sleeps as long as it may, the socket is told of a new time, and not
+ * of one that hardly differs. */
+Test(net, a_blocking_call_is_limited)
+{
+    int64_t known_ms = 0, since_ms;
+    int fds[2];
+    char byte;
+
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    net_limit(fds[0], SO_RCVTIMEO, 30, &known_ms);
+    since_ms = clock_ms();
+    cr_assert(recv(fds[0], &byte, 1, 0) < 0 && errno == EAGAIN);
+    cr_assert_geq(clock_ms() - since_ms, 20);
+    cr_assert_eq(known_ms, 30);
+    net_limit(fds[0], SO_RCVTIMEO, 35, &known_ms);
+    cr_assert_eq(known_ms, 30, "told for nothing");
+    net_limit(fds[0], SO_RCVTIMEO, -7, &known_ms);
+    cr_assert_eq(known_ms, 1);
+    cr_assert(recv(fds[0], &byte, 1, 0) < 0 && errno == EAGAIN);
+    net_limit(fds[0], SO_RCVTIMEO, 61000, &known_ms);
+    cr_assert_eq(write(fds[1], "x", 1), 1);
+    cr_assert_eq(recv(fds[0], &byte, 1, 0), 1);
+    close(fds[0]);
+    close(fds[1]);
 }

@@ -380,6 +380,69 @@ Test(stats, no_registration_is_lost_in_a_race)
     cr_assert_str_eq(line, expect);
 }
 
+/* What is given back is lent again, with its counts; a counter never falls. */
+Test(stats, lent_blocks_keep_their_counts)
+{
+    struct stats *a = stats_lend(), *b = stats_lend();
+    char line[64];
+
+    cr_assert(a && b && a != b);
+    cr_assert_eq((uintptr_t)a % 128, 0);
+    STAT_ADD(a, requests, 3);
+    STAT_ADD(b, requests, 4);
+    stats_give(a);
+    stats_give(b);
+    cr_assert_eq(stats_lend(), b, "not the one given back last");
+    cr_assert_eq(stats_lend(), a);
+    STAT_ADD(a, requests, 1);
+    stats_line(line, sizeof line);
+    cr_assert_str_eq(line, "requests 8");
+    for (int i = 0; i < 5; i++) {
+        struct stats *c = stats_lend();
+
+        cr_assert(c && c != a && c != b);
+        stats_give(c);
+        cr_assert_eq(stats_lend(), c);
+    }
+}
+
+static struct stats *_Atomic lent;
+
+static void *give_back(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < COUNTS; i++) {
+        struct stats *mine;
+
+        while (!(mine = atomic_exchange(&lent, NULL)))
+            ;
+        STAT_ADD(mine, works, 1);
+        stats_give(mine);
+    }
+    return NULL;
+}
+
+/* Two threads count and give back what this one lends. */
+Test(stats, no_count_is_lost_between_two_borrowers)
+{
+    pthread_t t[2];
+    char line[64], expect[64];
+
+    for (int i = 0; i < 2; i++)
+        pthread_create(&t[i], NULL, give_back, NULL);
+    for (int i = 0; i < 2 * COUNTS; i++) {
+        struct stats *next = stats_lend(), *none = NULL;
+
+        while (!atomic_compare_exchange_weak(&lent, &none, next))
+            none = NULL;
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    stats_line(line, sizeof line);
+    snprintf(expect, sizeof expect, "works %d", 2 * COUNTS);
+    cr_assert_str_eq(line, expect);
+}
+
 /* A bigger struct, or one whose neighbour shares a line, would be a bug. */
 Test(stats, writers_share_no_line)
 {
