@@ -67,7 +67,6 @@ STAGE_DIRS := $(patsubst %/server.c,%,\
 number = $(firstword $(subst -, ,$(notdir $(1))))
 STAGES := $(foreach d,$(STAGE_DIRS),$(call number,$(d)))
 STAGE_BINS := $(STAGES:%=$(B)/stage%)
-PADDED := $(filter 6,$(STAGES))
 
 VARIANTS := $(patsubst stages/variants/%.patch,%,\
 	$(sort $(wildcard stages/variants/*.patch)))
@@ -108,7 +107,7 @@ TEST_PARTS := $(if $(TEST_PARTS_SRC),$(B)/test_parts)
 TEST_LOCKFREE := $(if $(TEST_LOCKFREE_SRC),$(B)/test_lockfree)
 
 .PHONY: all help
-all: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(PADDED:%=pad)
+all: $(STAGE_BINS) $(LOADGEN) $(MICRO)
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -204,21 +203,6 @@ $(B)/fault/6-ring.o: stages/6-stealing/server.c $(B)/flags
 $(B)/fault/stage6-ring: $(B)/fault/6-ring.o $(FAULT_SRC:%.c=$(B)/%.o) \
 		$(TSAN_SIGNALS) $(LIBPARTS) $(LIBCOMMON)
 	$(call link,$(WRAP_FLAGS) $(URING))
-
-# Stage 6 with its shared words packed (PAD=0) and on lines of 64 bytes.
-.PHONY: pad
-pad: $(foreach p,0 64,$(PADDED:%=build/pad$(p)/stage%))
-define pad_rules
-build/pad$(1)/%.o: %.c $(B)/flags
-	@mkdir -p $$(@D)
-	$(if $(Q),@echo '  CC   $$@')
-	$(Q)$(CC) $(CPPFLAGS_ALL) -DPAD=$(1) $(CFLAGS_ALL) \
-		-MMD -MP -c -o $$@ $$<
-build/pad$(1)/stage6: $$(patsubst %.c,build/pad$(1)/%.o,\
-		$$(wildcard stages/6-*/*.c) $(PARTS_SRC)) $(LIBCOMMON)
-	$$(call link,$(URING))
-endef
-$(foreach p,0 64,$(eval $(call pad_rules,$(p))))
 
 # ---- variants ----
 # A variant is a difference (stages/variants/NAME.patch).  It is applied to a
@@ -348,7 +332,7 @@ test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
 				|| failed=1; \
 		done; \
 	done; exit $$failed
-# VARIANTS=4-recv-plain picks some; TESTS='hard/*' picks tests.
+# VARIANTS=4-recv-plain picks some; TESTS='drain|modes' picks test suites.
 TESTS ?=
 test-variants: $(TEST_SERVERS) $(VARIANT_BINS) $(VARIANT_FAULTS)
 	@failed=0; for n in $(if $(TEST_SERVERS),$(VARIANTS)); do \
@@ -356,7 +340,8 @@ test-variants: $(TEST_SERVERS) $(VARIANT_BINS) $(VARIANT_FAULTS)
 			export APP SERVER=$(B)/variants/$$n; \
 			export FAULT=$(B)/variants/fault/$$n; \
 			$(call suite,"variant $$n $$APP",$(TEST_SERVERS) -j$(JOBS) \
-				$(if $(TESTS),--filter '$(TESTS)')) || failed=1; \
+				$(if $(TESTS),--filter "@(any|$$APP)_@($(TESTS))/*")) \
+				|| failed=1; \
 		done; \
 	done; exit $$failed
 py_tests = (bad=0; for t in $(1); do echo "== python, $$t"; \

@@ -7,7 +7,7 @@ a second, from `load` and the measured capacity), {processes} and {sources}
 (how an idle crowd of {idle} connections is spread).  A parameter `workers`
 becomes --workers of stages 5 and 6; `variants` are stages with arguments of
 their own that run in this suite only, {"steal-off": ("stage6", ["--steal",
-"off"])}.  A stage may be a path below the build directory ("pad0/stage6").
+"off"])}.  A stage may be a variant of stages/variants ("6-pad-0").
 
 To add a suite, add an entry; nothing else needs to know its name.
 """
@@ -153,8 +153,7 @@ def _skew_suites():
         "GET /, closed loop",
         {"workers": [2], "connections": [64]},
         ["--connections", "{connections}"], server=["--place", "rr"],
-        variants={"pad0": ("pad0/stage6", []),
-                  "pad64": ("pad64/stage6", [])},
+        variants={"pad0": ("6-pad-0", []), "pad64": ("6-pad-64", [])},
         only=("stage6",), reference="stage6", cpus="workers", trace=False,
         seconds=1.2, warmup=0.3, blocks=31)
     yield Suite(

@@ -129,16 +129,16 @@ class Uneven(test_run.Bench):
         self.assertFalse(os.path.exists(self.out))
 
     def test_pads_are_binaries_of_their_own(self):
-        os.mkdir(os.path.join(self.build, "pad0"))
+        os.mkdir(os.path.join(self.build, "variants"))
         os.symlink(os.path.join(HERE, "fake_server.py"),
-                   os.path.join(self.build, "pad0", "stage6"))
+                   os.path.join(self.build, "variants", "6-pad-0"))
         done = self.run_suite("show-pads", "--blocks", "1")
-        self.assertIn("pad64: stage6 is not built", done.stderr)
+        self.assertIn("pad64: 6-pad-64 is not built", done.stderr)
         self.assertEqual({r["server"] for r in self.rows()},
                          {"stage6", "pad0"})
         manifest = results.load_manifest(self.out)
         self.assertEqual(manifest["servers"]["pad0"]["binary"],
-                         "pad0/stage6")
+                         "variants/6-pad-0")
 
     def test_a_server_without_the_switch_is_left_out_at_once(self):
         self.modes = {"stage6": "plain"}
