@@ -71,8 +71,8 @@ int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked);
 
 /* Lets the next recv (SO_RCVTIMEO) or send (SO_SNDTIMEO) of a blocking socket
  * sleep for ms, then fail with EAGAIN; at most 10 ms later or earlier.
- * *known_ms: what the socket was told before, 0 for a new one.  It is told again
- * only when that is off by more, so not at every request. */
+ * *known_ms: what the socket was told before, 0 for a new one.  It is told
+ * again only when that is off by more, so not at every request. */
 void net_limit(int fd, int option, int64_t ms, int64_t *known_ms);
 
 /* Closes without losing the answer: close() with unread input sends RST, which

@@ -77,9 +77,9 @@ void stats_own(const struct own_metric *list, int n);
 void stats_register(struct stats *st, int worker);
 
 /* A registered block of counters for what lives shorter than the process, or
- * NULL: no memory.  A counter must not go down, so a block that comes back keeps
- * its counts, and the next borrower goes on from them.  One thread
- * lends; any thread gives back. */
+ * NULL: no memory.  A counter must not go down, so a block that comes back
+ * keeps its counts, and the next borrower goes on from them.  One thread
+ * borrows; any thread gives back. */
 struct stats *stats_lend(void);
 void stats_give(struct stats *st);
 

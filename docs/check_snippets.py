@@ -18,7 +18,7 @@ Markers in the source stand on lines of their own and are not quoted:
 
 A snippet that has more indentation than its place needs is moved left.  Output
 that is not the same everywhere says so, and is then only checked for being
-there:  <!-- output varies: build/stage4 --probe -->
+there:  <!-- output varies: build/micro/probe -->
 Commands run in the root of the project, without a shell.
 """
 import argparse
