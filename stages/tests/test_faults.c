@@ -53,13 +53,21 @@ static void must_have_hit(struct server *s, const char *plan)
 }
 
 /* Does the stage make this call at all?  Stages from 3 on have a ring; 5 and 6
- * accept by plain calls all the same, and 6 uses its ring beside others. */
+ * accept by plain calls all the same, and 6 uses its ring beside others.  Its
+ * variants use one or the other: for a few peers, the ring if 6-submit-batch.
+ */
 static bool applies(const char *plan)
 {
     bool ring = strncmp(plan, "ring_", 5) == 0;
+    bool plain = strncmp(plan, "recv", 4) == 0 || strncmp(plan, "send", 4) == 0;
 
     if (server_stage() == 5 && strstr(plan, "accept"))
         return !ring;
+    if (server_is("6-submit-batch") && plain)
+        return false;
+    if (server_stage() == 6 && ring && !server_is("stage6") &&
+        !server_is("6-submit-batch"))
+        return false;
     if (server_stage() == 6)
         return strncmp(plan, "ring_accept", 11) != 0 &&
                strncmp(plan, "pthread_create", 14) != 0;
