@@ -479,6 +479,8 @@ static void nudge(const struct server *s)
 void server_signal(const struct server *s, int sig)
 {
     cr_assert(s->pid > 0 && kill(s->pid, sig) == 0);
+    if (sig == SIGSTOP || sig == SIGCONT) /* no handler is to run */
+        return;
     if (sanitizer_threads() && server_stage() >= 3 && s->port)
         nudge(s);
 }
