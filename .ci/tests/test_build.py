@@ -178,5 +178,32 @@ class Cdpath(Scratch):
         self.assertIn(f"-I {ROOT}/stages/tests/verify", done.stdout)
 
 
+class Fresh(Scratch):
+    """.ci/fresh without an archive: stand-ins for apt and debootstrap."""
+
+    def fresh(self, *words, archive=""):
+        self.put("bin/apt-get", f"#!/bin/sh\necho '{archive}'\n", 0o755)
+        self.put("bin/debootstrap", '#!/bin/sh\necho "$*" >&2\nexit 1\n',
+                 0o755)
+        return run(".ci/fresh", *words, TMPDIR=str(self.dir),
+                   PATH=f"{self.dir}/bin:{os.environ['PATH']}")
+
+    def test_usage(self):
+        self.assertEqual(self.fresh("solaris-9").returncode, 64)
+        self.assertEqual(self.fresh("--mirror").returncode, 64)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can make a system")
+    def test_what_is_not_reached_is_named(self):
+        done = self.fresh("ubuntu-24.04",
+                          archive="Debian bookworm http://a.invalid/debian")
+        self.assertIn("skipped  ubuntu-24.04: apt knows no", done.stdout)
+        done = self.fresh("debian-13",
+                          archive="Debian bookworm-updates http://b.invalid\n"
+                          "Debian bookworm http://a.invalid/debian")
+        self.assertRegex(done.stdout, "trixie .* http://a.invalid/debian ")
+        self.assertIn("skipped  debian-13: debootstrap failed", done.stdout)
+        self.assertEqual(os.listdir(self.dir), ["bin"])
+
+
 if __name__ == "__main__":
     unittest.main()
