@@ -784,6 +784,7 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
         return 0; /* run those first */
     n = epoll_wait(from->epoll, evs, room < MAX_EVENTS ? (int)room : MAX_EVENTS,
                    wait_ms);
+    tick(w); /* we may have slept: a new connection's deadline begins now */
     STAT_ADD(&w->stats, waits, 1);
     STAT_ADD(&w->stats, events, n > 0 ? (uint64_t)n : 0);
     for (int i = 0; i < n; i++) {
@@ -810,7 +811,6 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
 static void harvest_own(struct worker *w, int wait_ms)
 {
     w->rich = harvest(w, w, wait_ms) >= BATCH_LEAST;
-    tick(w);
     w->harvested_us = w->now_us;
 }
 

@@ -339,3 +339,25 @@ Test(any_slow, what_came_while_it_was_stopped_came_in_time)
         told = stop_in_time();
     cr_expect(told, "the machine was too busy to tell");
 }
+
+/* The deadline of a new peer begins when it comes, also where the server had
+ * slept for longer than that. */
+Test(any_slow, peer_of_a_server_that_slept)
+{
+    enum { N = 16 };
+    struct client c[N];
+    struct server s;
+    int lost = 0;
+
+    server_start(&s, "--idle-timeout", "0.5", NULL);
+    pause_s(1.2);
+    for (int i = 0; i < N; i++)
+        client_open(&c[i], &s);
+    pause_s(0.15); /* whoever is late by mistake is sent away by now */
+    for (int i = 0; i < N; i++)
+        lost += !client_ping(&c[i]);
+    cr_expect(lost == 0, "%d of %d were sent away", lost, N);
+    for (int i = 0; i < N; i++)
+        client_close(&c[i]);
+    server_stop(&s);
+}
