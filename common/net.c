@@ -187,7 +187,8 @@ static int listen_all(const struct where *w, int *port, int fds[])
 }
 
 /* The ready line has one place: stderr says which addresses there are. */
-static void say_where(const char *host, int n, int each, const int fds[])
+static void say_where(const char *host, int port, int n, int each,
+                      const int fds[])
 {
     fprintf(stderr, "%s stands for", host);
     for (int i = 0; i < n; i++) {
@@ -199,8 +200,7 @@ static void say_where(const char *host, int n, int each, const int fds[])
         getnameinfo((struct sockaddr *)&a, len, name, sizeof name, NULL, 0,
                     NI_NUMERICHOST);
         fprintf(stderr, "%s %s", i ? "," : "",
-                place(name, ntohs(*port_of((struct sockaddr *)&a)), text,
-                      sizeof text));
+                place(name, port, text, sizeof text));
     }
     fputc('\n', stderr);
 }
@@ -240,7 +240,7 @@ void net_listen(const char *host, int *port, int n, int fds[])
         memcpy(fds, all, (size_t)n * sizeof *all);
     } else {
         make_doors(&w, got, all, fds);
-        say_where(host, got, n, all);
+        say_where(host, *port, got, n, all);
     }
     free(all);
     freeaddrinfo(list);
