@@ -114,7 +114,7 @@ class Uneven(test_run.Bench):
         for name in ("stage6", "6-queue", "6-off"):
             self.assertIn(f"skipped: {name}: stage6 is not built",
                           done.stderr)
-        self.assertIn("skipped: 5-mutex: variants/5-mutex-pool is not built",
+        self.assertIn("skipped: 5-mutex: 5-mutex-pool is not built",
                       done.stderr)
         found = results.load_summary(self.out)
         self.assertIn("not built", found["skipped"]["stage6"])
