@@ -13,6 +13,7 @@
     or tempfile, which honour TMPDIR;
   - relative links in Markdown lead to a file, and their #anchors to a heading;
   - a local image or file that HTML in Markdown names is there;
+  - each picture in docs/img/ is shown by a page;
   - scripts are executable exactly when they begin with #!.
 """
 import os
@@ -133,6 +134,13 @@ def check_file(root, name):
     return problems
 
 
+def orphans(root, names):
+    pages = "".join((root / n).read_text(errors="replace") for n in names
+                    if n.endswith(".md"))
+    return [f"{n}: no page shows it" for n in names
+            if n.startswith("docs/img/") and Path(n).name not in pages]
+
+
 def check(root):
     root = Path(root)
     names = project_files(root)
@@ -141,7 +149,7 @@ def check(root):
                 if top not in TOP and not top.startswith(".")]
     for name in names:
         problems += check_file(root, name)
-    return problems
+    return problems + orphans(root, names)
 
 
 def main(argv):

@@ -86,6 +86,12 @@ class Tidy(unittest.TestCase):
             self.put("README.md", f"# A\n\n{text}\n")
             self.only("README.md:3", word)
 
+    def test_a_picture_that_no_page_shows(self):
+        self.put("docs/img/a.svg", "<svg/>\n")
+        self.only("docs/img/a.svg", "no page shows it")
+        self.put("README.md", "# A\n\n![a](docs/img/a.svg)\n")
+        self.assertEqual(tidy.check(self.root), [])
+
     def test_links_that_are_none_of_ours(self):
         self.put("README.md", "# A b\n\n[a](https://example.org/x) "
                  "[b](#a-b) `[c](nowhere)`\n\n```\n[d](nowhere)\n```\n")
