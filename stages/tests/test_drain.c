@@ -215,6 +215,28 @@ Test(http_drain, handler_is_finished)
     must_finish(&s, &c, NULL);
 }
 
+/* Who waits for that has nothing to do: a look every 10 ms, of two workers. */
+Test(http_drain, waiting_for_a_handler_costs_nothing)
+{
+    unsigned long waits = 0;
+    const char *done;
+    struct client c;
+    struct server s;
+
+    server_start(&s, "--drain-timeout", "30",
+                 server_stage() >= 5 ? "--workers" : NULL, "2", NULL);
+    client_open(&c, &s);
+    client_text(&c, GET("/sleep/1000000"));
+    cr_assert(client_is_heard(&c));
+    server_signal(&s, SIGTERM);
+    must_finish(&s, &c, NULL);
+    done = strstr(server_stderr(&s), ": done: ");
+    cr_assert(done, "%s", server_stderr(&s));
+    if ((done = strstr(done, " waits ")) != NULL) /* not in stage 1 */
+        waits = strtoul(done + strlen(" waits "), NULL, 10);
+    cr_assert(waits < 1500, "%lu waits", waits);
+}
+
 /* All of them had arrived: all are answered, and only the last one says that
  * the connection ends. */
 Test(http_drain, pipeline_is_finished)
