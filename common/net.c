@@ -229,7 +229,7 @@ void net_listen(const char *host, int *port, int n, int fds[])
     for (const struct addrinfo *ai = list; ai; ai = ai->ai_next)
         where_add(&w, ai);
     CHECK(w.n > 0 && n > 0); /* a name that is found has an address */
-    all = calloc((size_t)(w.n * n), sizeof *all);
+    all = calloc((size_t)w.n * (size_t)n, sizeof *all);
     if (!all)
         die("cannot listen on %s: no memory", host);
     /* The port that the kernel picked may be taken at the next address. */
