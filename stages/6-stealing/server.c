@@ -1088,10 +1088,11 @@ static error_t own_switch(int key, char *arg, struct argp_state *state)
 static void server_describe(struct server *v)
 {
     struct team *t = &v->team;
-    struct worker *w = NULL;
+    struct worker *first = t->seats[0].worker;
 
     for (int i = 0; i < t->n_workers; i++) {
-        w = t->seats[i].worker;
+        struct worker *w = t->seats[i].worker;
+
         fprintf(stderr, "stage6: worker %d: cpu ", i);
         fprintf(stderr, w->seat->cpu < 0 ? "any" : "%d", w->seat->cpu);
         fprintf(stderr, ", set %d, listener ", w->epoll);
@@ -1101,7 +1102,7 @@ static void server_describe(struct server *v)
     service_ready(&v->service,
                   "%d workers, place %s, steal %s, taskrun %s, lines of %d",
                   t->n_workers, deal_names[t->deal], steal_names[v->own.steal],
-                  w->own.uring.taskrun, PAD);
+                  first->own.uring.taskrun, PAD);
 }
 
 /* From the sizes to the end of all workers. */

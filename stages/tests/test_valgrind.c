@@ -7,6 +7,8 @@
 
 #include "client.h"
 
+#define SUPPRESSIONS "stages/tests/valgrind.supp"
+
 TestSuite(any_valgrind, .timeout = 300);
 
 /* The first of these that exists; skips the test when none does. */
@@ -55,12 +57,15 @@ Test(any_valgrind, clean_to_the_end)
                            "--leak-check=full",
                            "--show-leak-kinds=definite,indirect,possible",
                            "--errors-for-leak-kinds=definite,indirect,possible",
+                           "--suppressions=" SUPPRESSIONS,
                            NULL};
     struct launch how = {.under = under};
     struct server s;
 
     if (server_is_sanitized())
         cr_skip("a sanitizer is at work already");
+    cr_assert_eq(access(SUPPRESSIONS, R_OK), 0,
+                 "run it from the repository's root: no " SUPPRESSIONS);
     under[0] = find_valgrind();
     /* It does not see a ring's operations write into our memory. */
     if (server_stage() >= 3)
