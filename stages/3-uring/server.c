@@ -198,7 +198,7 @@ static void conn_file(struct worker *w, struct conn *c)
  * place for that it waits and is run again in the next turn. */
 static void conn_run(struct worker *w, struct conn *c)
 {
-    while (uring_room(&w->ring, &w->stats)) {
+    while (uring_make_room(&w->ring, &w->stats)) {
         enum want want = session_step(&c->s, &w->stats);
 
         if (c->turn != c->s.turn)
@@ -247,7 +247,7 @@ static void accept_arm(struct worker *w)
 {
     while (w->listener >= 0 && w->accepts < uring_accepts() &&
            w->n_conns + w->accepts < w->sv.opt.max_conns &&
-           w->retry_ms <= w->now_ms && uring_room(&w->ring, &w->stats)) {
+           w->retry_ms <= w->now_ms && uring_make_room(&w->ring, &w->stats)) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
         uring_accept(sqe, w->listener);
@@ -344,7 +344,7 @@ static void run_waiting(struct worker *w)
     struct conn *c;
 
     while ((c = STAILQ_FIRST(&w->waiting)) != NULL &&
-           uring_room(&w->ring, &w->stats)) {
+           uring_make_room(&w->ring, &w->stats)) {
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
         conn_run(w, c);
     }

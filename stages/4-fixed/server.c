@@ -237,7 +237,7 @@ static void conn_line(struct worker *w, struct conn *c)
  * piece or a place for that it waits and is run again when there is one. */
 static void conn_run(struct worker *w, struct conn *c)
 {
-    while (uring_room(&w->ring, &w->stats) &&
+    while (uring_make_room(&w->ring, &w->stats) &&
            arena_lend(&w->arena, &c->s.out)) {
         enum want want = session_step(&c->s, &w->stats);
 
@@ -298,7 +298,7 @@ static void accept_arm(struct worker *w)
 {
     while (w->listener >= 0 && w->accepts < uring_accepts() &&
            w->n_conns + w->accepts < w->sv.opt.max_conns &&
-           w->retry_ms <= w->now_ms && uring_room(&w->ring, &w->stats)) {
+           w->retry_ms <= w->now_ms && uring_make_room(&w->ring, &w->stats)) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
         uring_accept(sqe, w->listener);
@@ -406,7 +406,7 @@ static void run_waiting(struct worker *w)
     unsigned in_ring = w->arena.in_ring;
     struct conn *c;
 
-    while (line_moves(w, in_ring) && uring_room(&w->ring, &w->stats)) {
+    while (line_moves(w, in_ring) && uring_make_room(&w->ring, &w->stats)) {
         c = STAILQ_FIRST(&w->waiting);
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
         c->op = OP_NONE;

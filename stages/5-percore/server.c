@@ -285,7 +285,7 @@ static void conn_wait(struct worker *w, struct conn *c)
  * piece or a place for that it waits and is run again when there is one. */
 static void conn_run(struct worker *w, struct conn *c)
 {
-    while (uring_room(&w->ring, &w->stats) &&
+    while (uring_make_room(&w->ring, &w->stats) &&
            arena_lend(&w->arena, &c->s.out)) {
         enum want want = conn_step(w, c);
 
@@ -345,7 +345,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
 /* A completion when *fd becomes readable, unless that was asked for already. */
 static void watch(struct worker *w, int *fd, bool *watched)
 {
-    if (*watched || *fd < 0 || !uring_room(&w->ring, &w->stats))
+    if (*watched || *fd < 0 || !uring_make_room(&w->ring, &w->stats))
         return;
     uring_watch(&w->ring, fd);
     *watched = true;
@@ -390,7 +390,7 @@ static void accept_peers(struct worker *w)
 
 static void take_dealt(struct worker *w)
 {
-    struct mpsc_node *dealt = seat_dealt(w->seat);
+    struct mpsc_node *dealt = seat_take_dealt(w->seat);
 
     while (dealt)
         conn_begin(w, dealt_next(&dealt));
@@ -466,7 +466,7 @@ static void run_waiting(struct worker *w)
     unsigned in_ring = w->arena.in_ring;
     struct conn *c;
 
-    while (line_moves(w, in_ring) && uring_room(&w->ring, &w->stats)) {
+    while (line_moves(w, in_ring) && uring_make_room(&w->ring, &w->stats)) {
         c = STAILQ_FIRST(&w->waiting);
         STAILQ_REMOVE_HEAD(&w->waiting, waiting);
         in_ring -= !c->back && !c->s.in.mem;
@@ -494,7 +494,7 @@ static void take_returns(struct worker *w)
 /* A permit may be free, or connections were dealt to this worker. */
 static void called(struct worker *w)
 {
-    seat_woken(w->seat);
+    seat_clear_wake(w->seat);
     w->callable = false;
     w->peers = true;
     take_dealt(w);
@@ -583,8 +583,8 @@ static void *worker_main(void *arg)
 
     seat_begin(seat);
     worker_loop(w);
-    seat->stuck = w->n_conns > 0; /* a helper or the kernel may still write */
-    if (!seat->stuck) {
+    seat->in_use = w->n_conns > 0; /* a helper or the kernel may still write */
+    if (!seat->in_use) {
         pool_close(&w->crew);
         io_uring_queue_exit(&w->ring);
         arena_free(&w->arena);

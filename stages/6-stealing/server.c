@@ -5,32 +5,32 @@
  *
  *      worker 0                        worker 1
  *      --------                        --------
- *      readiness set (epoll)  <------- harvested, while 0 is in a handler
- *        v harvest
- *      queue: c9 c4 h7 s2     <------- stolen, the older half
+ *      readiness set (epoll)  <------- harvests it, while 0 is in a handler
+ *        v harvest: events are taken, their connections are queued
+ *      queue: r9 r4 h7 s2     <------- steals the older half
  *        v run
- *      receives and sends (c, s) in    parks when there is nothing anywhere
- *      one batch; then one handler (h)   sentinel: wakes it when 0 is stuck
+ *      receives (r) and sends (s) in   parks when it finds no work anywhere;
+ *      a batch; then one handler (h)     the sentinel wakes it if 0 is stuck
  *
- * The one new idea: a connection belongs to the thread that runs it now.  All
- * it takes is one atomic word (state.h).  And readiness must be takeable too: a
- * ring of DEFER_TASKRUN can be entered by its owner only, so what arrives for a
- * worker in a long handler would stay unseen.  Any thread can wait on an epoll
- * set.
+ * The one new idea: a connection belongs to the thread that runs it now.  One
+ * atomic word (state.h) gives it to one thread at a time.  Events must be free
+ * to take, too: only its owner may enter a ring of DEFER_TASKRUN, so what
+ * arrives for a worker in a long handler would stay unseen.  Any thread may
+ * wait on an epoll set.
  *
  * Kernel features: those of stage 5; epoll edges (2.6.2), RWF_NOWAIT (4.14).
  *
  * Invariants
  *  - Exactly one thread touches a connection: its runner, which has claimed it.
- *    Nothing of it is in flight then; a batch ends before its worker does
- *    anything else.
- *  - Its slot, timer and registration stay with its home, whoever runs it: the
- *    runner that closes it sends the slot home.
- *  - An edge is told once.  So a runner releases a connection only when a call
- *    has found its socket empty (or full), else it queues it again.  A thread
- *    that takes an event from a set always queues its connection.
- *  - What waits is in a queue, also a reply.  Nothing is held in a variable
- *    while a handler runs, because then no thread could take it.
+ *    The operations of a batch are over before the worker does anything else;
+ *    during a file read no thread touches the connection (disk.h).
+ *  - Slot, timer and registration stay with its home, the worker that accepted
+ *    it.  A runner that closes the connection sends the slot home.
+ *  - An edge is told once.  So a runner releases a connection only after a call
+ *    has found the socket empty (or full), else the runner queues it again.  A
+ *    thread that takes an event marks the connection, and queues an idle one.
+ *  - Each connection that waits for a worker is in a queue, also one with a
+ *    reply.  A worker in a handler holds no other: no thread could take it.
  *  - No wake-up is lost: park.h, busy.h.
  *
  * What is still wrong: nothing is preempted.  When every worker is in a handler
@@ -62,12 +62,12 @@
 
 enum {
     MAX_EVENTS = 256,    /* taken by one epoll_wait */
-    BATCH = 256,         /* connections run together at most */
-    HARVEST_US = 50,     /* our set is looked at so often, between handlers */
+    BATCH = 256,         /* connections run together, at most */
+    HARVEST_US = 50,     /* between two harvests of our set: worker_loop */
     ACCEPTS_A_TURN = 64, /* then the connections have their turn */
 };
 
-#define NEVER_MS (INT64_MAX / 2) /* a deadline that stands still */
+#define NEVER_MS (INT64_MAX / 2) /* a deadline that does not come */
 
 #ifndef BATCH_LEAST
 #define BATCH_LEAST 4 /* connections; fewer are run by plain calls */
@@ -90,28 +90,28 @@ STATS_OWN(OWN_LIST);
 
 /* ------------------------------------------------------------ connection */
 
-/* What its next runner does with it. */
+/* What the next runner of a connection does with it. */
 enum next { NEXT_RECV, NEXT_SEND, NEXT_STEP, NEXT_WORK };
 
-/* Three parties: the runner (session, descriptor, windows), home, the worker
- * that accepted it (slot, timer, registration), and any thread (atomic words).
- * A slot is never freed while workers run, so a late event may always look at
- * its state word: the generation there tells that the event is late. */
+/* The runner has session, descriptor and windows.  Home, the worker that has
+ * accepted it, has slot, timer and registration.  Any thread may use the atomic
+ * words.  No slot is freed while workers run, so a thread with a late event may
+ * read its state word: the generation there tells that the event is late. */
 struct conn {
     PADDED struct session s;
-    struct mpsc_node node; /* on home's list of returns, or of free slots */
+    struct mpsc_node node; /* in home's list returns, or spare */
     struct state state;
-    ATOMIC(int64_t) due_ms; /* its deadline: the runner writes, home reads */
+    ATOMIC(int64_t) due_ms; /* deadline: the runner writes, home reads */
     struct worker *home;
     struct timer timer; /* home's */
-    uint32_t gen, slot; /* home's: of this connection; number in the slab */
+    uint32_t gen, slot; /* home's: generation; index in home->conns */
     uint32_t turn;      /* s.turn when the deadline was last set */
     uint64_t acked;     /* for net_grace_ms() */
     int fd, res;        /* res: of its last receive or send */
-    int64_t rest_ms;    /* until its deadline, while it waits for a handler */
+    int64_t rest_ms;    /* left to the deadline, which a handler stops */
     enum next next;
-    bool readable; /* news came, and no receive has emptied it since */
-    bool tail;     /* a short receive does not mean: empty (state.h) */
+    bool readable; /* an event came; no receive found the socket empty since */
+    bool tail;     /* a short receive may leave an end to receive (state.h) */
 };
 
 /* What the command line says. */
@@ -122,16 +122,16 @@ struct choice {
     int pin; /* 0: on */
 };
 
-/* In its upper part is what siblings use too, and each of these words lies on
- * cache lines of its own.  The lower part is for its own thread. */
+/* Siblings use the members above seat, too; those that change lie on separate
+ * cache lines.  From seat on, all is for the worker's own thread. */
 struct worker {
     struct stats stats;
     struct deque ready;      /* connections to be run */
-    struct busy busy;        /* since when it is in a handler */
+    struct busy busy;        /* when its handler began */
     struct mpsc returns;     /* slots of its connections that have ended */
     PADDED struct disk disk; /* file reads in flight */
-    int epoll;               /* the readiness set; only read, as is the slab: */
-    struct conn *conns;      /* max_conns; one never used costs nothing */
+    int epoll;               /* the readiness set; only read, like the next: */
+    struct conn *conns;      /* max_conns slots; unused ones cost no memory */
     PADDED struct seat *seat;
     struct server *server;
     struct service sv; /* a copy, as is the next */
@@ -139,21 +139,21 @@ struct worker {
     struct pieces pieces;
     struct timer_wheel wheel;
     struct mpsc_node *spare; /* slots used before */
-    int n_used, n_swept;     /* slots ever used; looked at by the drain */
-    int n_last;              /* peers that the drain lets in */
+    int n_used, n_swept;     /* slots ever used; those that sweep() has seen */
+    int n_last;              /* peers that a drain still lets in */
     struct io_uring ring;
-    int batch_most;
+    int batch_most; /* connections in a batch */
     bool accepting; /* the listener is registered */
-    bool full;      /* no permit: our eventfd tells when there may be one */
+    bool full;      /* no permit; our eventfd is posted when one may be free */
     bool draining;
-    bool searching;  /* counted as such: park.h */
-    bool rich;       /* our last harvest was */
-    bool has_upkeep; /* a descriptor of its own said so: no sleep before that */
+    bool searching;  /* one of the searchers that park.h counts */
+    bool more_soon;  /* the last harvest was large: harvest before we sleep */
+    bool has_upkeep; /* our own descriptors had an event: upkeep first */
     int64_t now_us, now_ms, harvested_us, retry_ms;
 };
 
-/* What all workers share.  For a request none of it is written, as long as no
- * worker sleeps. */
+/* What all workers share.  While no worker sleeps, a request writes none of
+ * it. */
 struct server {
     struct park park;
     struct sentinel sentinel;
@@ -170,9 +170,9 @@ static const char *const steal_names[] = {"off", "queue", "all", NULL};
  * worker's own descriptors, by a number that no slot has. */
 enum { EVENT_LISTENER = 1 << 24, EVENT_WAKE, EVENT_DISK, EVENT_SIGNAL };
 
-/* Connections are edge-triggered: an edge is told once, so no system call says
- * "not now" for one that waits in a queue.  The worker's own descriptors are
- * level-triggered, so that a thief takes nothing away. */
+/* Adds fd to the worker's set.  Connections are edge-triggered: a connection
+ * that waits in a queue is not told again and again.  The worker's own
+ * descriptors are level-triggered: what a thief leaves is told once more. */
 static bool watch(struct worker *w, int fd, uint32_t events, uint32_t gen,
                   uint32_t number)
 {
@@ -190,7 +190,7 @@ static struct worker *sibling(struct worker *w, int i)
     return t->seats[(w->seat->n + i) % t->n_workers].worker;
 }
 
-/* The clock of everything below: read after whatever may have taken long. */
+/* Sets the clock of all functions below, after each call that may be long. */
 static void tick(struct worker *w)
 {
     w->now_us = clock_us();
@@ -204,7 +204,7 @@ static void conn_touch(struct worker *w, struct conn *c)
     a_store(&c->due_ms, w->now_ms + w->sv.opt.idle_ms, relaxed);
 }
 
-/* Slots that come home, from whichever worker ran the connection last. */
+/* Takes the slots that have come home.  Their connections are closed. */
 static void take_returns(struct worker *w)
 {
     struct mpsc_node *node = mpsc_take(&w->returns), *next;
@@ -219,8 +219,8 @@ static void take_returns(struct worker *w)
     }
 }
 
-/* A free slot: one used before, or the next of the slab.  There is one: a slot
- * is sent home before its connection's permit is given back. */
+/* Takes a free slot: one used before, or the next new one.  There is always
+ * one: conn_close() sends the slot home, and then gives the permit back. */
 static struct conn *slot_take(struct worker *w)
 {
     struct conn *c;
@@ -240,8 +240,8 @@ static struct conn *slot_take(struct worker *w)
     return c;
 }
 
-/* The single path to close, for its runner.  The slot goes home, and home looks
- * for it every turn: there is no need to wake it. */
+/* The single path to close; only the runner may call it.  The slot goes home.
+ * Home looks for returned slots in every turn, so it needs no wake-up. */
 static void conn_close(struct worker *w, struct conn *c)
 {
     net_close(c->fd);
@@ -255,8 +255,8 @@ static void conn_close(struct worker *w, struct conn *c)
     team_leave(&w->server->team);
 }
 
-/* A connection with a permit.  Once it is registered any worker may run it.  If
- * that fails it is closed like any other, so that its generation is over. */
+/* A new connection, which has a permit.  Once registered, any worker may run
+ * it.  If watch() fails it is closed like any other: its generation ends. */
 static void conn_new(struct worker *w, int fd)
 {
     struct conn *c = slot_take(w);
@@ -280,13 +280,13 @@ static void conn_new(struct worker *w, int fd)
     conn_close(w, c);
 }
 
-/* Onto our own queue: room has been seen to, or c has just been taken off. */
+/* Adds c to our own queue.  The caller knows that there is room. */
 static void enqueue(struct worker *w, struct conn *c)
 {
     CHECK(deque_push(&w->ready, c));
 }
 
-/* Not done, but others have their turn first; an idle worker may have it. */
+/* c has more to do, after the others in the queue.  A thief may take it. */
 static void conn_requeue(struct worker *w, struct conn *c, enum next next)
 {
     c->next = next;
@@ -295,17 +295,17 @@ static void conn_requeue(struct worker *w, struct conn *c, enum next next)
     enqueue(w, c);
 }
 
-/* Nothing to do before the next event.  Idle, it borrows no memory. */
+/* c has nothing to do before its next event, so it gives its memory back. */
 static void conn_release(struct worker *w, struct conn *c, enum next next)
 {
     c->next = next;
     piece_reclaim(&w->pieces, &c->s.in);
     piece_reclaim(&w->pieces, &c->s.out);
-    if (state_release(&c->state)) /* there was one meanwhile */
+    if (state_release(&c->state)) /* an event came meanwhile */
         enqueue(w, c);
 }
 
-/* From a queue: it is ours, with all that events have said of it. */
+/* c comes from a queue.  It is ours from here on, with its marks. */
 static void conn_claim(struct worker *w, struct conn *c)
 {
     uint64_t marks;
@@ -318,9 +318,9 @@ static void conn_claim(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* Has its deadline come, and is its peer late?  Then it is shut down: receives
- * and sends fail from here on, so it goes on to its end. */
-static bool conn_late(struct worker *w, struct conn *c)
+/* If the deadline has come, and the peer is late, this shuts the socket down.
+ * Then the next receive finds the end, or a send fails: c will be closed. */
+static bool conn_shut_if_late(struct worker *w, struct conn *c)
 {
     int64_t more;
 
@@ -358,13 +358,14 @@ static bool recv_done(struct worker *w, struct conn *c)
     return true;
 }
 
-/* The same for a send.  False also when it waits for room. */
+/* A send has ended.  False: the connection is gone, or waits for room.  A late
+ * connection is shut down here, and its next send fails. */
 static bool send_done(struct worker *w, struct conn *c)
 {
     int n = c->res;
 
     STAT_ADD(&w->stats, sends, 1);
-    if (n == -EAGAIN && !conn_late(w, c)) {
+    if (n == -EAGAIN && !conn_shut_if_late(w, c)) {
         conn_release(w, c, NEXT_SEND);
         return false;
     }
@@ -380,9 +381,9 @@ static bool send_done(struct worker *w, struct conn *c)
     return true;
 }
 
-/* It waits for bytes: in the queue if its socket may hold some, else for an
- * event.  In a drain an idle peer has no more to say. */
-static void conn_recv(struct worker *w, struct conn *c)
+/* c waits for bytes: in the queue if its socket may hold some, else for an
+ * event.  In a drain it queues an idle c, whose next receive finds the end. */
+static void conn_wait_recv(struct worker *w, struct conn *c)
 {
     c->next = NEXT_RECV;
     if (c->s.fin)
@@ -391,40 +392,40 @@ static void conn_recv(struct worker *w, struct conn *c)
         shutdown(c->fd, SHUT_RD);
         c->readable = true;
     }
-    if (c->readable || conn_late(w, c))
+    if (c->readable || conn_shut_if_late(w, c))
         conn_requeue(w, c, NEXT_RECV);
     else
         conn_release(w, c, NEXT_RECV);
 }
 
-/* Reads what is cached at once; the rest is read by a thread of the kernel's
- * (disk.h).  False: it is on its way, or the connection is gone. */
+/* Reads a piece of a file: at once if it is cached, else by a thread of the
+ * kernel (disk.h).  False: that read is in flight, and c is not ours. */
 static bool conn_file(struct worker *w, struct conn *c)
 {
-    ssize_t n = disk_cached(&c->s);
+    ssize_t n = disk_read_cached(&c->s);
 
     STAT_ADD(&w->stats, reads, 1);
     c->next = NEXT_STEP;
     if (n < 0 && disk_read(&w->disk, &c->s, c))
         return false;
     if (n < 0)
-        n = disk_wait(&c->s);
+        n = disk_read_blocking(&c->s);
     session_file(&c->s, n);
     return true;
 }
 
-/* Left in the queue for a worker that has time, us included.  To wait for a
- * handler is not to be idle, so its deadline stands still. */
-static void conn_work(struct worker *w, struct conn *c)
+/* c waits in the queue for a worker with time for its handler, perhaps us.
+ * Meanwhile its deadline does not come: it is the peer that waits. */
+static void conn_wait_work(struct worker *w, struct conn *c)
 {
     c->rest_ms = a_load(&c->due_ms, relaxed) - w->now_ms;
     a_store(&c->due_ms, NEVER_MS, relaxed);
     conn_requeue(w, c, NEXT_WORK);
 }
 
-/* Leads the conversation on until it needs its socket, a disk or a handler.
- * True: it has something to send, and is still ours.  False: it waits, or is
- * queued, or is gone, so it may be another thread's by now. */
+/* Runs the session until it needs its socket, a disk or a handler.  True: c has
+ * something to send, and is still ours.  False: c waits, or is queued, or is
+ * closed, so another thread may have it by now: do not touch it. */
 static bool conn_step(struct worker *w, struct conn *c)
 {
     enum want want = WANT_FILE;
@@ -440,16 +441,16 @@ static bool conn_step(struct worker *w, struct conn *c)
             return false;
     }
     if (want == WANT_RECV)
-        conn_recv(w, c);
+        conn_wait_recv(w, c);
     else if (want == WANT_WORK)
-        conn_work(w, c);
+        conn_wait_work(w, c);
     else if (want == WANT_CLOSE)
         conn_close(w, c);
     return want == WANT_SEND;
 }
 
-/* The receive or send that it waits for, by a plain call.  Sockets do not
- * block.  Returns bytes or -errno, as the ring does. */
+/* Does the next receive or send of c, by a plain call.  Sockets do not block.
+ * Returns bytes or -errno, as the ring does. */
 static int conn_call(struct conn *c)
 {
     struct buf *in = &c->s.in, *out = &c->s.out;
@@ -462,7 +463,7 @@ static int conn_call(struct conn *c)
     return n < 0 ? -errno : (int)n;
 }
 
-/* The same operation for the ring.  There is room: a batch is no longer. */
+/* The same by the ring, which has room: a batch is no longer than its SQ. */
 static void conn_sqe(struct worker *w, struct conn *c)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
@@ -505,10 +506,10 @@ static bool op_done(struct worker *w, struct conn *c)
     return c->next == NEXT_RECV ? recv_done(w, c) : send_done(w, c);
 }
 
-/* One operation of each: all that receive or send, then once more those that
- * have an answer now.  What is left after that goes back into the queue, so a
- * peer of a large download moves two windows before others have their turn.
- * By the ring a round is one system call instead of n.  For a few connections
+/* Two rounds.  First each connection does its receive or send; then those that
+ * have something to send do one send.  A connection that has still more to send
+ * goes back into the queue, so a large download moves two windows a turn.  By
+ * the ring a round is one system call instead of n.  For a few connections
  * plain calls cost less. */
 static void run_batch(struct worker *w, struct conn **c, int n)
 {
@@ -533,9 +534,9 @@ static void run_batch(struct worker *w, struct conn **c, int n)
         conn_requeue(w, c[i], NEXT_SEND);
 }
 
-/* There is more than we can do at once.  One sleeper at a time: it wakes the
- * next if it finds something (stop_searching), so a burst wakes as many as it
- * can feed, and no herd. */
+/* Wakes one sleeper, because there is more than we can do now.  If that worker
+ * finds work it wakes the next (stop_searching), so a burst of events wakes as
+ * many workers as have work, and no more.  False: it woke none. */
 static bool wake_one(struct server *v)
 {
     int target = v->own.steal == STEAL_OFF ? -1 : park_wake(&v->park);
@@ -545,7 +546,7 @@ static bool wake_one(struct server *v)
     return target >= 0;
 }
 
-/* Is there something in a sibling's queue? */
+/* True: a sibling has a connection in its queue. */
 static bool work_elsewhere(struct worker *w)
 {
     for (int i = 1; i < w->server->team.n_workers; i++)
@@ -554,9 +555,9 @@ static bool work_elsewhere(struct worker *w)
     return false;
 }
 
-/* We have something to do.  A worker that pushed while we were the only one to
- * search has relied on us: if we were the last, we look for its work, and wake
- * another. */
+/* We have work.  While we searched, a worker that queued more woke no sleeper:
+ * it relied on us.  So the last searcher looks for that work once more, and
+ * wakes another worker for it. */
 static void stop_searching(struct worker *w)
 {
     if (!w->searching)
@@ -566,8 +567,8 @@ static void stop_searching(struct worker *w)
         OWN_ADD(&w->stats, wakes, wake_one(w->server));
 }
 
-/* The handler of one connection: the only place where a worker is away for
- * long.  What it leaves behind others may take: its queue, and its set. */
+/* Runs the handler of c: the only place where a worker stays for long.  During
+ * that time others may take from its queue and from its set. */
 static void run_handler(struct worker *w, struct conn *c)
 {
     if (deque_len(&w->ready) > 0)
@@ -585,15 +586,15 @@ static void run_handler(struct worker *w, struct conn *c)
         conn_requeue(w, c, NEXT_SEND);
 }
 
-/* Is there a receive or a send to be done for it?  No: it is gone, or waits. */
-static bool conn_begin(struct worker *w, struct conn *c)
+/* Prepares c for a receive or send.  False: c is closed, waits or is queued. */
+static bool conn_prepare(struct worker *w, struct conn *c)
 {
     if (c->next == NEXT_STEP && !conn_step(w, c))
         return false;
     if (c->next == NEXT_STEP)
         c->next = NEXT_SEND;
-    else if (c->next == NEXT_SEND) /* first: a send may find room by chance */
-        conn_late(w, c);
+    else if (c->next == NEXT_SEND) /* first, as this send may find room */
+        conn_shut_if_late(w, c);
     else if (c->next == NEXT_RECV && !piece_lend(&w->pieces, &c->s.in)) {
         conn_close(w, c);
         return false;
@@ -601,8 +602,8 @@ static bool conn_begin(struct worker *w, struct conn *c)
     return true;
 }
 
-/* Runs c, or the first in the queue, and those behind it, up to the first
- * handler; that goes last.  False: there was nothing. */
+/* Runs c (NULL: the oldest in our queue), and then what is in our queue, up to
+ * the first handler; that one runs last.  False: there was nothing to run. */
 static bool run(struct worker *w, struct conn *c)
 {
     struct conn *batch[BATCH], *work = NULL;
@@ -615,7 +616,7 @@ static bool run(struct worker *w, struct conn *c)
         conn_claim(w, c);
         if (c->next == NEXT_WORK)
             work = c;
-        else if (conn_begin(w, c))
+        else if (conn_prepare(w, c))
             batch[n++] = c;
         c = n < w->batch_most && !work ? deque_pop(&w->ready) : NULL;
     }
@@ -627,7 +628,7 @@ static bool run(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- worker */
 
-/* Full, or short of memory, the listener is not watched: peers wait. */
+/* While we are full or short of memory, peers wait in the accept queue. */
 static void accept_watch(struct worker *w)
 {
     int fd = w->seat->listener;
@@ -642,9 +643,9 @@ static void accept_watch(struct worker *w)
         w->retry_ms = w->now_ms + RETRY_MS;
 }
 
-/* Takes up to n peers that wait, also at the listener of a sibling that is
- * stuck, and these are ours.  Out of descriptors or memory: a pause.  Returns
- * how many of n are left, if that is for want of a permit (w->full). */
+/* Accepts up to n peers at the listener of `from`: our own, or that of a stuck
+ * sibling, and then the peers are ours, too.  Without descriptors or memory it
+ * pauses.  Returns how many of n lack a permit (w->full), else 0. */
 static int accept_ready(struct worker *w, struct worker *from, int n)
 {
     int listener = from->seat->listener;
@@ -660,7 +661,7 @@ static int accept_ready(struct worker *w, struct worker *from, int n)
             continue;
         }
         team_leave(&w->server->team);
-        if (fd == -EAGAIN || fd == -EINVAL) /* none; or it listens no more */
+        if (fd == -EAGAIN || fd == -EINVAL) /* no peer; or listener shut */
             return 0;
         STAT_ADD(&w->stats, refused, 1);
         w->retry_ms = w->now_ms + RETRY_MS;
@@ -668,25 +669,25 @@ static int accept_ready(struct worker *w, struct worker *from, int n)
     return n;
 }
 
-/* Connections that were dealt to us; or to a sibling that is stuck, and then
- * they are ours for good. */
+/* Takes the connections that were dealt to `from`: to us, or to a sibling that
+ * is stuck.  We are their home. */
 static void take_dealt(struct worker *w, struct worker *from)
 {
-    struct mpsc_node *list = seat_dealt(from->seat);
+    struct mpsc_node *list = seat_take_dealt(from->seat);
 
     while (list)
         conn_new(w, dealt_next(&list));
 }
 
-/* As an event does it, but for a reason of home's. */
+/* Home queues its connection without an event, so that a runner looks at it. */
 static void conn_poke(struct worker *w, struct conn *c)
 {
     if (state_event(&c->state, c->gen, STATE_NEWS))
         enqueue(w, c);
 }
 
-/* A connection whose deadline has come is queued, as only its runner may shut
- * it down.  Its timer stays until the slot comes home. */
+/* Queues each connection whose deadline has come, as only a runner may shut it
+ * down.  Its timer is set again and again until the slot comes home. */
 static void expire(struct worker *w)
 {
     struct timer *t;
@@ -698,22 +699,22 @@ static void expire(struct worker *w)
 
         if (due <= w->now_ms)
             conn_poke(w, c);
-        if (due <= w->now_ms || due == NEVER_MS) /* late, or in a handler */
+        if (due <= w->now_ms || due == NEVER_MS) /* look again */
             due = w->now_ms + WHEEL_TICK_MS;
         wheel_set(&w->wheel, t, due);
     }
 }
 
-/* In a drain each of our connections is run once more, as far as there is room
- * in a turn: its runner sends it away if it is idle. */
+/* In a drain, queues each of our connections once, as many a turn as there is
+ * room for.  The runner ends a connection that is idle. */
 static void sweep(struct worker *w)
 {
     while (w->n_swept < w->n_used && deque_room(&w->ready) > 0)
         conn_poke(w, &w->conns[w->n_swept++]);
 }
 
-/* What stands in the accept queue may have asked already, so it is let in, as
- * soon as there are permits.  Then the listener refuses peers. */
+/* A peer in the accept queue may have sent a request already, so it is accepted
+ * as soon as there is a permit.  Then the listener is shut. */
 static void drain(struct worker *w)
 {
     if (!w->draining) {
@@ -727,16 +728,16 @@ static void drain(struct worker *w)
     sweep(w);
 }
 
-/* Our eventfd was posted: there are dealt connections, or a permit, or we were
- * woken to search.  Cleared first: what comes after that posts it again. */
-static void woken(struct worker *w)
+/* Our eventfd was posted: connections were dealt to us, or a permit is free, or
+ * we shall search.  It is cleared first: a later cause posts it again. */
+static void handle_wake(struct worker *w)
 {
-    seat_woken(w->seat);
-    if (w->full) /* without a peer we give the permit to the next worker */
+    seat_clear_wake(w->seat);
+    if (w->full) /* a permit that we do not need wakes the next worker */
         accept_ready(w, w, ACCEPTS_A_TURN);
 }
 
-/* Reads that are over: their connections are ours now. */
+/* Takes the file reads of `from` that are over, and queues the connections. */
 static void take_reads(struct worker *w, struct worker *from)
 {
     struct conn *c;
@@ -745,26 +746,26 @@ static void take_reads(struct worker *w, struct worker *from)
     while (deque_room(&w->ready) > 0 &&
            (c = disk_take(&from->disk, &res)) != NULL) {
         if (res == -ECANCELED) /* the kernel has no thread for it */
-            res = (int)disk_wait(&c->s);
+            res = (int)disk_read_blocking(&c->s);
         if (res != -EINTR && res != -EAGAIN)
             session_file(&c->s, res);
         conn_requeue(w, c, NEXT_STEP);
     }
 }
 
-/* Of a worker's own descriptors.  A thief passes over what only the owner can
- * do.  They are level-triggered, so that takes nothing away: the event is told
- * again.  Only the signal is an edge, as it stays readable for good; a thief
- * that has got it hands it on. */
+/* An event of one of the worker's own descriptors.  A thief (from != w) leaves
+ * what only the owner can do; the event is level-triggered, so it is told
+ * again.  Only the signal is an edge, as it stays readable for good: the thief
+ * wakes the owner instead. */
 static void own_event(struct worker *w, struct worker *from, uint32_t number)
 {
-    if (number == EVENT_SIGNAL && from != w) /* told once, and not for us */
+    if (number == EVENT_SIGNAL && from != w) /* the owner missed it */
         seat_wake(from->seat);
     if (number == EVENT_WAKE && from == w)
-        woken(w);
+        handle_wake(w);
     if (number == EVENT_WAKE)
         take_dealt(w, from);
-    /* Also a permit that a stuck worker was woken for: is it for us? */
+    /* A stuck worker may have been woken for a permit: we accept instead. */
     if (number == EVENT_LISTENER || (number == EVENT_WAKE && from != w))
         accept_ready(w, from, ACCEPTS_A_TURN);
     if (number == EVENT_DISK)
@@ -772,8 +773,9 @@ static void own_event(struct worker *w, struct worker *from, uint32_t number)
     w->has_upkeep |= from == w;
 }
 
-/* Takes readiness from a set, ours or a sibling's, onto our queue: as much as
- * there is room for, since an edge is told once.  Returns how much it took. */
+/* Takes events from the set of `from`, ours or a sibling's, and queues their
+ * connections on our queue: at most as many as there is room for, since an edge
+ * is told once.  Returns the number of events. */
 static int harvest(struct worker *w, struct worker *from, int wait_ms)
 {
     struct epoll_event evs[MAX_EVENTS];
@@ -781,7 +783,7 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
     int n;
 
     if (room == 0)
-        return 0; /* run those first */
+        return 0; /* run some first */
     n = epoll_wait(from->epoll, evs, room < MAX_EVENTS ? (int)room : MAX_EVENTS,
                    wait_ms);
     tick(w); /* we may have slept: a new connection's deadline begins now */
@@ -801,20 +803,20 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
             OWN_ADD(&w->stats, injected, 1);
         }
     }
-    for (int i = 0; i < n; i++) /* these take what room is left */
+    for (int i = 0; i < n; i++) /* these fill the room that is left */
         if ((uint32_t)evs[i].data.u64 >= EVENT_LISTENER)
             own_event(w, from, (uint32_t)evs[i].data.u64);
     return n;
 }
 
-/* Our own set, when that was, and whether it is likely to hold more soon. */
+/* Harvests our own set, notes the time, and guesses if more is there soon. */
 static void harvest_own(struct worker *w, int wait_ms)
 {
-    w->rich = harvest(w, w, wait_ms) >= BATCH_LEAST;
+    w->more_soon = harvest(w, w, wait_ms) >= BATCH_LEAST;
     w->harvested_us = w->now_us;
 }
 
-/* The older half of a sibling's queue.  Returns the first of it, to be run. */
+/* Takes the older half of a sibling's queue.  Returns its first, to be run. */
 static struct conn *steal(struct worker *w)
 {
     OWN_ADD(&w->stats, searches, 1);
@@ -829,9 +831,9 @@ static struct conn *steal(struct worker *w)
     return NULL;
 }
 
-/* The readiness of a sibling that has been in one handler for too long.  We
- * look between the announcement and the sleep (idle): what comes after the look
- * is an event for the sentinel, and it wakes us. */
+/* Harvests the set of a sibling that has been in one handler for too long.  We
+ * have announced our sleep (idle), so an event that comes after this look is
+ * not lost: the sentinel sees it and wakes us. */
 static bool rescue(struct worker *w)
 {
     for (int i = 1; i < w->server->team.n_workers; i++) {
@@ -854,7 +856,7 @@ static int wait_ms(struct worker *w)
                            wheel_wait_ms(&w->wheel, w->now_ms), w->retry_ms);
 }
 
-/* Nothing of our own to do: search, and sleep if there is nothing anywhere. */
+/* Our queue is empty: search elsewhere, and sleep if there is no work. */
 static void idle(struct worker *w)
 {
     struct park *p = &w->server->park;
@@ -866,9 +868,9 @@ static void idle(struct worker *w)
         run(w, c);
         return;
     }
-    /* Announce it first, then look once more: what was pushed before that is
-     * seen here, and a thread that pushes later sees us and wakes us.  The same
-     * for the set of a sibling that is stuck. */
+    /* Announce the sleep first, then look once more.  We see what was queued
+     * before the announcement; a thread that queues later sees the announcement
+     * and wakes us.  The same holds for the set of a sibling that is stuck. */
     park_enter(p, w->seat->n, w->searching);
     w->searching = false;
     if (work_elsewhere(w) || rescue(w)) {
@@ -881,20 +883,20 @@ static void idle(struct worker *w)
     w->searching = park_leave(p, w->seat->n);
 }
 
-/* What home does for its connections, whoever runs them. */
+/* What home does for its connections, whichever worker runs them. */
 static void upkeep(struct worker *w)
 {
     w->has_upkeep = false;
     tick(w);
     take_returns(w);
-    expire(w); /* after the events: what was heard just now is not late */
+    expire(w); /* after the events: a peer heard just now is not late */
     if (service_draining(&w->sv))
         drain(w);
     accept_watch(w);
     service_tick(&w->sv);
 }
 
-/* No connection is left, ours or another worker's: until then we help. */
+/* True when no worker has a connection left: until then we help. */
 static bool finished(struct worker *w)
 {
     return service_over(&w->sv) ||
@@ -902,10 +904,10 @@ static bool finished(struct worker *w)
             team_empty(&w->server->team));
 }
 
-/* Our set is harvested when our queue is empty, and every HARVEST_US, so that a
- * queue that never empties keeps no socket waiting; not between any two
- * handlers, as that costs a system call.  An empty queue after a poor harvest
- * is no reason for another: to sleep is to wait in the set anyhow (idle). */
+/* When we harvest our set: every HARVEST_US, so that sockets do not wait while
+ * the queue never empties (after each handler would cost too many calls); and
+ * when the queue is empty and the last harvest was large.  After a small one
+ * idle() comes next, and its sleep is a harvest, too. */
 static void worker_loop(struct worker *w)
 {
     bool alone = w->own.steal == STEAL_OFF;
@@ -916,15 +918,15 @@ static void worker_loop(struct worker *w)
         upkeep(w);
         empty = deque_len(&w->ready) == 0;
         if (w->now_us - w->harvested_us >= HARVEST_US ||
-            (empty && (alone || w->rich)))
+            (empty && (alone || w->more_soon)))
             harvest_own(w, alone && empty ? wait_ms(w) : 0);
         if (!run(w, NULL) && !alone && !w->has_upkeep)
             idle(w);
     }
 }
 
-/* The sets of workers that are stuck now go into the sentinel's own.  True: a
- * worker is in a handler, and its set is not in there. */
+/* Adds the sets of workers that are stuck to the sentinel's own set.  True: a
+ * worker is in a handler, and its set is not there yet: look again. */
 static bool sentinel_look(struct server *v, bool *watched)
 {
     int64_t now_us = clock_us();
@@ -937,7 +939,7 @@ static bool sentinel_look(struct server *v, bool *watched)
         if (!watched[i] && busy_longer(&w->busy, now_us, v->own.stuck_us)) {
             watched[i] =
                 epoll_ctl(v->sentinel.epoll, EPOLL_CTL_ADD, w->epoll, &ev) == 0;
-            if (!watched[i]) /* no memory: an idle worker may look */
+            if (!watched[i]) /* no memory: wake a worker, to look */
                 wake_one(v);
         }
         looks |= !watched[i] && busy_now(&w->busy);
@@ -945,9 +947,9 @@ static bool sentinel_look(struct server *v, bool *watched)
     return looks;
 }
 
-/* Sleeps for us microseconds, or for good if negative.  Readiness in a set that
- * is watched is for an idle worker, if its owner is still stuck; else the owner
- * takes it, and the set is watched no more. */
+/* Sleeps until an event, at most us microseconds (negative: no limit).  Is the
+ * owner of a set with events still stuck?  Then an idle worker is woken for
+ * them.  If not, the owner takes them, and its set is no longer watched. */
 static void sentinel_wait(struct server *v, bool *watched, int64_t us)
 {
     struct timespec t = {us / 1000000, us % 1000000 * 1000};
@@ -963,7 +965,7 @@ static void sentinel_wait(struct server *v, bool *watched, int64_t us)
         struct worker *w = k < 0 ? NULL : v->team.seats[k].worker;
 
         if (!w)
-            continue; /* a handler has begun: look */
+            continue; /* eventfd: a handler has begun */
         if (busy_longer(&w->busy, clock_us(), v->own.stuck_us)) {
             wake_one(v);
             continue;
@@ -973,10 +975,10 @@ static void sentinel_wait(struct server *v, bool *watched, int64_t us)
     }
 }
 
-/* A worker that is stuck cannot say so, and one that sleeps cannot see it.  So
- * one more thread looks at all of them every so often while any is in a handler
- * (Go's sysmon does the same for its Ps).  How it goes to sleep without missing
- * a handler: busy.h. */
+/* A stuck worker cannot say that it is stuck, and a sleeping one cannot see it.
+ * So one more thread looks at all workers, again and again, while one of them
+ * is in a handler (as sysmon does in Go).  When none is, this thread sleeps;
+ * busy.h says why it misses no handler. */
 static void *sentinel_main(void *arg)
 {
     struct server *v = arg;
@@ -1014,7 +1016,7 @@ static void *own_pages(size_t size)
     return mem;
 }
 
-/* In its own thread: a ring for DEFER_TASKRUN knows only its maker. */
+/* In the worker's thread: only its maker may use a DEFER_TASKRUN ring. */
 static struct worker *worker_new(struct seat *seat)
 {
     struct worker *w = own_pages(sizeof *w);
@@ -1043,12 +1045,12 @@ static struct worker *worker_new(struct seat *seat)
     return w;
 }
 
-/* When no worker runs any more.  *w stays: the registry of counters has it. */
+/* Runs after all workers have ended.  *w stays: its counters are read. */
 static void worker_free(struct worker *w)
 {
     io_uring_queue_exit(&w->ring);
-    w->seat->stuck = disk_close(&w->disk) > 0;
-    for (int i = 0; i < w->n_used && !w->seat->stuck; i++)
+    w->seat->in_use = disk_close(&w->disk) > 0;
+    for (int i = 0; i < w->n_used && !w->seat->in_use; i++)
         if (w->conns[i].fd >= 0)
             conn_close(w, &w->conns[i]);
     pieces_free(&w->pieces);
@@ -1118,7 +1120,7 @@ static void server_run(struct server *v)
     team_size(t, PARK_WORKERS, uring_afford(2), 6);
     lockable_divide(t->n_workers, 2); /* the batch ring, the disk */
     if (t->n_workers == 1)
-        v->own.steal = STEAL_OFF; /* from whom? */
+        v->own.steal = STEAL_OFF; /* there is no sibling */
     watched = v->own.steal == STEAL_ALL;
     team_listen(t);
     park_init(&v->park, t->n_workers);

@@ -1,9 +1,9 @@
-/* state.h - who may touch a connection: one atomic word.
+/* state.h - which thread may touch a connection: one atomic word.
  *
- * Any worker may learn that a connection is ready, any worker may run it, and
- * both at the same time.  The word decides:
+ * Any worker may take an event of a connection, and any worker may run the
+ * connection, both at the same time.  The word decides:
  *
- *      IDLE      no thread has it; the next event queues it
+ *      IDLE      no thread has it; a thread that takes an event queues it
  *      READY     it is in exactly one queue
  *      RUNNING   exactly one thread owns it: session, buffers, descriptor
  *
@@ -14,35 +14,35 @@
  *        |             +-- release, marked ----+
  *        +--------- release, not marked -------+
  *
- * Beside the state the word has two marks.  An event sets them in every state,
- * claim takes them away and returns them:
+ * Beside the state the word has two marks.  An event sets them, whatever the
+ * state is; a claim clears them and returns what they were:
  *
- *      NEWS      something has happened: the socket is worth a receive.  A
- *                runner that finds no mark, and has emptied the socket before,
- *                need not look "to be sure"
- *      TAIL      and after the bytes there is more to receive, although no
- *                event will tell of it: the peer's end, or urgent data
+ *      NEWS      there was an event: the socket may have bytes, or room.  A
+ *                runner without this mark that has emptied the socket before
+ *                saves one receive
+ *      TAIL      after the bytes comes the peer's end, or urgent data, and no
+ *                further event will tell of that
  *
  * Invariants:
- *   - in READY exactly one queue holds it, in the other states none does: the
- *     thread that makes it READY queues it, once;
- *   - claim succeeds for one thread only, and that thread alone leaves RUNNING.
- *     All fields of the connection are its own until then;
- *   - an event is never lost.  Its mark is set before a claim, which returns
- *     it, or after the last claim, and then release finds it and makes the
- *     connection READY instead of IDLE.  So IDLE has no marks.
+ *   - in READY exactly one queue holds the connection, in the other states no
+ *     queue does: the thread that makes it READY queues it, once;
+ *   - claim succeeds for one thread only, the runner, and only the runner ends
+ *     RUNNING.  Until then no other thread touches the connection's fields;
+ *   - no event is lost.  If its mark is set before a claim, that claim returns
+ *     it.  If it is set after the last claim, the release finds it and makes
+ *     the connection READY instead of IDLE.  So IDLE has no marks.
  *
  * The word also holds the generation of the slot.  An event carries the
- * generation it was registered with.  After a close the slot counts one up, so
- * an event that was harvested before and is handled late does nothing.  32
- * bits: wrong only if one slot is reused 4,294,967,296 times while one event
- * is on its way.
+ * generation it was registered with.  A close adds one to the generation, so
+ * an event that was taken before the close and is handled after it does
+ * nothing.  32 bits are enough, unless a slot is reused 4,294,967,296 times
+ * between the two.
  *
  *      | generation (32) | unused | TAIL | NEWS | state (2) |
  *
- * Every transition is a read-modify-write, even where nothing changes (an event
- * that finds its mark already set): so the next claim sees all that happened
- * before the event, and an event never acts on an old value.
+ * Every transition is a read-modify-write, also when the value stays the same
+ * (an event that finds its mark already set).  So the next claim sees all that
+ * happened before the event, and no event acts on an old value.
  */
 #ifndef STATE_H
 #define STATE_H
@@ -85,28 +85,27 @@ static inline void state_init(struct state *s)
     a_init(&s->word, state_word(0, CONN_IDLE));
 }
 
-/* The generation now: exact while the slot cannot change, as it is free, or
- * the caller's. */
+/* The generation now.  Only for a caller that owns the slot, or knows that it
+ * is free: else it may have changed already. */
 static inline uint32_t state_gen(struct state *s)
 {
     return state_word_gen(a_load(&s->word, relaxed));
 }
 
-/* A new connection in a free slot, all of it written: returns the generation to
- * register it with. */
+/* Opens a free slot for a new connection, whose fields are written already.
+ * Returns the generation to register it with. */
 static inline uint32_t state_open(struct state *s)
 {
     uint32_t gen = state_gen(s);
 
-    /* release: the connection, to the thread that its first event makes its
-     * owner. */
+    /* release: the fields, to the thread that takes the first event. */
     a_xchg(&s->word, state_word(gen, CONN_IDLE), release);
     return gen;
 }
 
-/* Something happened to the connection that was registered with gen; marks:
- * STATE_NEWS, or both.  True: the caller must queue it.  False: it is taken
- * care of, or it is gone. */
+/* An event of the connection that was registered with gen; marks: STATE_NEWS,
+ * or both.  True: the caller must queue the connection.  False: another thread
+ * has it and will see the marks, or it is closed. */
 static inline bool state_event(struct state *s, uint32_t gen, uint64_t marks)
 {
     uint64_t old = a_load(&s->word, relaxed), next;
@@ -117,15 +116,16 @@ static inline bool state_event(struct state *s, uint32_t gen, uint64_t marks)
         next = old | marks;
         if (state_of_word(old) == CONN_IDLE)
             next += CONN_READY - CONN_IDLE;
-        /* acq_rel: release what happened before the event to the thread that
-         * will run it; acquire what the last one left, for when we are that
-         * thread ourselves. */
+        /* acq_rel: the next runner sees what happened before the event
+         * (release); if we are that runner, we see what the last one wrote
+         * (acquire). */
     } while (!a_cas(&s->word, &old, next, acq_rel, relaxed));
     return state_of_word(old) == CONN_IDLE;
 }
 
-/* The caller has taken it from a queue and owns it from now on.  *marks: those
- * of all events since the last claim.  False is a bug: two queues held it. */
+/* The caller has taken the connection from a queue, and owns it from now on.
+ * *marks: those of all events since the last claim.  False: a bug, two queues
+ * held it. */
 static inline bool state_claim(struct state *s, uint64_t *marks)
 {
     uint64_t old = a_load(&s->word, relaxed), next;
@@ -138,8 +138,8 @@ static inline bool state_claim(struct state *s, uint64_t *marks)
     return state_of_word(old) == CONN_READY;
 }
 
-/* Owner: done for now, waiting for an event.  True: there was one already; the
- * caller must queue it. */
+/* The owner lets go, to wait for an event.  True: there was an event already,
+ * so the caller must queue the connection. */
 static inline bool state_release(struct state *s)
 {
     uint64_t old = a_load(&s->word, relaxed), next;
@@ -152,17 +152,17 @@ static inline bool state_release(struct state *s)
     return state_of_word(next) == CONN_READY;
 }
 
-/* Owner: not done, but another thread may go on.  The caller must queue it.
- * Marks stay: the next claim returns them. */
+/* The owner lets go, though there is more to do.  The caller must queue the
+ * connection.  Marks stay: the next claim returns them. */
 static inline void state_requeue(struct state *s)
 {
-    /* An addition, not a store, so that the events' releases stay on the way
-     * to the next owner. */
+    /* An addition, not a store: a store would cut off the next owner from what
+     * events have released. */
     a_add(&s->word, (uint64_t)CONN_READY - CONN_RUNNING, release);
 }
 
-/* Owner: the descriptor is closed, the slot is free.  Events of the old
- * generation do nothing from here on. */
+/* The owner has closed the descriptor: the slot is free.  From here on, events
+ * of the old generation do nothing. */
 static inline void state_close(struct state *s)
 {
     a_xchg(&s->word, state_word(state_gen(s) + 1, CONN_IDLE), release);

@@ -7,7 +7,7 @@
  *      worker, a peer waits             worker, a connection has ended
  *      admit_take: conns < max?         admit_give: conns - 1
  *        yes: conns + 1, accept           full fence
- *        no: set our bit                  a bit is set?
+ *        no: set our bit                  is a bit set?
  *        full fence                         clear it, wake that worker
  *        conns < max after all?
  *          yes: take our bit back, again
@@ -82,16 +82,17 @@ static inline bool admit_take(struct admit *a, uint32_t worker)
             /* acquire: what the giver did before, as to send a slot home. */
             if (a_cas(&a->conns, &old, old + 1, acquire, relaxed))
                 return true;
-        /* An addition sets the bit: nobody else does, so it is not set. */
+        /* An addition sets the bit: only we set it, so it is not set. */
         a_add(&a->waiting[worker / 64], bit, relaxed);
         a_fence(&a->conns); /* our bit before the second look */
         old = a_load(&a->conns, relaxed);
     } while (old < a->max && admit_clear(a, worker));
-    return false; /* full; or somebody has woken us already */
+    return false; /* full; or we have been woken already */
 }
 
-/* The next worker to be woken, because a permit may be free; -1: none waits. */
-static inline int admit_next(struct admit *a)
+/* Picks the worker to wake, because a permit may be free, and clears its bit.
+ * -1: none waits. */
+static inline int admit_pick(struct admit *a)
 {
     uint32_t first;
 
@@ -110,11 +111,11 @@ static inline int admit_next(struct admit *a)
     return -1;
 }
 
-/* Gives a permit back.  The worker to be woken, or -1. */
+/* Gives a permit back.  Returns the worker that the caller must wake, or -1. */
 static inline int admit_give(struct admit *a)
 {
     a_add(&a->conns, -1, release); /* pairs with the swap in admit_take() */
-    return admit_next(a);
+    return admit_pick(a);
 }
 
 #endif

@@ -115,7 +115,7 @@ static void arena_register(struct arena *a, struct io_uring *ring,
     }
 }
 
-/* For half of n pieces, in whole pages. */
+/* Bytes of the ring of buffers: for half of n pieces, in whole pages. */
 static size_t ring_of_buffers(unsigned n)
 {
     return (n / 2 * sizeof(struct io_uring_buf) + PAGE - 1) / PAGE * PAGE;
@@ -145,8 +145,8 @@ static int arena_ring(struct arena *a, struct io_uring *ring)
     return 0;
 }
 
-/* Where little may be locked: fewer pieces, and so a smaller ring of them; less
- * than a page there is not. */
+/* Makes the ring of buffers.  Where little memory may be locked there are fewer
+ * pieces, so that the ring is smaller; it is never smaller than a page. */
 static int arena_fit(struct arena *a, struct io_uring *ring, size_t most)
 {
     int err;

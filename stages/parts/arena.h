@@ -40,7 +40,7 @@ struct arena {
     unsigned n;       /* pieces; a power of two */
     unsigned n_fixed; /* pieces 0 to n_fixed - 1 are registered, as buffer 0 */
     unsigned n_free;  /* on the stack */
-    unsigned in_ring; /* that the kernel may still take, as far as we know */
+    unsigned in_ring; /* pieces that the kernel may still take, as we know */
     uint32_t *free;   /* the stack: the piece used last is still in the cache */
     struct io_uring_buf_ring *ring; /* n / 2 entries */
 };
@@ -54,8 +54,8 @@ struct arena {
 error_t arena_switch(const char *arg, struct argp_state *state,
                      struct arena *a);
 
-/* Makes the arena of a->n pieces (2 to MOST_PIECES).  `leave`: so many are not
- * registered.  Registers what the worker's share of lockable memory
+/* Makes an arena of a->n pieces (2 to MOST_PIECES).  At least `leave` of them
+ * are not registered.  Registers what the worker's share of lockable memory
  * (lockable.h) allows: all, a half, a quarter ...  Less is slower for some
  * operations, never wrong.  Where it is very little there are fewer pieces.
  * Without memory the process ends with 1, without a ring of buffers with 77;
@@ -63,23 +63,23 @@ error_t arena_switch(const char *arg, struct argp_state *state,
 void arena_open(struct arena *a, struct io_uring *ring, const char *name,
                 unsigned leave);
 
-/* Only when the ring is gone: until then the kernel may write to it. */
+/* Call it after the ring is closed: until then the kernel may write there. */
 void arena_free(struct arena *a);
 
 /* Is `mem` (any pointer) in the arena?  In a registered piece of it? */
 bool arena_has(const struct arena *a, const void *mem);
 bool arena_fixed(const struct arena *a, const void *mem);
 
-/* A quarter of the sending half, or less, is free: what may take long should
- * not hold a piece.  The last piece always counts as low, so two peers that
- * wait for each other cannot hold all pieces. */
+/* True: a quarter of the sending half, or less, is free.  A connection that may
+ * wait long should not hold a piece then.  The last piece always counts as low,
+ * so two peers that wait for each other cannot hold all pieces. */
 static inline bool arena_low(const struct arena *a)
 {
     return a->n_free <= a->n / 8;
 }
 
-/* The kernel put bytes into this piece (the buffer id of a completion): lends
- * it to the window, which has no memory yet. */
+/* The kernel has put bytes into this piece (the buffer id of a completion).
+ * Lends the piece to the window, which has no memory yet. */
 void arena_got(struct arena *a, unsigned piece, struct buf *in);
 
 /* Lends a piece of the sending half to a window; one that has memory keeps it.
@@ -89,8 +89,8 @@ bool arena_lend(struct arena *a, struct buf *b);
 /* Takes the memory of a window back, and drops what it held. */
 void arena_reclaim(struct arena *a, struct buf *b);
 
-/* Moves what a session's windows hold to memory of their own, because it will
- * wait.  False: no memory. */
+/* Moves the bytes of a session's windows to heap memory, because the session
+ * will wait.  False: no memory. */
 bool arena_spill(struct arena *a, struct session *s);
 
 #endif

@@ -3,12 +3,12 @@
  * One thin layer, so that the same source runs in three worlds:
  *   a normal build   plain C11 <stdatomic.h>, nothing added;
  *   -DVERIFY         every operation stops at the explorer, which decides
- *                    who runs next and, for a load, which store it sees
+ *                    which thread runs next and which store a load sees
  *                    (stages/tests/verify/);
  *   ThreadSanitizer  does not model stand-alone fences, so a fence becomes a
  *                    seq_cst read-modify-write of a variable of the protocol.
  *
- *   ATOMIC(T) x             declares; a_init(&x, v) before anybody shares it
+ *   ATOMIC(T) x             declares; a_init(&x, v) before threads share it
  *   a_load(&x, order)       a_store(&x, v, order)
  *   a_xchg(&x, v, order)    a_add(&x, v, order)      both: the old value
  *   a_cas(&x, &old, v, order, order_if_it_fails)       strong; false: old = x

@@ -1,17 +1,17 @@
-/* busy.h - who is in a handler, for those who look; and how the sentinel
- * (sentinel.h) sleeps while nobody is.
+/* busy.h - which workers are in a handler; and how the sentinel, the thread
+ * that looks at them, sleeps while none is.
  *
  *      worker                              sentinel
  *      ------                              --------
  *      busy_since = now                    asleep = 1
  *      fence                               fence
- *      asleep?  then post its eventfd      anybody busy?  then asleep = 0
- *      the handler                         else read the eventfd: sleeps
+ *      asleep?  then post its eventfd      any worker busy?  asleep = 0
+ *      the handler                         none?  wait for the eventfd
  *
- * Why no handler goes unseen: worker and sentinel each write their own word,
- * then (full fence) read the other's; at least one sees the other's write.
- * After the last handler the sentinel looks on for LINGER naps, or a steady
- * trickle of handlers would post it for each one.
+ * Why the sentinel misses no handler: worker and sentinel each write their own
+ * word, then (full fence) read the other's; at least one sees the other's
+ * write.  After the last handler the sentinel looks QUIET_LOOKS times more
+ * before it sleeps; else, with a handler now and then, each would wake it.
  *
  * Source: the handshake is Dekker's, as in park.h.
  */
@@ -28,9 +28,12 @@
 #include "parts/atom.h"
 #include "parts/pad.h"
 
-enum { QUIET_LOOKS = 6, LOOKS_SLOWER = 4 };
+enum {
+    QUIET_LOOKS = 6,  /* without a handler, before the sentinel sleeps */
+    LOOKS_SLOWER = 4, /* its pause grows to so many times --stuck-us */
+};
 
-/* One for every worker: written by it, read by the others. */
+/* One for every worker, which writes it; the others read it. */
 struct busy {
     PADDED ATOMIC(int64_t) since_us; /* CLOCK_MONOTONIC; 0: in no handler */
 };
@@ -83,14 +86,15 @@ static inline void sentinel_enter(struct sentinel *s)
     a_fence(&s->asleep); /* our word before we look at theirs */
 }
 
-/* A worker may have been faster; its post then ends the next sleep early. */
+/* Sentinel: does not sleep after all.  A worker may have posted it already;
+ * then its next sleep ends early, no harm. */
 static inline void sentinel_stay(struct sentinel *s)
 {
     a_store(&s->asleep, 0, relaxed);
 }
 
-/* It is awake again.  After the wait, not before: else it could be posted, and
- * clear the post, and sleep. */
+/* Sentinel: is awake again.  Called after the sleep, never before: else it
+ * could clear a post and then sleep. */
 static inline void sentinel_woken(struct sentinel *s)
 {
     eventfd_t n;

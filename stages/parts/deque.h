@@ -1,9 +1,9 @@
 /* deque.h - a worker's queue of ready connections, oldest first, stealable.
  *
- * The owner adds at the tail.  Everybody, the owner included, takes at the
- * head, so connections are served in the order in which they became ready:
- * the last-in-first-out end of a work-stealing deque would starve the oldest
- * request (chase_lev.h is that, for comparison).
+ * The owner adds at the tail.  All threads, also the owner, take at the head,
+ * so connections are served in the order in which they became ready.  In the
+ * usual work-stealing deque the owner takes the newest item, and the oldest
+ * request would starve (chase_lev.h is that deque, for comparison).
  *
  * Invariants, at every instant:
  *   - head <= tail <= head + DEQUE_SIZE; items head .. tail-1 are in it, item
@@ -21,8 +21,8 @@
  *                    returned to the thief, to be run at once
  *
  * A thief copies first and swaps afterwards.  When the swap fails the copies
- * are behind its own tail, where nobody looks.  64-bit indices never come
- * round, so a swap that succeeds means that nothing was taken in between.
+ * are behind the thief's own tail, where no thread looks.  64-bit indices never
+ * wrap, so a swap that succeeds means that nothing was taken in between.
  *
  * Source of the algorithm: the run queues of the Go scheduler
  * (runtime/proc.go, runqput, runqget, runqsteal).
@@ -59,7 +59,7 @@ static inline void deque_init(struct deque *q)
         a_init(&q->slot[i], NULL);
 }
 
-/* Owner only: how many more fit.  Never fewer than it says, until a push. */
+/* Owner only: at least so many more items fit, until the next push. */
 static inline uint64_t deque_room(struct deque *q)
 {
     /* acquire: pairs with the release of the swap that freed the slots. */
@@ -78,8 +78,8 @@ static inline bool deque_push(struct deque *q, void *item)
         return false;
     /* relaxed: published by the store to tail. */
     a_slot_store(&q->slot[tail % DEQUE_SIZE], item);
-    /* release: the slot, and the connection behind it, are visible to anybody
-     * who sees the new tail. */
+    /* release: a thread that sees the new tail sees the slot, and the
+     * connection that it points to. */
     a_store(&q->tail, tail + 1, release);
     return true;
 }
@@ -89,8 +89,8 @@ static inline void *deque_pop(struct deque *q)
 {
     /* relaxed: our own last store. */
     uint64_t tail = a_load(&q->tail, relaxed);
-    /* relaxed: an old head is found out by the swap, and what is in the slots
-     * we have written ourselves. */
+    /* relaxed: with an old head the swap fails, and the slots were written by
+     * ourselves. */
     uint64_t head = a_load(&q->head, relaxed);
     void *item;
 
@@ -98,21 +98,21 @@ static inline void *deque_pop(struct deque *q)
         if (head == tail)
             return NULL;
         item = a_slot_load(&q->slot[head % DEQUE_SIZE]);
-        /* relaxed: whoever has to know that the slot is free is ourselves.
-         * The thieves' releases pass through a read-modify-write. */
+        /* relaxed: only we reuse the slot, so only we must know that it is
+         * free.  A read-modify-write carries the thieves' releases on. */
     } while (!a_cas(&q->head, &head, head + 1, relaxed, relaxed));
     return item;
 }
 
-/* Thief, who owns `into`: takes the older half of `from`.  Returns the oldest
- * of it and queues the rest on `into`, as far as there is room; NULL: there
- * was nothing. */
+/* A thief, the owner of `into`, takes the older half of `from`, as far as there
+ * is room in `into`.  Returns the oldest item, and queues the rest on `into`.
+ * NULL: there was nothing. */
 static inline void *deque_steal(struct deque *from, struct deque *into)
 {
     uint64_t base = a_load(&into->tail, relaxed);
     uint64_t room = deque_room(into);
-    /* acquire: whoever moved head here had seen a tail beyond it, and so must
-     * we, or n would be negative.  The same when the swap fails. */
+    /* acquire: the thread that moved head had seen a larger tail, and we must
+     * see it, too, or n would be negative.  The same when the swap fails. */
     uint64_t head = a_load(&from->head, acquire);
 
     for (;;) {
@@ -122,7 +122,7 @@ static inline void *deque_steal(struct deque *from, struct deque *into)
 
         if (head >= tail)
             return NULL;
-        /* When head is old news, n is too large; then the swap fails. */
+        /* When head is out of date, n is too large; then the swap fails. */
         n = (tail - head) - (tail - head) / 2;
         if (n > room + 1)
             n = room + 1;
@@ -130,10 +130,10 @@ static inline void *deque_steal(struct deque *from, struct deque *into)
         for (uint64_t i = 1; i < n; i++)
             a_slot_store(&into->slot[(base + i - 1) % DEQUE_SIZE],
                          a_slot_load(&from->slot[(head + i) % DEQUE_SIZE]));
-        /* release: the slots were read before the owner learns that they are
-         * free.  Nothing to acquire: tail has given us the items. */
+        /* release: we have read the slots before the owner may reuse them.
+         * No acquire: the load of tail has given us the items. */
         if (a_cas(&from->head, &head, head + n, release, acquire)) {
-            /* release: as in deque_push(), for those who steal from us. */
+            /* release: as in deque_push(), for thieves of ours. */
             if (n > 1)
                 a_store(&into->tail, base + n - 1, release);
             return first;

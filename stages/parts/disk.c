@@ -27,7 +27,7 @@ int disk_fd(const struct disk *d)
     return d->most > 0 ? d->ring.ring_fd : -1;
 }
 
-ssize_t disk_cached(const struct session *s)
+ssize_t disk_read_cached(const struct session *s)
 {
     struct iovec to = {buf_tail(&s->out), session_file_want(s)};
     ssize_t n = preadv2(s->file.fd, &to, 1, (off_t)s->file.off, RWF_NOWAIT);
@@ -35,7 +35,7 @@ ssize_t disk_cached(const struct session *s)
     return n < 0 ? -errno : n;
 }
 
-ssize_t disk_wait(const struct session *s)
+ssize_t disk_read_blocking(const struct session *s)
 {
     ssize_t n = pread(s->file.fd, buf_tail(&s->out), session_file_want(s),
                       (off_t)s->file.off);
@@ -56,8 +56,8 @@ bool disk_read(struct disk *d, const struct session *s, void *c)
                            (unsigned)session_file_want(s), s->file.off);
         io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
         io_uring_sqe_set_data(sqe, c);
-        /* Interrupted, or the kernel is short of memory just now.  The CQ has
-         * room for all, so it takes the entry in the end. */
+        /* It fails when it is interrupted, or the kernel is short of memory for
+         * now.  The CQ has room for all reads, so it succeeds in the end. */
         while (io_uring_submit(&d->ring) < 1)
             sched_yield();
     }

@@ -1,8 +1,8 @@
-/* disk.h - file pages that are not cached, read by threads of the kernel's.
+/* disk.h - threads of the kernel read file pages that are not cached.
  *
  * A worker that waited for a disk would hold up everything in its queue.  Its
- * batch ring cannot wait for it either: only its owner may take completions
- * from that one, and the owner may be in a long handler by then.  So there is a
+ * batch ring cannot do the read: only the owner of that ring may take its
+ * completions, and the owner may be in a long handler then.  So there is a
  * second, plain ring (no SINGLE_ISSUER, no DEFER_TASKRUN).  Any thread that has
  * the lock may take its completions.  Its descriptor is in the readiness set:
  * the thread that harvests the set takes them.
@@ -11,8 +11,8 @@
  *      kernel:      a thread of its own reads (IOSQE_ASYNC)
  *      any thread:  disk_take()     owns c from here on
  *
- * Invariant: between the two no thread touches the connection; the lock hands
- * what the one wrote to the other.
+ * Invariant: between disk_read() and disk_take() no thread touches the
+ * connection.  What the first thread wrote, the second one sees: the lock.
  */
 #ifndef DISK_H
 #define DISK_H
@@ -28,8 +28,8 @@ enum { DISK_READS = 256 }; /* of one worker in flight */
 struct disk {
     pthread_mutex_t lock;
     struct io_uring ring;
-    int reads; /* in flight; with the lock */
-    int most;  /* of them; 0: no more memory may be locked, so no ring */
+    int reads; /* in flight; read and written with the lock */
+    int most;  /* reads; 0: no more memory may be locked, so no ring */
 };
 
 /* Takes a part of lockable memory (lockable.h); where there is none left, every
@@ -40,21 +40,23 @@ void disk_open(struct disk *d, const char *name);
 /* Readable when a read is over; -1: there is no ring. */
 int disk_fd(const struct disk *d);
 
-/* What is cached, at once: the bytes read, or -errno; -EAGAIN: it is not. */
-ssize_t disk_cached(const struct session *s);
+/* Reads what is cached, at once: bytes or -errno; -EAGAIN: nothing is. */
+ssize_t disk_read_cached(const struct session *s);
 
-/* Waits for the disk: bytes or -errno. */
-ssize_t disk_wait(const struct session *s);
+/* Reads, and waits for the disk: bytes or -errno. */
+ssize_t disk_read_blocking(const struct session *s);
 
-/* Starts to read what s wants, for c.  False: too many are in flight. */
+/* Starts to read what s wants; disk_take() returns c when it is over.  False:
+ * too many reads are in flight. */
 bool disk_read(struct disk *d, const struct session *s, void *c);
 
-/* Any thread: a connection whose read is over, and its result; NULL: none, or
- * another thread is looking.  -ECANCELED: the kernel may start no thread for
- * this process, so nothing was read. */
+/* Any thread: takes a connection whose read is over, and its result: bytes or
+ * -errno.  NULL: none, or another thread looks just now.  -ECANCELED: nothing
+ * was read, as the kernel may start no thread for this process. */
 void *disk_take(struct disk *d, int *res);
 
-/* Reads still in flight: their memory is the kernel's. */
+/* Returns how many reads are still in flight: the kernel may write to their
+ * memory, so do not free it. */
 int disk_close(struct disk *d);
 
 #endif

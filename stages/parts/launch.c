@@ -20,7 +20,7 @@ const char *const deal_names[] = {"hash", "rr", "one", NULL};
 
 /* ---- threads ---- */
 
-/* Asks that what is started with attr runs on that cpu only. */
+/* A thread that is started with attr will run on that cpu only. */
 static int attr_pin(pthread_attr_t *attr, int cpu)
 {
     size_t size = CPU_ALLOC_SIZE((size_t)cpu + 1);
@@ -116,9 +116,8 @@ void team_listen(struct team *t)
     }
 }
 
-/* A worker is up, or has ended.  Main is the thread that gets the signals, and
- * TSan runs a handler late in calls that it does not know to wait: a barrier is
- * one, a semaphore is none. */
+/* Waits until a worker is up, or has ended.  Main gets the signals, so it waits
+ * on a semaphore: at a barrier, TSan would run a signal handler too late. */
 static void team_wait(struct team *t)
 {
     while (sem_wait(&t->there) != 0)
@@ -153,8 +152,8 @@ bool team_join(struct team *t)
         struct seat *seat = &t->seats[i];
 
         pthread_join(seat->thread, NULL);
-        whole = whole && !seat->stuck;
-        for (struct mpsc_node *list = seat_dealt(seat); list;)
+        whole = whole && !seat->in_use;
+        for (struct mpsc_node *list = seat_take_dealt(seat); list;)
             net_close(dealt_next(&list)); /* the drain was over first */
         close(seat->eventfd);
         net_unlisten(&seat->listener);
@@ -180,7 +179,7 @@ void seat_begin(struct seat *seat)
 
 void seat_end(struct seat *seat)
 {
-    seat_begin(seat); /* the same: says so, and waits for all */
+    seat_begin(seat); /* does the same: posts, then waits for all */
 }
 
 void seat_wake(struct seat *seat)
@@ -188,7 +187,7 @@ void seat_wake(struct seat *seat)
     eventfd_write(seat->eventfd, 1);
 }
 
-void seat_woken(struct seat *seat)
+void seat_clear_wake(struct seat *seat)
 {
     eventfd_t n;
 
@@ -244,7 +243,7 @@ int seat_accept(struct seat *seat, bool nonblocking)
     return -EBUSY;
 }
 
-struct mpsc_node *seat_dealt(struct seat *seat)
+struct mpsc_node *seat_take_dealt(struct seat *seat)
 {
     return mpsc_take(&seat->dealt);
 }
@@ -271,7 +270,7 @@ void seat_shut(struct seat *seat)
     seat->shut = true;
     net_shut(seat->listener);
     a_add(&t->open, -1, release);
-    /* A wake-up that came for it, or that would, is passed on. */
+    /* It needs no permit any more: a wake-up for it goes to the next. */
     admit_clear(&t->admit, (uint32_t)seat->n);
-    team_wake(t, admit_next(&t->admit));
+    team_wake(t, admit_pick(&t->admit));
 }

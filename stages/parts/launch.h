@@ -13,14 +13,14 @@
  *      team_join |============== now rings may be closed ==============|
  *        joins them                frees its own         frees its own
  *
- * One after the other, so that a worker that cannot start ends a process in
- * which no other worker runs.  From "all begin" to the end, what is not atomic
- * here is only read.
+ * The workers start one after the other: if one cannot start, the process ends
+ * before any worker runs.  From "all begin" to the end, members that are not
+ * atomic are only read.
  *
  * Three things that workers share, and none of them is written for a request:
  *  - the number of connections (admit.h);
  *  - with --place rr, lists of descriptors that worker 0 deals out (mpsc.h);
- *  - an eventfd for each worker: one of these has something for it.
+ *  - an eventfd for each worker, which wakes it for one of these two.
  */
 #ifndef LAUNCH_H
 #define LAUNCH_H
@@ -45,14 +45,14 @@ struct team;
 
 /* One worker, as the others may see it. */
 struct seat {
-    struct mpsc dealt; /* descriptors on their way here */
+    struct mpsc dealt; /* descriptors for this worker */
     struct team *team;
     void *worker; /* the stage's; set before seat_begin() */
     int n;        /* 0 to n_workers - 1 */
     int cpu;      /* where it is pinned; negative: anywhere */
     int listener; /* non-blocking; or -1.  Open until team_join() */
-    int eventfd;  /* non-blocking: look at seat_dealt() and at the listener */
-    bool stuck;   /* set it: the kernel still uses this worker's memory */
+    int eventfd;  /* non-blocking: call seat_take_dealt(), and accept */
+    bool in_use;  /* set it: the kernel may still write to its memory */
     bool shut;    /* the listener refuses peers; its own worker's */
     pthread_t thread;
 };
@@ -64,8 +64,8 @@ struct team {
     bool unpinned;
     /* The rest is of this part. */
     int n_workers;
-    unsigned turn;         /* of worker 0: who gets the next connection */
-    sem_t there;           /* a worker is up; has ended */
+    unsigned turn;         /* worker 0's: turn % n_workers gets the next */
+    sem_t there;           /* a worker is up, or has ended */
     pthread_barrier_t all; /* the workers and main */
     struct admit admit;
     PADDED ATOMIC(int) open; /* listeners that may still bring a connection */
@@ -93,7 +93,7 @@ void team_start(struct team *t, void *(*run)(void *));
 void team_run(struct team *t);
 
 /* Lets the workers leave seat_end(), joins them, closes the listeners.  False:
- * one of them is stuck, so exit without freeing what it may use. */
+ * the memory of one is in_use, so exit without freeing it. */
 bool team_join(struct team *t);
 
 /* A thread on the n-th cpu (modulo) of those that the process may use, if the
@@ -108,47 +108,51 @@ void *aligned_zeroed(size_t align, size_t size);
 
 /* ---- a worker, in its own thread ---- */
 
-/* A copy of what all workers have: what is read for every request lies on no
- * line that another thread writes.  Only worker 0 prints --stats. */
+/* Copies the service for this worker, so that what each request reads lies on
+ * no cache line that another thread writes.  Only worker 0 prints --stats. */
 void seat_service(const struct seat *seat, struct service *sv);
 
 void seat_begin(struct seat *seat);
 void seat_end(struct seat *seat);
 
-/* Wakes the worker; it stays readable until seat_woken(). */
+/* Posts the worker's eventfd, which wakes it.  The eventfd stays readable until
+ * the worker calls seat_clear_wake(). */
 void seat_wake(struct seat *seat);
-void seat_woken(struct seat *seat);
+void seat_clear_wake(struct seat *seat);
 
-/* Accepts a peer of this seat's listener for this worker; with --place rr those
- * whose turn it is not go to theirs.  It has one of the --max-conns permits, to
- * be given back by team_leave().  -EAGAIN: nobody stands in line.  -EBUSY: the
- * server is full; the seat is woken when a permit may be free, and must try
- * again then, as that wakes the next one.  Else -errno: pause. */
+/* Accepts a peer at this seat's listener for this worker.  With --place rr it
+ * deals peers to the other workers, until it is this worker's turn.  The peer
+ * has one of the --max-conns permits, which team_leave() gives back.  -EAGAIN:
+ * no peer waits.  -EBUSY: the server is full; the worker is woken when a permit
+ * may be free, and must try again then, as that wakes the next worker.  Another
+ * -errno: pause before you accept again. */
 int seat_accept(struct seat *seat, bool nonblocking);
 
-/* The same for a worker that accepts in its own way: a permit, false for
- * -EBUSY; then the descriptor, true when it went to another worker. */
+/* The two halves, for a worker that calls accept itself.  seat_admit() takes a
+ * permit; false: as -EBUSY.  seat_deal() gets the descriptor; true: it went to
+ * another worker. */
 static inline bool seat_admit(struct seat *seat)
 {
     return admit_take(&seat->team->admit, (uint32_t)seat->n);
 }
 bool seat_deal(struct seat *seat, int fd);
 
-/* A connection has ended, or there was none to accept. */
+/* Gives a permit back: a connection has ended, or there was none to accept. */
 void team_leave(struct team *t);
 
-/* Descriptors that were dealt to this seat; any thread may take them.  Each
- * has its permit already. */
-struct mpsc_node *seat_dealt(struct seat *seat);
+/* Takes the descriptors that were dealt to this seat; any thread may do that.
+ * Each has its permit already. */
+struct mpsc_node *seat_take_dealt(struct seat *seat);
 
-/* The first descriptor of that list, which gets shorter; -1: none is left. */
+/* Takes the first descriptor off that list; -1: none is left. */
 int dealt_next(struct mpsc_node **list);
 
-/* Refuses further peers, once what stood in the accept queue is accepted. */
+/* Shuts the listener: further peers are refused.  First accept those that are
+ * in the accept queue. */
 void seat_shut(struct seat *seat);
 
-/* True when no listener will bring a connection any more.  Those that are on
- * their way then are in seat_dealt(): look there once more. */
+/* True when no listener will bring a connection any more.  Some may have been
+ * dealt before that: call seat_take_dealt() once more. */
 static inline bool team_shut(struct team *t)
 {
     return a_load(&t->open, acquire) == 0;

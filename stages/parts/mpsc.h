@@ -1,7 +1,8 @@
 /* mpsc.h - the return list: many threads push, the owner takes everything.
  *
- * Helpers that have finished with a connection push it here; the worker that
- * owns it (and its ring) takes the whole list in one go.
+ * A thread that has finished with a connection (a helper of stage 5, a runner
+ * of stage 6) pushes it here; the worker that owns it takes the whole list at
+ * once.
  *
  *      head --> n3 --> n2 --> n1 --> NULL      newest first, as pushed
  *      mpsc_take():  n1 --> n2 --> n3 --> NULL oldest first, head is NULL
@@ -57,15 +58,15 @@ static inline bool mpsc_push(struct mpsc *m, struct mpsc_node *node)
     return old == NULL;
 }
 
-/* All nodes, oldest first, linked by next; NULL: none.  The owner's; in stage 6
- * a sibling's too, when the owner is stuck: each node goes to one of them, and
- * the owner's wake-up stays pending. */
+/* Takes all nodes: oldest first, linked by next; NULL: none.  Called by the
+ * owner; in stage 6 also by a sibling, when the owner is stuck.  Then each node
+ * goes to one of the two, and the owner's wake-up stays pending. */
 static inline struct mpsc_node *mpsc_take(struct mpsc *m)
 {
     struct mpsc_node *fifo = NULL, *node, *next;
 
-    /* relaxed: a look that may be late costs nothing here; a push that we do
-     * not see yet has woken us, or is about to. */
+    /* relaxed: if we miss a push here, no harm: that push wakes us, or has done
+     * so already. */
     if (a_load(&m->head, relaxed) == NULL)
         return NULL;
     /* acquire: pairs with the release of every push that is on the list. */

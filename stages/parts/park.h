@@ -1,36 +1,38 @@
 /* park.h - idle workers sleep, and no wake-up is lost.
  *
- * A worker that finds nothing to do searches its siblings' queues, and parks
- * when there is nothing either.  A thread that queues work which it will not
- * run at once wakes one parked worker, unless a worker is searching already.
+ * A worker with an empty queue searches its siblings' queues, and parks (goes
+ * to sleep) when those are empty, too.  A thread that queues work which it will
+ * not run at once wakes one parked worker, unless a worker searches already.
  *
  *   worker                                 the thread that pushes
  *   ------                                 ----------------------
- *   park_search()      may I search?       push to the own queue
+ *   park_search()      may I search?       push to its own queue
  *     steal ... nothing                    target = park_wake()
  *   park_enter()       bit set, fence        fence
- *   look at every queue once more            one searching? none parked?
- *     something there: park_cancel()           then leave it at that
+ *   look at every queue once more            one searches, or none parked?
+ *     something there: park_cancel()           then wake none (-1)
  *   sleep (epoll_wait, eventfd)              clear one bit, count a searcher
  *   park_leave()       woken, or an event  post target's eventfd
  *
- * One word holds it all, so that every step is one atomic operation:
+ * One word holds searchers and sleepers, so that each step is one operation:
  *
  *      | searchers (8 bits) | a bit per parked worker (56) |
  *
  * Why no wake-up is lost: the worker writes its bit, then (full fence) reads
  * the queues; the pusher writes its queue, then (full fence) reads the word.
- * At least one of them sees the other's write.  A searcher that the pusher
- * relied on either finds work, and then the last one to stop searching wakes
- * another, or goes through park_enter() and looks once more.
+ * At least one of them sees the other's write.  A pusher that saw a searcher
+ * woke no worker.  If that searcher finds nothing, it goes through park_enter()
+ * and looks once more.  If it finds work, the last searcher to stop looks once
+ * more, and wakes another worker.
  * The sleep itself loses nothing: an eventfd stays readable until it is read,
  * also when it was posted before the worker slept.  It is level-triggered in
- * the worker's epoll set and read by that worker only: a thief that harvests
- * the set passes over it.
+ * the worker's epoll set, and only that worker reads it: a thief that harvests
+ * the set leaves it alone.
  *
- * Why at most half of the workers search: each searcher reads every other
- * queue's lines.  With a searcher awake, more of them find nothing sooner.
- * (A worker that was woken, or has seen work while parking, is never refused.)
+ * Why at most half of the workers search: each searcher reads the cache lines
+ * of every other queue, and a second searcher finds little that the first has
+ * not found.  (A worker that was woken, or has seen work while parking, is
+ * never refused.)
  *
  * Source: the handshake is Dekker's; searchers and the rule for the last one
  * are those of the Go and tokio schedulers.
@@ -70,8 +72,9 @@ static inline uint64_t park_parked(uint64_t word)
     return word & (PARK_SEARCHER - 1);
 }
 
-/* A worker without work: true: it may search, and must then call either
- * park_found() or park_enter(searching). */
+/* Called by a worker without work.  True: it counts as a searcher now, and must
+ * call park_found() or park_enter(searching) afterwards.  False: it may not
+ * search. */
 static inline bool park_search(struct park *p)
 {
     /* relaxed: the limit is a matter of cost.  What is searched is ordered by
@@ -106,14 +109,14 @@ static inline void park_enter(struct park *p, int w, bool searching)
     a_fence(&p->word); /* the bit before the look: see the top */
 }
 
-/* There was something: worker w is awake, and a searcher. */
+/* Worker w has seen work, and does not sleep: it counts as a searcher. */
 static inline void park_cancel(struct park *p, int w)
 {
     uint64_t old = a_load(&p->word, relaxed);
 
     do {
-        /* A waker was faster: it has counted us as a searcher.  Its post is
-         * found at the next sleep, which then ends at once; no harm. */
+        /* A waker was faster: it has counted us as a searcher.  Its post ends
+         * our next sleep at once; no harm. */
         if (!(old & PARK_BIT(w)))
             return;
     } while (!a_cas(&p->word, &old, old - PARK_BIT(w) + PARK_SEARCHER, seq_cst,
@@ -133,8 +136,9 @@ static inline bool park_leave(struct park *p, int w)
     return false;
 }
 
-/* After a push (or several): the worker to wake, whose eventfd the caller must
- * post, or -1: nobody, they are searching or all awake. */
+/* After a push (or several).  Returns the worker to wake: it counts as a
+ * searcher now, and the caller must post its eventfd.  -1: a worker searches
+ * already, or all are awake. */
 static inline int park_wake(struct park *p)
 {
     uint64_t old, bit;
@@ -144,7 +148,7 @@ static inline int park_wake(struct park *p)
     do {
         if (park_searchers(old) > 0 || park_parked(old) == 0)
             return -1;
-        bit = old & -old; /* the lowest: the others can sleep deeper */
+        bit = old & -old; /* always the lowest: the others sleep longer */
     } while (
         !a_cas(&p->word, &old, old - bit + PARK_SEARCHER, seq_cst, relaxed));
     return __builtin_ctzll(bit);

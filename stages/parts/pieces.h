@@ -1,10 +1,11 @@
 /* pieces.h - memory for windows: a stack of pieces for every worker.
  *
- * A connection borrows while it has bytes, as in stage 4, but from whichever
- * worker runs it, and gives back to whichever runs it then.  So the pieces
- * belong to nobody: they come from the heap, and a worker keeps those that it
- * gets back, up to PIECES, newest on top: that one is still in the cache.
- * Nothing here is shared; the heap has its own lock for the rest.
+ * A connection borrows a piece while it has bytes, as in stage 4.  It borrows
+ * from the worker that runs it, and may give the piece back to another one.  So
+ * no worker owns a piece: pieces come from the heap, and a worker keeps those
+ * that it gets back, at most PIECES.  It lends the newest first, because that
+ * one is still in the cache.  No two threads share anything here; the heap has
+ * its own lock.
  */
 #ifndef PIECES_H
 #define PIECES_H
@@ -44,7 +45,7 @@ static inline void piece_reclaim(struct pieces *p, struct buf *b)
         free(buf_reclaim(b));
 }
 
-/* Takes it back with all that it holds: the connection ends. */
+/* Takes a window back and drops its bytes: the connection ends. */
 static inline void piece_drop(struct pieces *p, struct buf *b)
 {
     buf_consume(b, buf_len(b));

@@ -50,11 +50,11 @@ struct uring_options {
 error_t uring_switch(int key, char *arg, struct argp_state *state,
                      struct uring_options *o);
 
-/* The most entries, up to cq, of a completion queue whose ring fits into a
- * part; 0: not even CQ_FEWEST do. */
+/* How many entries, at most cq, a completion queue may have so that its ring
+ * fits into one part (lockable.h); 0: not even CQ_FEWEST fit. */
 unsigned uring_fit(unsigned cq);
 
-/* Bytes of a worker's share that its ring has left. */
+/* Bytes of a worker's share (lockable.h) that its ring does not use. */
 size_t uring_rest(const struct io_uring *ring);
 
 /* How many workers can have `rings` small rings each: at least 1. */
@@ -102,7 +102,7 @@ static inline struct io_uring_cqe uring_take(struct io_uring *ring)
 
 /* The result of a read of a file.  To wait for a disk the kernel may need a
  * thread of its own; where the process may start none (RLIMIT_NPROC, pids.max)
- * it gives the read up with ECANCELED.  Then it is done here and now. */
+ * the kernel gives the read up with ECANCELED.  Then we read here and now. */
 static inline int uring_file(const struct session *s, int res)
 {
     ssize_t n;
@@ -114,7 +114,7 @@ static inline int uring_file(const struct session *s, int res)
     return n < 0 ? -errno : (int)n;
 }
 
-/* Accepts to be armed at a time. */
+/* How many accepts to arm at a time. */
 static inline int uring_accepts(void)
 {
     return net_several() ? 1 : ACCEPTS;
@@ -131,8 +131,8 @@ static inline void uring_accept(struct io_uring_sqe *sqe, int listener)
         io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
 }
 
-/* What it brought, a socket or -errno.  A poll says that somebody is there, who
- * is accepted here; -ECANCELED when the listener is closed (-1). */
+/* The result of uring_accept(): a socket or -errno.  A poll says only that a
+ * peer waits: it is accepted here.  -ECANCELED: the listener is closed (-1). */
 static inline int uring_accepted(int listener, int res)
 {
     if (!net_several() || res < 0)
@@ -140,9 +140,9 @@ static inline int uring_accepted(int listener, int res)
     return listener < 0 ? -ECANCELED : net_accept(listener, false);
 }
 
-/* Room for one more operation; a full SQ is submitted on the way.  False only
- * when the kernel takes nothing more before completions are taken from it. */
-static inline bool uring_room(struct io_uring *ring, struct stats *st)
+/* Makes room for one more operation: submits a full SQ.  False: the kernel
+ * takes nothing more before we have taken completions. */
+static inline bool uring_make_room(struct io_uring *ring, struct stats *st)
 {
     if (io_uring_sq_space_left(ring) == 0) {
         io_uring_submit(ring);

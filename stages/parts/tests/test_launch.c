@@ -72,7 +72,7 @@ static void *idle(void *arg)
     seat_shut(seat);
     while (!team_shut(seat->team))
         sched_yield();
-    got[seat->n] = seat_dealt(seat);
+    got[seat->n] = seat_take_dealt(seat);
     seat_end(seat);
     atomic_fetch_add(&went_on, 1);
     return NULL;
@@ -99,7 +99,7 @@ Test(launch, a_stuck_worker_is_told)
 {
     set_up(DEAL_HASH, 2, 100);
     team_start(&team, idle);
-    team.seats[1].stuck = true;
+    team.seats[1].in_use = true;
     team_run(&team);
     cr_assert(!team_join(&team));
 }

@@ -112,7 +112,7 @@ Test(uring, room_is_made)
     for (uint64_t i = 0; i < MANY; i++) {
         struct io_uring_sqe *sqe;
 
-        cr_assert(uring_room(&ring, &st));
+        cr_assert(uring_make_room(&ring, &st));
         sqe = io_uring_get_sqe(&ring);
         io_uring_prep_nop(sqe);
         sqe->user_data = i;
