@@ -1,4 +1,4 @@
-/* buf.h - a byte window over memory that somebody else owns.
+/* buf.h - a byte window over borrowed memory.
  *
  *      mem            head          tail            cap
  *       |  consumed    |  bytes held  |  free room   |

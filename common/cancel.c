@@ -32,7 +32,7 @@ void cancel_request(struct cancel *c, enum cancel_level level)
 {
     int old = atomic_load_explicit(&c->level, memory_order_relaxed);
 
-    /* Release: who sees the level also sees what was written before it. */
+    /* Release: a thread that sees the level sees what came before it. */
     while (old < (int)level && !atomic_compare_exchange_weak_explicit(
                                    &c->level, &old, (int)level,
                                    memory_order_release, memory_order_relaxed))
@@ -44,7 +44,7 @@ void cancel_deadline(struct cancel *c, int64_t monotonic_ns)
     int64_t old = atomic_load_explicit(&c->deadline_ns, memory_order_relaxed);
 
     if (monotonic_ns < 1)
-        monotonic_ns = 1; /* 0 stands for "none"; both are long past */
+        monotonic_ns = 1; /* 0 means "none"; 1 is as long past */
     while ((old == 0 || monotonic_ns < old) &&
            !atomic_compare_exchange_weak_explicit(
                &c->deadline_ns, &old, monotonic_ns, memory_order_release,
@@ -77,7 +77,7 @@ enum cancel_level cancel_sleep(const struct cancel *c, uint32_t us)
     int64_t now = clock_ns(), end = now + (int64_t)us * NS_PER_US;
     enum cancel_level level = cancel_level(c);
 
-    /* Absolute times: neither a signal nor a late wake-up adds up. */
+    /* Absolute times: signals and late wake-ups do not add to the sleep. */
     while (level < CANCEL_NOW && now < end) {
         int64_t until = end - now > SLICE_NS ? now + SLICE_NS : end;
         struct timespec ts = {until / NS_PER_S, until % NS_PER_S};

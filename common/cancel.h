@@ -1,6 +1,6 @@
 /* cancel.h - drain and deadline tokens: atomics, no lock, no allocation.
  *
- * A token is asked, never told: whoever may block looks at it before and after.
+ * A token interrupts nothing: code that may block reads it before and after.
  * A child is cancelled when any of its parents is; parents outlive children.
  * Levels only rise: NONE -> DRAIN (finish what is in flight) -> NOW (give up).
  */

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* The `type` whose member `member` ptr points to; ptr is not NULL. */
+/* ptr, not NULL, points to this member of a `type`: returns the `type`. */
 /* clang-format off */
 #define container_of(ptr, type, member)                                        \
     ((type *)((char *)(ptr) - offsetof(type, member)))

@@ -42,12 +42,12 @@ static inline int cpus_count(const struct cpus *c)
 /* Adds the cpus that a thread may run on (0: the caller).  0, or -1. */
 static inline int cpus_of(pid_t tid, struct cpus *c)
 {
-    struct cpus own;
+    struct cpus set;
 
-    cpus_clear(&own);
-    if (sched_getaffinity(tid, sizeof(own), own.part) < 0)
+    cpus_clear(&set);
+    if (sched_getaffinity(tid, sizeof(set), set.part) < 0)
         return -1;
-    CPU_OR_S(sizeof(own), c->part, c->part, own.part);
+    CPU_OR_S(sizeof(set), c->part, c->part, set.part);
     return 0;
 }
 

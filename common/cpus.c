@@ -22,7 +22,7 @@ static void find(void)
             die("no memory for the list of cpus");
         if (sched_getaffinity(0, size, cpus) == 0)
             return;
-        if (errno != EINVAL || n >= MOST) { /* it will not tell */
+        if (errno != EINVAL || n >= MOST) { /* it does not tell */
             CPU_ZERO_S(size, cpus);
             return;
         }

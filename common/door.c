@@ -8,8 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The list grows only before threads are started; of an element of it only the
- * number changes, when its own worker closes it. */
+/* The list grows only before threads are started.  Of a door in it only `fd`
+ * changes, when the worker that owns the door closes it. */
 static struct door {
     struct door *next;
     _Atomic int fd; /* -1: closed */
@@ -75,8 +75,8 @@ int door_listener(int fd, int i)
     return door_of(fd)->listeners[i];
 }
 
-/* epoll tells of a listener that has somebody behind those that it told of
- * before, so no address waits for another for long. */
+/* epoll reports the listeners at which peers wait in turn, so no address waits
+ * long for another. */
 int door_accept(int fd, int flags)
 {
     struct epoll_event ev;

@@ -4,8 +4,8 @@
  * each of them needs a listener of its own.  A loop that knows one listener
  * need not care: the listeners are put into an epoll set, and the descriptor of
  * the set, the door, stands for all of them.  poll(), epoll and io_uring's poll
- * find it readable while somebody waits at any; net_accept() takes whoever is
- * first.  Only an accept by io_uring has to know: see net_several().
+ * find it readable while a peer waits at any of them; net_accept() takes the
+ * first.  Only an accept by io_uring must know of doors: see net_several().
  */
 #ifndef DOOR_H
 #define DOOR_H
@@ -14,16 +14,16 @@
 
 enum { DOOR_LISTENERS = 16 };
 
-/* The door to n non-blocking listeners, or -errno.  It owns them.  To be called
- * before any thread is started; all that follows is for any thread. */
+/* The door to n non-blocking listeners, or -errno.  It owns them.  Call it
+ * before any thread is started; what follows is for any thread. */
 int door_open(const int listeners[], int n);
 
 bool door_any(void);   /* this process has a door */
-bool door_is(int fd);  /* and this is one */
-int door_size(int fd); /* its listeners, 0: no door */
+bool door_is(int fd);  /* fd is one */
+int door_size(int fd); /* how many listeners; 0: no door */
 int door_listener(int fd, int i);
 
-/* As accept4() on whichever listener has somebody. */
+/* Like accept4(), on a listener at which a peer waits. */
 int door_accept(int fd, int flags);
 
 /* Ends every wait for this door: from here on it stays readable, and accept

@@ -69,8 +69,8 @@ static bool plain_path(const char *path)
     }
 }
 
-/* Opens component by component, so that no symbolic link is ever followed: what
- * openat2() does at once where it is there and allowed. */
+/* Opens component by component and follows no symbolic link.  It stands in for
+ * openat2() where that call is missing or forbidden. */
 static int open_walking(int root, const char *path)
 {
     int dir = root, fd, err;
@@ -106,7 +106,7 @@ static int open_below(int root, const char *path)
     int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 
     /* Before Linux 5.6 the call is not there (ENOSYS); filters that do not
-     * know it say EPERM, which no file of ours is a reason for. */
+     * know it say EPERM, which our files never cause. */
     if (fd < 0 && (errno == ENOSYS || errno == EPERM))
         fd = open_walking(root, path);
     return fd;
@@ -120,8 +120,8 @@ int files_open(int root, const char *path, struct file_info *info)
     if (!plain_path(path))
         return -ENOENT;
     fd = open_below(root, path);
-    /* What a retry may cure is told apart.  All else is "not here": the answer
-     * gives nothing away about what is outside or forbidden. */
+    /* Errors that a retry may cure keep their names.  All others mean "not
+     * here": the answer must not tell what is outside or forbidden. */
     if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
         return -errno;
     if (fd < 0)

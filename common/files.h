@@ -18,7 +18,7 @@ int files_root(const char *dir);
  * reading, without blocking: openat2 with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
  * | RESOLVE_NO_MAGICLINKS, and where the kernel or a filter refuses openat2, a
  * walk by components with O_NOFOLLOW.  Returns a descriptor of a regular file,
- * whose reads may block again, and fills *info, or -errno: -ENOENT for whatever
+ * whose reads may block again, and fills *info, or -errno: -ENOENT for what
  * is not to be served, -EMFILE and its like when the server is out of
  * resources. */
 int files_open(int root, const char *path, struct file_info *info);

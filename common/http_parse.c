@@ -3,11 +3,11 @@
  * One pass from left to right over the bytes.  Two rules make the answer
  * independent of how the bytes were cut into packets:
  *
- *  1. What is wrong with a byte is said when that byte is reached, and every
- *     limit is a place in the input, not the length of what happens to be here.
- *     So an answer that a prefix got (good or bad) is the answer for all of it.
+ *  1. A wrong byte is refused when it is reached, and every limit is an offset
+ *     in the input, not the length of what has arrived.  So an answer to a
+ *     prefix (good or bad) is the answer to the whole.
  *  2. What only the whole section can tell (no Host, two kinds of framing) is
- *     looked at once, after the blank line.
+ *     checked once, after the blank line.
  *
  * All functions here share a cursor: they advance it and return true, or leave
  * the reason in `status` and return false.
@@ -144,7 +144,7 @@ static bool method(struct cursor *c, struct http_req *r)
         return false;
     if (*c->p++ != ' ')
         return stop(c, -400);
-    /* A tunnel, with a target and a body of its own kind: not ours. */
+    /* A tunnel: target and body are of another kind, so not served. */
     if (t.len == 7 && memcmp(t.p, "CONNECT", 7) == 0)
         return stop(c, -501);
     r->method = HTTP_OTHER;
@@ -321,7 +321,7 @@ struct facts {
     bool host, close, keep_alive, expect, expect_other, coding, coding_other;
 };
 
-/* Most fields are none of our business: the length alone tells that. */
+/* Most fields do not matter here; their length alone shows that. */
 static int field(struct http_str name, struct http_str v, struct facts *f,
                  struct http_req *r)
 {
@@ -428,7 +428,7 @@ int http_parse_trailers(const char *p, size_t len)
 
     if (!fields(&c, &f, &r))
         return c.status == 0 && len >= HTTP_MAX_HEAD ? -431 : c.status;
-    /* Framing that comes after the body is there to mislead somebody. */
+    /* Framing fields after the body can only mislead. */
     return f.coding || r.content_length >= 0 ? -400 : (int)(c.p - p);
 }
 
@@ -447,8 +447,8 @@ int http_parse_chunk(const char *p, size_t len, uint64_t *size)
             return -400;
         *size = *size << 4 | (uint64_t)hex_value(*c.p);
     }
-    /* Extensions mean nothing to us.  All that matters is that everybody on
-     * the way sees the same line end: they hold no control characters. */
+    /* Extensions mean nothing to us.  But every server on the way must see the
+     * same line end, so they hold no control characters. */
     q = scan(c.p, c.end, BLANK);
     if (c.p > p && q < c.end && *q == ';')
         c.p = q = scan_value(q, c.end);

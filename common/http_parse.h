@@ -1,7 +1,7 @@
 /* http_parse.h - a strict HTTP/1.x request parser: stateless, no allocation.
  *
  * Written from RFC 9110 and RFC 9112.  It accepts one spelling of everything
- * that request smuggling has ever lived on: CRLF line ends only, no obs-fold,
+ * that request smuggling depends on: CRLF line ends only, no obs-fold,
  * no space before a colon, one Content-Length or chunked, never both.
  */
 #ifndef HTTP_PARSE_H

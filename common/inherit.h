@@ -2,7 +2,7 @@
 #ifndef INHERIT_H
 #define INHERIT_H
 
-/* First of all in main(), before a thread is started or anything opened:
+/* Call it first in main(), before a thread is started or anything opened:
  *
  *  - Descriptors 0 to 2 that are closed become /dev/null.  The next file or
  *    socket would get such a number, and log lines would go into it.
@@ -13,7 +13,7 @@
  *  - SIGXFSZ is ignored: a log that may not grow (RLIMIT_FSIZE) is an error of
  *    one write, not the end of the process.
  *
- * Leaves with 1 where /dev/null is needed and cannot be opened. */
+ * Exits with 1 when /dev/null is needed and cannot be opened. */
 void inherit_clean(void);
 
 #endif

@@ -1,8 +1,8 @@
 /* lockable.h - how much memory this process may lock, and for what.
  *
  * Rings, buffers that are registered and rings of buffers count as locked
- * memory, on most kernels.  The limit is one for all processes of a user, and
- * whoever takes all of it keeps the next one from starting.
+ * memory, on most kernels.  All processes of a user share one limit: a process
+ * that takes all of it keeps the next one from starting.
  */
 #ifndef LOCKABLE_H
 #define LOCKABLE_H
@@ -14,8 +14,8 @@
 size_t lockable(void);
 
 /* Divides that among so many workers, and the share of each into parts: a ring
- * takes one part, or what the smallest ring takes.  To be called before any
- * ring is opened; without it there is one worker, and one part. */
+ * takes one part, or what the smallest ring takes.  Call it before any ring is
+ * opened; without that call there is one worker, and one part. */
 void lockable_divide(int workers, int parts);
 
 size_t lockable_share(void); /* bytes of a worker */

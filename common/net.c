@@ -1,4 +1,4 @@
-/* net.c - sockets, as far as all stages do the same with them. */
+/* net.c - what all stages do with sockets in the same way. */
 #include "net.h"
 
 #include <errno.h>
@@ -39,19 +39,19 @@ char *net_host(char *text)
 }
 
 /* Prints "127.0.0.1:80" or "[::1]:80". */
-static char *place(const char *host, int port, char *dst, size_t cap)
+static char *format_addr(const char *host, int port, char *dst, size_t cap)
 {
     snprintf(dst, cap, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
     return dst;
 }
 
-/* Leaves when err is an errno, negated or not. */
-static void need(int err, const char *host, int port)
+/* Exits with the reason when err is an errno, negated or not. */
+static void check_listen(int err, const char *host, int port)
 {
     char buf[512];
 
     if (err != 0)
-        die("cannot listen on %s: %s", place(host, port, buf, sizeof buf),
+        die("cannot listen on %s: %s", format_addr(host, port, buf, sizeof buf),
             strerror(abs(err)));
 }
 
@@ -105,9 +105,9 @@ static void where_add(struct where *w, const struct addrinfo *ai)
     w->at[w->n++] = ai;
 }
 
-/* The socket, or -errno.  An address of version 6 takes those of version 4 in
- * only if it is the only one. */
-static int listen_on(const struct addrinfo *ai, bool share, bool only)
+/* The socket, or -errno.  An IPv6 address takes IPv4 peers too if it is the
+ * only address. */
+static int listen_on(const struct addrinfo *ai, bool reuse, bool only)
 {
     int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
     int fd = socket(ai->ai_family, type, ai->ai_protocol), err;
@@ -115,7 +115,7 @@ static int listen_on(const struct addrinfo *ai, bool share, bool only)
     if (fd < 0)
         return -errno;
     if (set_on(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
-        (!share || set_on(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
+        (!reuse || set_on(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
         (only || ai->ai_family != AF_INET6 ||
          set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
         set_on(fd, IPPROTO_TCP, TCP_NODELAY) == 0 &&
@@ -137,9 +137,9 @@ static void close_all(const int fds[], int n)
 /* The sockets for one address, on *port; *port gets the number when it was 0.
  * 0, or -errno and none is open.
  *
- * The first socket listens without SO_REUSEPORT, which fails if anybody else
- * listens there; only then is the port opened to the others.  Two servers that
- * start at the same moment cannot both get past that. */
+ * The first socket listens without SO_REUSEPORT, which fails if another
+ * socket listens there; only then is the port opened to the others.  Two
+ * servers that start at the same moment cannot both get past that. */
 static int listen_at(const struct where *w, int i, int *port, int fds[])
 {
     const struct addrinfo *ai = w->at[i];
@@ -186,7 +186,7 @@ static int listen_all(const struct where *w, int *port, int fds[])
     return n > 0 ? n : err;
 }
 
-/* The ready line has one place: stderr says which addresses there are. */
+/* The ready line names one address; stderr lists all of them. */
 static void say_where(const char *host, int port, int n, int each,
                       const int fds[])
 {
@@ -200,12 +200,12 @@ static void say_where(const char *host, int port, int n, int each,
         getnameinfo((struct sockaddr *)&a, len, name, sizeof name, NULL, 0,
                     NI_NUMERICHOST);
         fprintf(stderr, "%s %s", i ? "," : "",
-                place(name, port, text, sizeof text));
+                format_addr(name, port, text, sizeof text));
     }
     fputc('\n', stderr);
 }
 
-/* Of `n` addresses the i-th sockets make one door. */
+/* The i-th sockets of all n addresses become one door. */
 static void make_doors(const struct where *w, int n, const int from[],
                        int fds[])
 {
@@ -236,7 +236,7 @@ void net_listen(const char *host, int *port, int n, int fds[])
     do
         got = listen_all(&w, port, all);
     while (got == -EADDRINUSE && *port == 0 && ++tries < PORT_TRIES);
-    need(got < 0 ? got : 0, host, *port);
+    check_listen(got < 0 ? got : 0, host, *port);
     if (got == 1) {
         memcpy(fds, all, (size_t)n * sizeof *all);
     } else {
@@ -258,7 +258,7 @@ static int line_at(int listener)
     socklen_t len = sizeof info;
 
     fcntl(listener, F_SETFL, O_NONBLOCK);
-    /* Of a listener, Linux gives the length of its line in this field. */
+    /* For a listener, Linux puts the length of its queue here. */
     if (getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
         return BACKLOG;
     return (int)info.tcpi_unacked;
@@ -298,7 +298,8 @@ void net_ready(const char *stage, const char *host, int port)
 {
     char buf[512];
 
-    printf("%s: listening on %s\n", stage, place(host, port, buf, sizeof buf));
+    printf("%s: listening on %s\n", stage,
+           format_addr(host, port, buf, sizeof buf));
     fflush(stdout);
 }
 
@@ -340,9 +341,9 @@ bool net_accept_later(int err)
     return err != EAGAIN && !peer_left(err);
 }
 
-/* The kernel sends new bytes when the peer has made room for them: so the last
- * time it sent any tells when that was.  But it also sends old ones again, to a
- * peer that is gone: then nothing has been acknowledged since the last look. */
+/* The kernel sends new bytes when the peer has made room for them, so its last
+ * send tells when the peer last read.  But it also repeats old bytes to a peer
+ * that is gone: then none was acknowledged since the last look. */
 int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked)
 {
     struct tcp_info t = {0};

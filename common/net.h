@@ -1,4 +1,4 @@
-/* net.h - sockets, as far as all stages do the same with them. */
+/* net.h - what all stages do with sockets in the same way. */
 #ifndef NET_H
 #define NET_H
 
@@ -8,16 +8,15 @@
 #include <sys/types.h>
 
 /* A listening TCP socket (close-on-exec, non-blocking) on host:port; *port gets
- * the number when it was 0.  Accepted sockets inherit TCP_NODELAY, that urgent
- * data is data like any other (SO_OOBINLINE), and that the
- * kernel holds little more than 128 KiB that it could not send yet.
- * Dies with the reason when that cannot be had, also when another process
- * shares the port by SO_REUSEPORT.  With n > 1, n sockets share the port
- * (SO_REUSEPORT).
+ * the number when it was 0.  Accepted sockets inherit TCP_NODELAY, SO_OOBINLINE
+ * (urgent data is data like any other) and TCP_NOTSENT_LOWAT (the kernel holds
+ * little more than 128 KiB that it could not send yet).  Dies with the reason
+ * when that fails, also when another process shares the port by SO_REUSEPORT.
+ * With n > 1, n sockets share the port (SO_REUSEPORT).
  *
- * A host that is a name of several addresses: all of them that this machine
+ * When host is a name of several addresses, it listens at all that this machine
  * has, on one port, and fds are doors (door.h).  The functions below take
- * either.  To be called before any thread is started. */
+ * listeners and doors.  Call it before any thread is started. */
 void net_listen(const char *host, int *port, int n, int fds[]);
 
 /* The listeners are doors.  poll() and epoll treat one like a listener;
@@ -27,10 +26,10 @@ bool net_several(void);
 /* An address as a URL has it, [::1], without its brackets; changes the text. */
 char *net_host(char *text);
 
-/* How many peers stand in line at a listener (0: it is -1).  To be asked by a
- * server that leaves: it lets these in before it closes the listener, which
- * would reset them and the requests that they have sent.  From here on accept
- * does not wait, whatever the listener was set to. */
+/* For a drain: how many peers wait in the accept queue (0 when listener is -1).
+ * The server accepts these before it closes the listener, because a close
+ * resets them and loses the requests that they have sent.  The call also makes
+ * the listener non-blocking: later accepts do not wait. */
 int net_last(int listener);
 
 /* Ends the accepts that wait on a listener; later ones fail with EINVAL.  Does
@@ -45,23 +44,22 @@ void net_ready(const char *stage, const char *host, int port);
 
 /* accept4(): a close-on-exec socket, or -errno; blocking only if asked.  EINTR
  * and a peer that left already (ECONNABORTED, EPROTO and the network errors
- * that accept passes on) are tried again.  So -EAGAIN: nobody is waiting;
+ * that accept passes on) are tried again.  So -EAGAIN: no peer is waiting;
  * -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM: stop accepting for a while. */
 int net_accept(int listener, bool nonblocking);
 
-/* After accept's -errno.  False when a peer left before it was accepted, or
- * nobody was there: the next may be waited for at once.  True when trying again
- * at once would fail again (descriptors, memory, a firewall, anything not
- * known): pause. */
+/* After accept's -errno.  True: accepting again at once would fail again
+ * (descriptors, memory, a firewall, an unknown error), so pause.  False: the
+ * peer left before it was accepted, or none was there, so wait for the next. */
 bool net_accept_later(int err);
 
-/* How many ms more a peer has whose deadline has come; 0: it is late.  Asked
- * only then: two system calls are too much for every request.
+/* A peer's deadline has come: returns how many ms more it has; 0: it is late.
+ * Call it only then: two system calls are too much for every request.
  *
- *  - Bytes that have arrived and not been received are no silence: this process
- *    may have been stopped meanwhile.  hears: the connection waits for bytes.
+ *  - Bytes that wait in the socket are no silence: this process may have been
+ *    stopped meanwhile.  hears: the connection waits for bytes.
  *  - A peer that is owed bytes has idle_ms from when it last took some.  A send
- *    that finds no room says nothing about that: Linux tells of room only when
+ *    that finds no room says nothing about that: Linux reports room only when
  *    a good part of the buffer is free.  So the kernel is asked what the peer
  *    has acknowledged; the answer to a window probe acknowledges no byte.
  *  - A connection that waits for neither waits for us: its peer is not late.
@@ -71,8 +69,8 @@ int64_t net_grace_ms(int fd, bool hears, int64_t idle_ms, uint64_t *acked);
 
 /* Lets the next recv (SO_RCVTIMEO) or send (SO_SNDTIMEO) of a blocking socket
  * sleep for ms, then fail with EAGAIN; at most 10 ms later or earlier.
- * *known_ms: what the socket was told before, 0 for a new one.  It is told
- * again only when that is off by more, so not at every request. */
+ * *known_ms: the limit that the socket has, 0 for a new one.  The kernel is
+ * called only when that is off by more, so not at every request. */
 void net_limit(int fd, int option, int64_t ms, int64_t *known_ms);
 
 /* Closes without losing the answer: close() with unread input sends RST, which

@@ -37,7 +37,7 @@ void options_report(const struct options *o, const char *stage,
 int64_t option_int(struct argp_state *state, const char *name, const char *arg,
                    int64_t min, int64_t max);
 
-/* The same for a word: its place in names (NULL ends them), or argp_error(). */
+/* The same for a word: its index in names (NULL ends them), or argp_error(). */
 int option_choice(struct argp_state *state, const char *name, const char *arg,
                   const char *const names[]);
 

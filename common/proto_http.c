@@ -113,7 +113,7 @@ static void format_time(char text[DATE_LEN + 1], time_t t)
     strftime(text, DATE_LEN + 1, "%a, %d %b %Y %T GMT", gmtime_r(&t, &tm));
 }
 
-/* Once a second it is written anew, by every thread for itself. */
+/* Every thread writes it anew once a second, for itself. */
 static char *put_date(char *p)
 {
     static _Thread_local char text[DATE_LEN + 1];
@@ -277,7 +277,7 @@ static int send_file(struct session *s)
         session_drop(s);
         return answered(s);
     }
-    /* An empty window that is small is still all the room there will be. */
+    /* An empty window gets no larger, however small it is. */
     return buf_len(&s->out) > 0 && buf_room(&s->out) < FILE_ROOM &&
                    buf_room(&s->out) < s->file.left
                ? WANT_SEND
@@ -298,8 +298,8 @@ static void http_file(struct session *s, ssize_t n)
     s->file.left -= (uint64_t)n;
 }
 
-/* Its length is not known before it is written: chunks, and for HTTP/1.0, which
- * has none, the end of the connection. */
+/* The length is not known in advance, so the answer goes out in chunks.
+ * HTTP/1.0 has none: there the end of the connection ends it. */
 static int answer_metrics(struct session *s, struct stats *st)
 {
     if (s->flags & OLD)
@@ -321,7 +321,7 @@ static int send_metrics(struct session *s)
                          (room > 0xfff ? 0xfff : room) - 2 * frame);
     buf_commit(&s->out, frame + n);
     if (frame > 0) {
-        /* A piece of no bytes is the last chunk, and all there is to it. */
+        /* A piece of no bytes is the last chunk; there are no trailers. */
         snprintf(size, sizeof size, "%03zx\r\n", n);
         memcpy(p, size, frame);
         buf_append(&s->out, "\r\n", 2);
@@ -329,8 +329,8 @@ static int send_metrics(struct session *s)
     return n > 0 ? GO_ON : answered(s);
 }
 
-/* The request is whole: makes its answer.  The note is what its header section
- * said and the answer needs: the type for /echo, the path for /files. */
+/* The request is whole: makes its answer.  The note is what the answer needs of
+ * the header section: the type for /echo, the path for /files. */
 static int answer(struct session *s, struct stats *st, struct http_str note)
 {
     struct http_str binary = STR("application/octet-stream");
@@ -365,8 +365,8 @@ static int answer(struct session *s, struct stats *st, struct http_str note)
 
 /* ======== handlers that take long ======================================== */
 
-/* Measured in this thread's own CPU time: while it is kept from running nothing
- * is burnt, so on a crowded machine the work is still what was asked for. */
+/* Measured in this thread's CPU time: while it does not run, nothing counts, so
+ * the work is the same on a crowded machine. */
 static enum cancel_level burn(const struct cancel *c, uint32_t us)
 {
     enum cancel_level level;
@@ -437,7 +437,7 @@ static int route(struct session *s, const struct http_req *r,
     return s->route == ECHO && note->len > TYPE_MAX ? 431 : 200;
 }
 
-/* Nothing more can be done with what is here. */
+/* All that has arrived is used: asks for more, or for the end. */
 static int receive(struct session *s)
 {
     if (buf_len(&s->out) > 0)
@@ -450,9 +450,10 @@ static int receive(struct session *s)
     return WANT_RECV;
 }
 
-/* False: what came since the last look cannot end anything.  Otherwise a peer
- * that sends single bytes would have all of them parsed again with each. */
-static bool worth_parsing(struct session *s)
+/* Notes how much has been seen.  False: the new bytes end no line, so there is
+ * nothing to parse.  Without this a peer that sends single bytes would have all
+ * of them parsed again for each. */
+static bool begin_parse(struct session *s)
 {
     size_t n = buf_len(&s->in), seen = s->scanned;
 
@@ -463,8 +464,9 @@ static bool worth_parsing(struct session *s)
     return true;
 }
 
-/* What a parser made of `in`: true when the first n bytes are done with. */
-static bool taken(struct session *s, struct stats *st, int n, int *next)
+/* Consumes the n bytes that a parser understood.  False: n is 0 or an error,
+ * and *next says how to go on. */
+static bool end_parse(struct session *s, struct stats *st, int n, int *next)
 {
     if (n == 0 && buf_len(&s->in) < s->in.cap) {
         *next = receive(s);
@@ -501,8 +503,8 @@ static bool reserve(struct session *s, size_t n)
 static int begin_body(struct session *s, struct stats *st,
                       const struct http_req *r, struct http_str note)
 {
-    /* A final answer now saves the peer the body; but whether that still comes
-     * after it, nobody can tell. */
+    /* A final answer now saves the peer the body.  But the body may still
+     * come, so the connection cannot go on after it. */
     if (r->expect_continue && s->status != 200)
         return fail(s, st, s->status);
     if (s->status == 200 && note.len > 0) {
@@ -529,11 +531,11 @@ static int read_head(struct session *s, struct stats *st)
         return WANT_SEND;
     if (s->scanned == 0 && buf_len(&s->in) > 0)
         s->turn++; /* the first bytes of a request */
-    if (!worth_parsing(s))
+    if (!begin_parse(s))
         return receive(s);
     /* What r points to stays in place until the engine receives again. */
     n = http_parse_head((char *)buf_data(&s->in), buf_len(&s->in), &r);
-    if (!taken(s, st, n, &next))
+    if (!end_parse(s, st, n, &next))
         return next;
     s->flags = (uint8_t)((r.keep_alive ? KEEP : 0) | (r.minor ? 0 : OLD) |
                          (r.method == HTTP_HEAD ? QUIET : 0) |
@@ -558,7 +560,7 @@ static int end_body(struct session *s, struct stats *st)
     return answer(s, st, (struct http_str){(char *)s->body.mem, s->body.note});
 }
 
-/* Takes what has arrived; only /echo has a use for it. */
+/* Consumes what has arrived; only /echo keeps it. */
 static int read_body(struct session *s, struct stats *st)
 {
     size_t n = buf_len(&s->in) < s->body.left ? buf_len(&s->in) : s->body.left;
@@ -586,7 +588,7 @@ static int read_framing(struct session *s, struct stats *st)
     const char *p;
     int n, next;
 
-    if (!worth_parsing(s)) /* perhaps there is no window */
+    if (!begin_parse(s)) /* `in` may have no window */
         return receive(s);
     p = (char *)buf_data(&s->in);
     if (s->phase == CHUNK_SIZE)
@@ -597,7 +599,7 @@ static int read_framing(struct session *s, struct stats *st)
         n = -400;
     else
         n = len < 2 ? 0 : 2;
-    if (!taken(s, st, n, &next))
+    if (!end_parse(s, st, n, &next))
         return next;
     if (s->phase == TRAILERS)
         return end_body(s, st);
@@ -613,19 +615,19 @@ static int read_framing(struct session *s, struct stats *st)
 
 /* ======== the end of a connection ======================================== */
 
-/* Everything is in `out`.  What still arrives is discarded until the peer ends,
- * because bytes that meet a closed socket are answered with RST, and that takes
- * along whatever of the answer has not arrived yet.  Many clients send a whole
- * upload before they read that it was refused: so much is dropped, window by
- * window like any other bytes, and until --idle-timeout at most. */
+/* The last answer is sent.  Then what arrives is discarded until the peer ends:
+ * the kernel answers bytes for a closed socket with RST, and a RST destroys the
+ * part of the answer that the peer has not read.  Many clients send a whole
+ * upload before they read that it was refused, so up to LINGER_MAX bytes are
+ * dropped, until --idle-timeout at most. */
 static int say_bye(struct session *s)
 {
     size_t n = buf_len(&s->in);
 
     if (buf_len(&s->out) > 0)
         return WANT_SEND;
-    /* A peer that asked for the close has sent all that it wants to, and an
-     * answer of one window is with it before anything could be in the way. */
+    /* A peer that asked for the close has sent all that it wants to: no RST
+     * can overtake an answer of one window. */
     if (s->eof || (!(s->flags & LINGER) && !s->fin && n == 0))
         return WANT_CLOSE;
     if (!s->fin)

@@ -96,7 +96,7 @@ static void add_groups(const char *mount, const char *path, struct quota *q)
 }
 
 /* Where the hierarchy is mounted: of version 2, or the one of version 1 that
- * has the cpu controller.  A part of it may be mounted only: *root is which. */
+ * has the cpu controller.  Perhaps only a part is mounted: *root says which. */
 static bool find_mount(const char *proc, bool v2, char *mount, char *root)
 {
     char line[LINE], name[PATH_MAX], type[64], options[1024];

@@ -1,9 +1,9 @@
 /* quota.h - how much cpu time a control group leaves to a process.
  *
- * A container with half a cpu is stopped for 50 ms out of 100.  Nothing else
- * tells that: the process is not idle, no other one runs, and no steal time is
- * counted.  Read are both versions of the interface, and every group from the
- * process's own up to the top: a limit anywhere on the way counts.
+ * A container with half a cpu is stopped for 50 ms out of 100.  No other figure
+ * shows that: the process is not idle, no other one runs, and no steal time is
+ * counted.  Both versions of the interface are read, for every group from the
+ * process's own up to the top: a limit at any of them counts.
  */
 #ifndef QUOTA_H
 #define QUOTA_H

@@ -57,7 +57,7 @@ void service_ready(struct service *v, const char *chosen, ...)
     net_ready(v->name, v->opt.host, v->opt.port);
 }
 
-/* By the clock on the wall, not by a loop's own, which handlers hold up. */
+/* By the real clock: a loop's own clock stands still during handlers. */
 static int64_t stats_in_ms(const struct service *v)
 {
     return v->stats_ms - clock_ms();

@@ -41,7 +41,7 @@ static inline bool service_draining(const struct service *v)
     return cancel_level(&v->stop) >= CANCEL_DRAIN;
 }
 
-/* The drain timeout is over: leave, whoever is still connected. */
+/* The drain timeout is over: leave, even if connections are open. */
 static inline bool service_over(const struct service *v)
 {
     return cancel_level(&v->stop) >= CANCEL_NOW;
@@ -54,8 +54,8 @@ int service_wait_ms(const struct service *v, int64_t now_ms, int timers_ms,
                     int64_t retry_ms);
 
 /* session_work(), counted; returns the ms it took.  A loop that runs it itself
- * adds them to what its clock lags behind: nobody could be heard meanwhile, so
- * that time counts against no peer's deadline. */
+ * sets its own clock back by them: it received nothing meanwhile, so that time
+ * counts against no peer's deadline. */
 int64_t service_work(struct session *s, struct stats *st);
 
 /* Prints the --stats line when it is due.  One thread of the process. */

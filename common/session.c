@@ -10,7 +10,7 @@ void session_init(struct session *s, const struct app *app)
 
 enum want session_step(struct session *s, struct stats *st)
 {
-    /* Output first: who does not read is not read from. */
+    /* Output first: a peer that does not read is not read from. */
     if (buf_len(&s->out) > 0)
         return WANT_SEND;
     CHECK(buf_room(&s->out) >= SESSION_OUT_MIN);
@@ -55,7 +55,7 @@ void session_drop(struct session *s)
 void session_end(struct session *s)
 {
     session_drop(s);
-    /* What is still held is for nobody: the windows can be reclaimed. */
+    /* Drops what is still held, so that the windows can be reclaimed. */
     buf_consume(&s->in, buf_len(&s->in));
     buf_consume(&s->out, buf_len(&s->out));
 }

@@ -61,7 +61,7 @@ struct app {
 struct session {
     struct buf in, out;
     const struct app *app;
-    uint32_t turn; /* moves when the peer's deadline starts anew */
+    uint32_t turn; /* grows when the peer's deadline starts anew */
     bool eof;      /* set by the engine: the peer sends no more */
     bool fin;      /* set by the session: everything is said; the engine
                     * calls shutdown(SHUT_WR) before its next receive */
@@ -106,7 +106,7 @@ void session_work(struct session *s);
 void session_file(struct session *s, ssize_t n);
 size_t session_file_want(const struct session *s);
 
-/* A request whose header section has arrived and whose answer is not yet sent:
+/* True when a header section has arrived and its answer is not yet sent:
  * a drain waits for it, and closes every other connection at once. */
 bool session_in_flight(const struct session *s);
 

@@ -46,7 +46,7 @@ struct stats {
 #undef X
     _Atomic uint64_t own[STATS_OWN_MAX];
     struct stats *next; /* registry */
-    struct stats *rest; /* of those that were given back */
+    struct stats *rest; /* the next one that was given back */
     int worker;         /* label in /metrics */
 };
 
@@ -56,11 +56,11 @@ struct stats {
         memory_order_relaxed)
 #define OWN_ADD(st, name, n) STAT_ADD(st, own[OWN_##name], n)
 
-/* Of a stage's list: an enum of places, and the texts for stats_own(). */
-#define STATS_OWN_PLACE(name, kind, help) OWN_##name,
+/* Of a stage's list: an enum of indexes, and the texts for stats_own(). */
+#define STATS_OWN_INDEX(name, kind, help) OWN_##name,
 #define STATS_OWN_TEXT(name, kind, help) {#name, #kind, help},
 #define STATS_OWN(LIST)                                                        \
-    enum { LIST(STATS_OWN_PLACE) OWN_COUNTERS };                               \
+    enum { LIST(STATS_OWN_INDEX) OWN_COUNTERS };                               \
     static const struct own_metric own_metrics[] = {LIST(STATS_OWN_TEXT)}
 /* clang-format on */
 
