@@ -15,14 +15,14 @@
  * Kernel features: accept4 (2.6.28).  Any Linux has it.
  *
  * Invariants
- *  - Only its own thread touches a connection's session and closes its socket.
- *    The main thread may call shutdown() on it, under the lock, while it is on
- *    the list `live`: so it never hits a number that the kernel has reused.
+ *  - Only a connection's own thread touches its session and closes its socket.
+ *    The main thread may call shutdown() on the socket, under the lock, while
+ *    the connection is on the list `live`: so the number is not used again yet.
  *  - A thread sleeps no longer than its peer's deadline: the socket has it as
  *    its timeout (SO_RCVTIMEO, SO_SNDTIMEO).
  *
- * What is still wrong: a stack, two windows and a wake-up for every
- * connection, also for those that say nothing.  Stage 2 waits for all at once.
+ * What is still wrong: a stack and two windows for every connection, also for a
+ * silent one, and a wake-up for every message.  Stage 2 waits for all at once.
  */
 
 /* -------------------------------------------------------------- includes */
@@ -53,7 +53,7 @@ struct conn {
     LIST_ENTRY(conn) link; /* on w->live */
     int fd;
     uint32_t turn;            /* s.turn when the deadline was last set */
-    int64_t late_ms;          /* the deadline */
+    int64_t due_ms;           /* the deadline */
     int64_t recv_ms, send_ms; /* how long the socket lets a call sleep */
     uint64_t acked;           /* for net_grace_ms() */
     _Atomic bool busy; /* a request is in flight: the drain waits for it */
@@ -64,18 +64,18 @@ struct worker {
     struct stats stats; /* what the main thread itself counts */
     int listener;
     int64_t retry_ms;     /* when to accept again */
-    pthread_attr_t small; /* of a thread that nobody joins */
+    pthread_attr_t small; /* of a detached thread */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t ended; /* a connection has ended */
     LIST_HEAD(, conn) live;
     int n_conns;
 };
 
-/* The peer has another --idle-timeout from here on. */
+/* Starts the peer's --idle-timeout anew. */
 static void conn_touch(struct worker *w, struct conn *c)
 {
     c->turn = c->s.turn;
-    c->late_ms = clock_ms() + w->sv.opt.idle_ms;
+    c->due_ms = clock_ms() + w->sv.opt.idle_ms;
 }
 
 static struct conn *conn_new(struct worker *w, int fd)
@@ -120,15 +120,15 @@ static void conn_close(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* After a receive or a send that failed: is it worth another try?  At the
- * deadline the socket is asked; only a peer that is late is given up. */
-static bool conn_patient(struct worker *w, struct conn *c, bool hears)
+/* After a receive or a send that failed.  True: try again.  At the deadline the
+ * socket is asked, and a peer that is not late gets more time. */
+static bool conn_extend(struct worker *w, struct conn *c, bool hears)
 {
     int64_t more = 1;
 
-    if (errno == EAGAIN && c->late_ms <= clock_ms()) {
+    if (errno == EAGAIN && c->due_ms <= clock_ms()) {
         more = net_grace_ms(c->fd, hears, w->sv.opt.idle_ms, &c->acked);
-        c->late_ms = clock_ms() + more;
+        c->due_ms = clock_ms() + more;
         STAT_ADD(c->stats, timeouts, more == 0);
     }
     return more > 0 && (errno == EAGAIN || errno == EINTR);
@@ -146,10 +146,10 @@ static bool conn_recv(struct worker *w, struct conn *c)
     if (service_draining(&w->sv) && !session_in_flight(&c->s))
         shutdown(c->fd, SHUT_RD);
     do {
-        net_limit(c->fd, SO_RCVTIMEO, c->late_ms - clock_ms(), &c->recv_ms);
+        net_limit(c->fd, SO_RCVTIMEO, c->due_ms - clock_ms(), &c->recv_ms);
         n = recv(c->fd, buf_tail(in), buf_room(in), 0);
         STAT_ADD(c->stats, recvs, 1);
-    } while (n < 0 && conn_patient(w, c, true));
+    } while (n < 0 && conn_extend(w, c, true));
     if (n < 0)
         return false;
     if (n == 0)
@@ -168,7 +168,7 @@ static bool conn_send(struct worker *w, struct conn *c)
 
     conn_touch(w, c);
     do {
-        net_limit(c->fd, SO_SNDTIMEO, c->late_ms - clock_ms(), &c->send_ms);
+        net_limit(c->fd, SO_SNDTIMEO, c->due_ms - clock_ms(), &c->send_ms);
         n = send(c->fd, buf_data(out), buf_len(out), MSG_NOSIGNAL);
         STAT_ADD(c->stats, sends, 1);
         if (n >= 0) {
@@ -176,7 +176,7 @@ static bool conn_send(struct worker *w, struct conn *c)
             STAT_ADD(c->stats, bytes_out, (uint64_t)n);
             errno = EAGAIN; /* for the rest, if there is any */
         }
-    } while (buf_len(out) > 0 && conn_patient(w, c, false));
+    } while (buf_len(out) > 0 && conn_extend(w, c, false));
     return buf_len(out) == 0;
 }
 
@@ -233,7 +233,7 @@ static void *conn_run(void *arg)
 
 /* ---------------------------------------------------------------- worker */
 
-/* One at a time: the thread that it starts may need this core at once.  When
+/* Accepts one peer: the thread that it starts may need this core at once.  When
  * descriptors, memory or threads run out, accepting pauses. */
 static void accept_one(struct worker *w)
 {
@@ -264,8 +264,9 @@ static void await_end(struct worker *w, int ms)
     pthread_cond_clockwait(&w->ended, &w->lock, CLOCK_MONOTONIC, &until);
 }
 
-/* Accepting stops at --workers threads; then new peers wait in the backlog. */
-static bool has_room(struct worker *w)
+/* At --workers threads accepting stops, and new peers wait in the backlog:
+ * sleeps FULL_MS at most.  True: there was room for one more. */
+static bool await_room(struct worker *w)
 {
     bool room;
 
@@ -287,7 +288,7 @@ static void worker_loop(struct worker *w)
         int64_t now_ms = clock_ms();
 
         service_tick(&w->sv);
-        if (!has_room(w))
+        if (!await_room(w))
             continue;
         fds[1].fd = w->retry_ms > now_ms ? -1 : w->listener;
         fds[1].revents = 0;
@@ -297,8 +298,8 @@ static void worker_loop(struct worker *w)
     }
 }
 
-/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
- * is sent away, a request that is already here is still answered.  A thread
+/* After SHUT_RD recv returns what has arrived, then reports the end: an idle
+ * connection ends, a request that has arrived is still answered.  A thread
  * stores `busy` and then looks at the token (conn_recv); here the token was
  * raised first, and `busy` is read after it.  Both are sequentially consistent,
  * so at least one side sees the other. */
@@ -311,11 +312,11 @@ static void shut(struct worker *w, int how)
             shutdown(c->fd, how);
 }
 
-/* Peers that stand in line may have asked already: they are let in, as far as
- * there is room.  Then requests in flight have the drain timeout. */
+/* Peers in the accept queue may have sent a request already: they are accepted,
+ * as far as there is room.  Then requests in flight have the drain timeout. */
 static void drain(struct worker *w)
 {
-    for (int n = net_last(w->listener); n > 0 && has_room(w); n--)
+    for (int n = net_last(w->listener); n > 0 && await_room(w); n--)
         accept_one(w);
     net_unlisten(&w->listener);
     pthread_mutex_lock(&w->lock);

@@ -7,10 +7,10 @@
  *      ----------
  *      epoll_wait   sleeps until any of all the peers has news
  *      for each:    recv -> step -> send      never sleeps
- *      timers       shut down who is late
+ *      timers       shut down peers that are late
  *      ... and round again
  *
- * The one new idea: readiness.  The kernel says who has something to say; the
+ * The one new idea: readiness.  The kernel says which peers have news; the
  * calls that follow do not wait.  What would have been a sleeping stack is now
  * a struct: where the conversation stands is data, and the loop picks it up.
  *
@@ -21,11 +21,11 @@
  *    would block and again when it no longer does: no epoll_ctl per request.
  *  - A connection is freed only while its own event is handled, and has at most
  *    one event a turn: no event can be for a connection that is gone.
- *  - One recv an event, and a bounded number of sends: nobody holds the loop.
+ *  - One recv an event, and a bounded number of sends: no peer holds the loop.
  *
  * What is still wrong: epoll knows no files, so a page that is not cached stops
- * everybody, and so does a handler that blocks (/sleep).  And every request
- * still costs two system calls.  Stage 3 hands the calls themselves over.
+ * all peers, and so does a handler that blocks (/sleep).  And every request
+ * still costs two system calls.  Stage 3 hands whole calls to the kernel.
  */
 
 /* -------------------------------------------------------------- includes */
@@ -71,10 +71,10 @@ struct worker {
     int epoll, listener;
     bool accepting;           /* the listener is registered */
     int64_t now_ms, retry_ms; /* the loop's clock; when to accept again */
-    int64_t held_ms;          /* that handlers held the loop: see service.h */
+    int64_t held_ms;          /* how long handlers held the loop (service.h) */
 };
 
-/* The peer has another --idle-timeout from here on. */
+/* Starts the peer's --idle-timeout anew. */
 static void conn_touch(struct worker *w, struct conn *c)
 {
     c->turn = c->s.turn;
@@ -130,7 +130,7 @@ static void conn_close(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* Come back when epoll says so.  Always false: this turn ends here. */
+/* Waits for epoll to report these events.  Always false: the turn ends here. */
 static bool conn_later(struct worker *w, struct conn *c, uint32_t events)
 {
     if (!conn_watch(w, c, events))
@@ -167,9 +167,9 @@ static bool conn_recv(struct worker *w, struct conn *c)
     return true;
 }
 
-/* Sends straight after the step: the socket has room nearly always, so asking
- * epoll first would be a system call for nothing.  Only when it has none, or
- * this peer has had its share of the turn, does epoll hear of it. */
+/* Sends straight after the step: the socket nearly always has room, so asking
+ * epoll first would waste a system call.  epoll is asked when there is no room,
+ * or when this peer has had SENDS_A_TURN. */
 static bool conn_send(struct worker *w, struct conn *c)
 {
     struct buf *out = &c->s.out;
@@ -193,7 +193,7 @@ static bool conn_send(struct worker *w, struct conn *c)
 }
 
 /* Reads a piece of a file.  epoll cannot wait for a file: while the disk works,
- * this loop and everybody in it stand still. */
+ * this loop stands still, with all its peers. */
 static void conn_file(struct worker *w, struct conn *c)
 {
     struct session *s = &c->s;
@@ -247,12 +247,12 @@ static void accept_watch(struct worker *w)
         if (epoll_ctl(w->epoll, want ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
                       w->listener, &ev) == 0)
             w->accepting = want;
-        else /* no memory: nobody would be heard knocking */
+        else /* no memory: try again later */
             w->retry_ms = w->now_ms + RETRY_MS;
     }
 }
 
-/* Takes up to n of those who wait; out of descriptors or memory: a pause. */
+/* Accepts up to n peers.  Without descriptors or memory accepting pauses. */
 static void accept_ready(struct worker *w, int n)
 {
     for (; n > 0 && w->n_conns < w->sv.opt.max_conns; n--) {
@@ -270,7 +270,7 @@ static void accept_ready(struct worker *w, int n)
     }
 }
 
-/* Whoever is late is shut down, and then leaves through its own event. */
+/* A peer that is late is shut down, and leaves through its own event. */
 static void expire(struct worker *w)
 {
     struct timer *t;
@@ -280,7 +280,7 @@ static void expire(struct worker *w)
         int64_t more = net_grace_ms(c->fd, c->watched == EPOLLIN,
                                     w->sv.opt.idle_ms, &c->acked);
 
-        if (more > 0) { /* looked at first: it is not late yet */
+        if (more > 0) { /* not late yet */
             wheel_set(&w->wheel, t, w->now_ms + more);
             continue;
         }
@@ -289,11 +289,11 @@ static void expire(struct worker *w)
     }
 }
 
-/* Whoever stands in line may have asked already: in, as far as there are free
- * places.  Everybody later is refused.
+/* Peers in the accept queue may have sent a request already: they are accepted,
+ * as far as --max-conns allows.  Later ones are refused.
  *
- * SHUT_RD lets what has arrived be read and then reports the end: an idle peer
- * is sent away, a request that is already here is still answered. */
+ * After SHUT_RD recv returns what has arrived, then reports the end: an idle
+ * connection ends, a request that has arrived is still answered. */
 static void drain(struct worker *w)
 {
     struct conn *c;
@@ -341,7 +341,7 @@ static void worker_loop(struct worker *w)
         for (int i = 0; i < n; i++)
             event(w, &evs[i]);
         STAT_ADD(&w->stats, events, n > 0 ? (uint64_t)n : 0);
-        expire(w); /* after the events: who was heard just now is not late */
+        expire(w); /* after the events: a peer heard just now is not late */
         service_tick(&w->sv);
         if (service_over(&w->sv))
             break;

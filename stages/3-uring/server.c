@@ -23,7 +23,7 @@
  *  - At most one operation in flight for a connection, and user_data is the
  *    connection: it is freed only while it handles a completion of its own, so
  *    no completion can be for a connection that is gone.
- *  - The CQ has room for one completion of everybody: it cannot overflow.
+ *  - The CQ has room for a completion of every connection: it cannot overflow.
  *  - Accepts are one-shot and armed only while there is room for the result:
  *    --max-conns holds exactly.
  *
@@ -81,11 +81,11 @@ struct worker {
     int listener;
     int accepts;              /* armed */
     int64_t now_ms, retry_ms; /* the loop's clock; when to accept again */
-    int64_t held_ms;          /* that handlers held the loop: see service.h */
+    int64_t held_ms;          /* how long handlers held the loop (service.h) */
     int grace;                /* turns left once the drain is over */
 };
 
-/* The peer has another --idle-timeout from here on. */
+/* Starts the peer's --idle-timeout anew. */
 static void conn_touch(struct worker *w, struct conn *c)
 {
     c->turn = c->s.turn;
@@ -127,8 +127,8 @@ static void conn_close(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* The place for a connection's next operation; conn_run has seen to it that
- * there is one. */
+/* The SQE for a connection's next operation: conn_run() has made sure that the
+ * SQ has room for it. */
 static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
                                      enum op op)
 {
@@ -182,8 +182,8 @@ static void send_done(struct worker *w, struct conn *c, int n)
     STAT_ADD(&w->stats, bytes_out, (uint64_t)n);
 }
 
-/* Files complete like sockets do.  A page that is not cached is fetched by a
- * thread of the kernel's, and this loop goes on. */
+/* Files complete like sockets do.  A kernel thread fetches a page that is not
+ * cached, and this loop goes on. */
 static void conn_file(struct worker *w, struct conn *c)
 {
     struct session *s = &c->s;
@@ -194,8 +194,8 @@ static void conn_file(struct worker *w, struct conn *c)
     STAT_ADD(&w->stats, reads, 1);
 }
 
-/* Leads the conversation on until its next operation is on its way; without a
- * place for that it waits and is run again in the next turn. */
+/* Leads the conversation on until its next operation is in the SQ.  When that
+ * has no room, the connection waits and is run again in the next turn. */
 static void conn_run(struct worker *w, struct conn *c)
 {
     while (uring_make_room(&w->ring, &w->stats)) {
@@ -256,7 +256,7 @@ static void accept_arm(struct worker *w)
     }
 }
 
-/* Out of descriptors or memory: a pause. */
+/* Begins a connection.  Without descriptors or memory accepting pauses. */
 static void accept_done(struct worker *w, int res)
 {
     struct conn *c = res < 0 ? NULL : conn_new(w, res);
@@ -272,8 +272,8 @@ static void accept_done(struct worker *w, int res)
     w->retry_ms = w->now_ms + RETRY_MS;
 }
 
-/* Whoever stands in line may have asked already: in, as far as there are free
- * places.  The accepts that are armed have theirs, and will bring somebody. */
+/* Peers in the accept queue may have sent a request already: they are accepted,
+ * as far as --max-conns allows.  Armed accepts count: each brings a peer. */
 static void accept_last(struct worker *w)
 {
     for (int n = net_last(w->listener);
@@ -287,7 +287,7 @@ static void accept_last(struct worker *w)
     }
 }
 
-/* Whoever is late is shut down, and then leaves through its own completion. */
+/* A peer that is late is shut down, and leaves through its own completion. */
 static void expire(struct worker *w)
 {
     struct timer *t;
@@ -297,7 +297,7 @@ static void expire(struct worker *w)
         int64_t more =
             net_grace_ms(c->fd, c->op == OP_RECV, w->sv.opt.idle_ms, &c->acked);
 
-        if (more > 0) { /* looked at first: it is not late yet */
+        if (more > 0) { /* not late yet */
             wheel_set(&w->wheel, t, w->now_ms + more);
             continue;
         }
@@ -306,9 +306,9 @@ static void expire(struct worker *w)
     }
 }
 
-/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
- * is sent away, a request that is already here is still answered.  Past the
- * drain timeout SHUT_RDWR brings back whatever is still in flight. */
+/* After SHUT_RD recv returns what has arrived, then reports the end: an idle
+ * connection ends, a request that has arrived is still answered.  After the
+ * drain timeout SHUT_RDWR completes what is still in flight. */
 static void drain(struct worker *w, int how)
 {
     struct conn *c;
@@ -338,7 +338,7 @@ static void ring_wait(struct worker *w)
     uring_entered(w->sv.name, err);
 }
 
-/* Whoever found the SQ full gets another chance. */
+/* Connections that found the SQ full are run again. */
 static void run_waiting(struct worker *w)
 {
     struct conn *c;

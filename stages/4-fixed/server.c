@@ -19,8 +19,8 @@
  * buys bounded memory, and file reads into pages that are pinned already.
  *
  * Kernel features and invariants: those of stage 3, buffer rings (5.19), and
- *  - No piece is held while a peer is waited for: half a request, or an answer
- *    that its reader does not take, moves to memory of its own.
+ *  - A connection that waits for its peer holds no piece: half a request, or an
+ *    answer that the peer does not read, moves to memory of its own.
  *  - So every piece comes back, and a connection that finds none waits in line.
  *
  * What is still wrong: one core does all of it.  Stage 5 uses all cores.
@@ -80,11 +80,11 @@ struct worker {
     int listener;
     int accepts;              /* armed */
     int64_t now_ms, retry_ms; /* the loop's clock; when to accept again */
-    int64_t held_ms;          /* that handlers held the loop: see service.h */
+    int64_t held_ms;          /* how long handlers held the loop (service.h) */
     int grace;                /* turns left once the drain is over */
 };
 
-/* The peer has another --idle-timeout from here on. */
+/* Starts the peer's --idle-timeout anew. */
 static void conn_touch(struct worker *w, struct conn *c)
 {
     c->turn = c->s.turn;
@@ -123,8 +123,8 @@ static void conn_close(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* The place for a connection's next operation; conn_run has seen to it that
- * there is one. */
+/* The SQE for a connection's next operation: conn_run() has made sure that the
+ * SQ has room for it. */
 static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
                                      enum op op)
 {
@@ -189,9 +189,9 @@ static void send_done(struct worker *w, struct conn *c, int n)
     STAT_ADD(&w->stats, bytes_out, (uint64_t)n);
 }
 
-/* Files complete like sockets do.  A page that is not cached is fetched by a
- * thread of the kernel's, and this loop goes on.  Registered memory is pinned
- * already, which saves the kernel that work at each read. */
+/* Files complete like sockets do.  A kernel thread fetches a page that is not
+ * cached, and this loop goes on.  Registered memory is pinned already, which
+ * saves the kernel that work at each read. */
 static void conn_file(struct worker *w, struct conn *c)
 {
     struct session *s = &c->s;
@@ -206,10 +206,10 @@ static void conn_file(struct worker *w, struct conn *c)
     STAT_ADD(&w->stats, reads, 1);
 }
 
-/* The lesson of this stage.  After each step a window that holds nothing gives
- * its piece back.  A piece whose peer is waited for is given back too: what it
- * holds is copied first.  A disk is waited for in a piece, unless pieces are
- * few.  False: no memory for that. */
+/* The lesson of this stage.  After each step an empty window gives its piece
+ * back.  Before the connection waits for its peer, bytes that it still holds
+ * are copied out, and that piece goes back too.  A wait for a disk keeps its
+ * piece, unless pieces are few.  False: no memory for the copy. */
 static bool windows_settle(struct worker *w, struct session *s, enum want want)
 {
     struct arena *a = &w->arena;
@@ -223,7 +223,7 @@ static bool windows_settle(struct worker *w, struct session *s, enum want want)
     return true;
 }
 
-/* To wait for a piece is not to be idle: expire() knows it by its op. */
+/* In line for a piece.  This is no idleness: expire() knows it by OP_LINE. */
 static void conn_line(struct worker *w, struct conn *c)
 {
     c->op = OP_LINE;
@@ -233,8 +233,8 @@ static void conn_line(struct worker *w, struct conn *c)
         STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
 }
 
-/* Leads the conversation on until its next operation is on its way; without a
- * piece or a place for that it waits and is run again when there is one. */
+/* Leads the conversation on until its next operation is in the SQ.  Without a
+ * piece, or room in the SQ, the connection waits and is run again later. */
 static void conn_run(struct worker *w, struct conn *c)
 {
     while (uring_make_room(&w->ring, &w->stats) &&
@@ -307,7 +307,7 @@ static void accept_arm(struct worker *w)
     }
 }
 
-/* Out of descriptors or memory: a pause. */
+/* Begins a connection.  Without descriptors or memory accepting pauses. */
 static void accept_done(struct worker *w, int res)
 {
     struct conn *c = res < 0 ? NULL : conn_new(w, res);
@@ -323,8 +323,8 @@ static void accept_done(struct worker *w, int res)
     w->retry_ms = w->now_ms + RETRY_MS;
 }
 
-/* Whoever stands in line may have asked already: in, as far as there are free
- * places.  The accepts that are armed have theirs, and will bring somebody. */
+/* Peers in the accept queue may have sent a request already: they are accepted,
+ * as far as --max-conns allows.  Armed accepts count: each brings a peer. */
 static void accept_last(struct worker *w)
 {
     for (int n = net_last(w->listener);
@@ -338,7 +338,7 @@ static void accept_last(struct worker *w)
     }
 }
 
-/* Whoever is late is shut down, and then leaves through its own completion. */
+/* A peer that is late is shut down, and leaves through its own completion. */
 static void expire(struct worker *w)
 {
     struct timer *t;
@@ -350,7 +350,7 @@ static void expire(struct worker *w)
                            : net_grace_ms(c->fd, c->op == OP_RECV,
                                           w->sv.opt.idle_ms, &c->acked);
 
-        if (more > 0) { /* looked at first: it is not late yet */
+        if (more > 0) { /* not late yet */
             wheel_set(&w->wheel, t, w->now_ms + more);
             continue;
         }
@@ -359,9 +359,9 @@ static void expire(struct worker *w)
     }
 }
 
-/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
- * is sent away, a request that is already here is still answered.  Past the
- * drain timeout SHUT_RDWR brings back whatever is still in flight. */
+/* After SHUT_RD recv returns what has arrived, then reports the end: an idle
+ * connection ends, a request that has arrived is still answered.  After the
+ * drain timeout SHUT_RDWR completes what is still in flight. */
 static void drain(struct worker *w, int how)
 {
     struct conn *c;
@@ -399,7 +399,7 @@ static void ring_wait(struct worker *w)
     uring_entered(w->sv.name, err);
 }
 
-/* In line, as far as the pieces go that have come back: a receive needs one in
+/* Runs the connections in line while there are pieces: a receive needs one in
  * the ring, an answer one on the stack. */
 static void run_waiting(struct worker *w)
 {

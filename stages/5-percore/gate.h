@@ -1,6 +1,6 @@
 /* gate.h - where the consumers of a queue without a lock sleep.
  *
- * A lock-free queue has no place to wait.  This one is beside it: a consumer
+ * A lock-free queue has no place to wait.  The gate is that place: a consumer
  * that finds the queue empty announces that it will sleep, looks once more,
  * and sleeps; a producer pushes, and then looks for sleepers.
  *
@@ -16,10 +16,10 @@
  * fence, read what the other wrote, at least one sees the other's write.  So
  * either the producer sees the sleeper, or the sleeper sees the item.  Release
  * and acquire would not do: both reads may then be served before both writes.
- * And a sleeper that the producer has counted cannot miss it: its key is older
- * than the change of seq, so the kernel refuses to let it sleep.
+ * And a sleeper that the producer has counted cannot miss its wake-up: its key
+ * is older than the change of seq, so the kernel refuses to let it sleep.
  *
- * Why nobody is woken twice: woken counts the wake-ups under way.  Every
+ * Why no sleeper is woken twice: woken counts the wake-ups under way.  Every
  * sleeper that leaves takes one off, and with woken >= sleepers all of them
  * are going to look at the queue after the push anyhow.  woken may be too low
  * (a needless wake-up), never too high.
@@ -92,7 +92,7 @@ static inline void gate_leave(struct gate *g)
     /* relaxed: the queue, which is looked at next, orders the items; count
      * only has to be exact, and a read-modify-write is. */
     do {
-        /* Also when it did not sleep: the producer may have counted on it. */
+        /* Also without a sleep: the producer may have counted us. */
         woken = GATE_WOKEN(old) > 0;
     } while (
         !a_cas(&g->count, &old, old - GATE_COUNT(1, woken), relaxed, relaxed));
@@ -115,9 +115,9 @@ static inline void gate_wake(struct gate *g)
     old = a_load(&g->count, relaxed);
     do {
         if (GATE_WOKEN(old) >= GATE_SLEEPERS(old))
-            return; /* nobody sleeps, or all are on their way */
+            return; /* none sleeps, or all are being woken */
     } while (!a_cas(&g->count, &old, old + GATE_COUNT(0, 1), relaxed, relaxed));
-    /* release: whoever reads this value as its key has the push before it. */
+    /* release: a consumer whose key is this value sees the push before it. */
     a_add(&g->seq, 1, release);
     futex_wake(&g->seq);
 }

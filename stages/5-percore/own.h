@@ -1,4 +1,4 @@
-/* own.h - what stage 5 can be told beside the common command line. */
+/* own.h - the switches of stage 5, beside the common ones. */
 #ifndef OWN_H
 #define OWN_H
 

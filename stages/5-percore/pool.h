@@ -57,7 +57,7 @@ struct crew {
     _Atomic bool stop;
     /* The worker's: */
     PADDED unsigned out;                  /* jobs */
-    struct mpsc_node *later, **later_end; /* jobs that wait for a place */
+    struct mpsc_node *later, **later_end; /* jobs that wait for room */
 };
 
 /* Starts n helpers, pinned behind the workers; n may be 0.  ring: the worker's,
@@ -65,18 +65,18 @@ struct crew {
 void pool_open(struct crew *c, struct seat *seat, int n,
                const struct io_uring *ring);
 
-/* When no job is out, and before the worker's ring is closed: a helper may be
- * about to send its last message. */
+/* Call it when no job is out, before the worker's ring is closed: a helper may
+ * be about to send its last message. */
 void pool_close(struct crew *c);
 
 /* From here on the session is the helpers', until pool_back() has the job. */
 void pool_hand(struct crew *c, struct job *job);
 
 /* All jobs that came back, oldest first, linked by node.next; or NULL.  Their
- * wake-up is a completion whose data is the crew. */
+ * wake-up is a completion with the crew as its data. */
 struct mpsc_node *pool_back(struct crew *c);
 
-/* Prints " cpu 1, cpu 2": where the helpers sit. */
+/* Prints " cpu 1, cpu 2": the cpus of the helpers. */
 void pool_print(const struct crew *c);
 
 #endif

@@ -25,7 +25,7 @@
  *    deadline stands still.
  *
  * What is still wrong: the hash does not know what a request costs.  When the
- * load is uneven one core drowns while the others sleep.
+ * load is uneven, one core has too much to do while the others sleep.
  */
 
 /* -------------------------------------------------------------- includes */
@@ -61,7 +61,7 @@ struct conn {
     enum op op;      /* the operation in flight */
     bool more;       /* the last receive left bytes in the socket */
     bool back;       /* a helper has found out what it wants: job.want */
-    int64_t rest_ms; /* of its deadline, while that stands still */
+    int64_t rest_ms; /* left of the deadline, while it stands still */
 };
 
 /* Made by its own thread, on its own core; others read the counters only. */
@@ -78,10 +78,10 @@ struct worker {
     int n_conns;
     struct io_uring ring;
     bool watched, callable;   /* the ring watches the listener; the eventfd */
-    bool peers;               /* some may stand in line at the listener */
+    bool peers;               /* some may wait at the listener */
     bool serving;             /* no drain yet */
     int64_t now_ms, retry_ms; /* the loop's clock; when to accept again */
-    int64_t held_ms;          /* that handlers held the loop: see service.h */
+    int64_t held_ms;          /* how long handlers held the loop (service.h) */
     int grace;                /* turns left once the drain is over */
 };
 
@@ -92,15 +92,15 @@ static struct server server = {
     .team.service = &server.service,
 };
 
-/* The peer has another --idle-timeout from here on.  (same as 4-fixed) */
+/* Starts the peer's --idle-timeout anew.  (same as 4-fixed) */
 static void conn_touch(struct worker *w, struct conn *c)
 {
     c->turn = c->s.turn;
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
 }
 
-/* The deadline stands still, and goes on where it stood: else a peer could send
- * a byte a second and have it moved by every wait. */
+/* Stops the deadline; conn_resume() lets it go on where it stood.  If it began
+ * anew, a peer that sends a byte a second would move it with every wait. */
 static void conn_pause(struct worker *w, struct conn *c)
 {
     c->rest_ms = c->timer.when_ms - w->now_ms;
@@ -145,8 +145,8 @@ static void conn_close(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* The place for a connection's next operation; conn_run has seen to it that
- * there is one.  (same as 4-fixed) */
+/* The SQE for a connection's next operation: conn_run() has made sure that the
+ * SQ has room for it.  (same as 4-fixed) */
 static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
                                      enum op op)
 {
@@ -229,7 +229,7 @@ static void conn_file(struct worker *w, struct conn *c)
     STAT_ADD(&w->stats, reads, 1);
 }
 
-/* Gives back what holds nothing, or would wait for a peer.
+/* Gives back pieces that are empty, or that would wait for the peer.
  * (same as 4-fixed) */
 static bool windows_settle(struct worker *w, struct session *s, enum want want)
 {
@@ -244,8 +244,8 @@ static bool windows_settle(struct worker *w, struct session *s, enum want want)
     return true;
 }
 
-/* To the helpers.  When pieces are few it waits there in memory of its own: a
- * handler must not hold what other connections are served from. */
+/* Hands the connection to the helpers.  When pieces are few it moves to memory
+ * of its own first: a handler must not hold pieces that others need. */
 static void conn_hand(struct worker *w, struct conn *c)
 {
     if (arena_low(&w->arena) && !arena_spill(&w->arena, &c->s))
@@ -257,7 +257,7 @@ static void conn_hand(struct worker *w, struct conn *c)
 }
 
 /* What the session wants of its worker.  With helpers, bytes that have arrived
- * are work for them; only an answer that has begun goes on here. */
+ * are work for them; the worker only goes on with an answer that has begun. */
 static enum want conn_step(struct worker *w, struct conn *c)
 {
     bool arrived = buf_len(&c->s.in) > 0 && buf_len(&c->s.out) == 0;
@@ -270,8 +270,8 @@ static enum want conn_step(struct worker *w, struct conn *c)
                                     : session_step(&c->s, &w->stats);
 }
 
-/* In line for a piece, or for room in the SQ.  First comes one that holds a
- * piece that others wait for. */
+/* In line for a piece, or for room in the SQ.  A connection that holds a piece
+ * goes first: others wait for that piece. */
 static void conn_wait(struct worker *w, struct conn *c)
 {
     conn_pause(w, c);
@@ -281,8 +281,8 @@ static void conn_wait(struct worker *w, struct conn *c)
         STAILQ_INSERT_TAIL(&w->waiting, c, waiting);
 }
 
-/* Leads the conversation on until its next operation is on its way; without a
- * piece or a place for that it waits and is run again when there is one. */
+/* Leads the conversation on until its next operation is in the SQ.  Without a
+ * piece, or room in the SQ, the connection waits and is run again later. */
 static void conn_run(struct worker *w, struct conn *c)
 {
     while (uring_make_room(&w->ring, &w->stats) &&
@@ -342,7 +342,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
 
 /* ---------------------------------------------------------------- worker */
 
-/* A completion when *fd becomes readable, unless that was asked for already. */
+/* Asks for a completion when *fd becomes readable, unless *watched. */
 static void watch(struct worker *w, int *fd, bool *watched)
 {
     if (*watched || *fd < 0 || !uring_make_room(&w->ring, &w->stats))
@@ -351,7 +351,7 @@ static void watch(struct worker *w, int *fd, bool *watched)
     *watched = true;
 }
 
-/* A connection that has its permit.  Out of memory: a pause. */
+/* Begins a connection, with its permit.  Without memory accepting pauses. */
 static void conn_begin(struct worker *w, int fd)
 {
     struct conn *c = conn_new(w, fd);
@@ -365,8 +365,8 @@ static void conn_begin(struct worker *w, int fd)
 }
 
 /* An accept that waits in a ring would keep its permit from other workers.  So
- * here the ring watches the listener, and peers that stand in line are accepted
- * by plain calls.  Out of descriptors: a pause. */
+ * the ring only watches the listener, and plain calls accept the peers that
+ * wait there.  Without descriptors accepting pauses. */
 static void accept_peers(struct worker *w)
 {
     int most = ACCEPTS, fd = 0;
@@ -377,7 +377,7 @@ static void accept_peers(struct worker *w)
             conn_begin(w, fd);
         } else if (fd == -EAGAIN) {
             w->peers = false;
-        } else if (fd == -EBUSY) { /* full: called() goes on */
+        } else if (fd == -EBUSY) { /* full: see called() */
             return;
         } else {
             STAT_ADD(&w->stats, refused, 1);
@@ -406,7 +406,7 @@ static void expire(struct worker *w)
         int64_t more =
             net_grace_ms(c->fd, c->op == OP_RECV, w->sv.opt.idle_ms, &c->acked);
 
-        if (more > 0) { /* looked at first: it is not late yet */
+        if (more > 0) { /* not late yet */
             wheel_set(&w->wheel, t, w->now_ms + more);
             continue;
         }
@@ -415,14 +415,14 @@ static void expire(struct worker *w)
     }
 }
 
-/* SHUT_RD lets what has arrived be read and then reports the end: an idle peer
- * is sent away, a request that is already here is still answered.  Past the
- * drain timeout SHUT_RDWR brings back whatever is still in flight. */
+/* After SHUT_RD recv returns what has arrived, then reports the end: an idle
+ * connection ends, a request that has arrived is still answered.  After the
+ * drain timeout SHUT_RDWR completes what is still in flight. */
 static void drain(struct worker *w, int how)
 {
     struct conn *c;
 
-    w->peers = true; /* the last look at the line */
+    w->peers = true; /* look at the listener again */
     w->serving = false;
     LIST_FOREACH (c, &w->live, link)
         if (how == SHUT_RDWR || (c->op != OP_POOL && !session_in_flight(&c->s)))
@@ -440,8 +440,8 @@ static bool line_moves(const struct worker *w, unsigned in_ring)
 }
 
 /* Submits what was written and sleeps until something completes: the one system
- * call of a turn.  A connection that waits for a piece needs no clock: a piece
- * comes back in a turn, perhaps in the one that ends here. */
+ * call of a turn.  A connection in line needs no timer: pieces come back in a
+ * turn, and if one came back in this turn there is no sleep. */
 static void ring_wait(struct worker *w)
 {
     int ms =
@@ -460,7 +460,7 @@ static void ring_wait(struct worker *w)
     uring_entered(w->sv.name, err);
 }
 
-/* In line, as far as the pieces go that have come back. */
+/* Runs the connections in line while there are pieces. */
 static void run_waiting(struct worker *w)
 {
     unsigned in_ring = w->arena.in_ring;
@@ -475,7 +475,7 @@ static void run_waiting(struct worker *w)
     }
 }
 
-/* From the helpers. */
+/* Takes the jobs that the helpers have given back. */
 static void take_returns(struct worker *w)
 {
     struct mpsc_node *node = pool_back(&w->crew);
@@ -491,7 +491,7 @@ static void take_returns(struct worker *w)
     }
 }
 
-/* A permit may be free, or connections were dealt to this worker. */
+/* The eventfd: a permit may be free, or connections were dealt to us. */
 static void called(struct worker *w)
 {
     seat_clear_wake(w->seat);
@@ -510,7 +510,7 @@ static void completion(struct worker *w, struct io_uring_cqe cqe)
         called(w);
     else if (data == &w->sv.signal)
         drain(w, SHUT_RD);
-    else if (data != &w->crew) /* that one says: take_returns() */
+    else if (data != &w->crew) /* take_returns() follows */
         conn_done(w, data, cqe.res, cqe.flags);
 }
 
@@ -552,7 +552,7 @@ static void worker_loop(struct worker *w)
 
 /* ------------------------------------------------------------------ main */
 
-/* In its own thread: a ring for DEFER_TASKRUN knows only its maker. */
+/* In its own thread: only the maker of a DEFER_TASKRUN ring may enter it. */
 static struct worker *worker_new(struct seat *seat)
 {
     struct worker *w = aligned_zeroed(_Alignof(struct worker), sizeof *w);
@@ -560,7 +560,8 @@ static struct worker *worker_new(struct seat *seat)
 
     *w = (struct worker){.seat = seat, .serving = true, .uring = server.uring};
     seat_service(seat, &w->sv);
-    if (server.team.deal != DEAL_ONE) /* about: a larger share is slower only */
+    if (server.team.deal !=
+        DEAL_ONE) /* roughly: the CQ may be too small, and slower */
         conns /= server.team.n_workers;
     uring_open(&w->ring, w->sv.name, &w->uring, conns);
     w->arena.n = server.buffers;

@@ -94,12 +94,12 @@ double server_cpu(const struct server *s); /* seconds, user and system */
 
 bool server_sleeps(const struct server *s); /* all threads, at this moment */
 
-/* Is there a spell of that many seconds in which it takes less than that share
- * of a core?  One that spins has none; one that still has something to do has
- * one later: several are tried. */
+/* True when the server takes less than `share` of a core for `seconds`.  A
+ * server that spins never does; one that still has work does so later, so this
+ * is tried several times. */
 bool server_rests(const struct server *s, double share, double seconds);
 
-/* Around what depends on kernel.io_uring_disabled, and what sets it. */
+/* A lock for code that depends on kernel.io_uring_disabled or sets it. */
 #define RINGS_SYSCTL "/proc/sys/kernel/io_uring_disabled"
 int rings_lock(bool to_forbid);
 void rings_unlock(int lock);
@@ -107,7 +107,7 @@ void rings_unlock(int lock);
 /* The "@launch" half: argv after the marker.  Does not return. */
 _Noreturn void launch_main(int argc, char **argv);
 
-/* The world of this run. */
+/* The environment of this run. */
 const char *server_path(void); /* SERVER */
 const char *fault_path(void);  /* FAULT: linked with fault_wrap.c; skips the
                                 * test when there is no such build */

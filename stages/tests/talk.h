@@ -1,9 +1,8 @@
 /* talk.h - many conversations at once, each of which proves its own bytes.
  *
  * One poll loop plays all the clients, so that a server with two buffers meets
- * fifty of them at the same moment.  What a client will say is made first; what
- * it hears is kept, and compared with what was due when the conversation is
- * over.
+ * fifty of them at the same moment.  What a client sends is made first; what it
+ * receives is kept, and compared with what was due when the conversation ends.
  */
 #ifndef TEST_TALK_H
 #define TEST_TALK_H
