@@ -23,7 +23,7 @@
  * At least one of them sees the other's write.  A pusher that saw a searcher
  * woke no worker.  If that searcher finds nothing, it goes through park_enter()
  * and looks once more.  If it finds work, the last searcher to stop looks once
- * more, and wakes another worker.
+ * more, and wakes another worker if a queue is not empty.
  * The sleep itself loses nothing: an eventfd stays readable until it is read,
  * also when it was posted before the worker slept.  It is level-triggered in
  * the worker's epoll set, and only that worker reads it: a thief that harvests
