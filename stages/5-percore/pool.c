@@ -19,7 +19,7 @@ struct helper {
 
 /* ---- the worker's side ---- */
 
-/* Jobs that waited go out, as many as may. */
+/* Hands out jobs that waited, as far as the ring has room. */
 static void feed(struct crew *c)
 {
     while (c->later && c->out < SPMC_SIZE) {
@@ -93,7 +93,7 @@ static bool send_message(struct helper *h)
     return arrived;
 }
 
-/* The worker has a return. */
+/* Tells the worker that a job has come back. */
 static void wake_worker(struct helper *h)
 {
     OWN_ADD(&h->stats, wakes, 1);

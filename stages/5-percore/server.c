@@ -514,9 +514,9 @@ static void completion(struct worker *w, struct io_uring_cqe cqe)
         conn_done(w, data, cqe.res, cqe.flags);
 }
 
-/* Until the drain has ended every connection, and none is on its way here: what
- * was dealt is looked at after the look at team_shut(). */
-static bool finished(struct worker *w)
+/* In a drain: shuts the listener, then takes what was dealt before all were
+ * shut.  True when no connection is left, and none is on its way here. */
+static bool end_drain(struct worker *w)
 {
     if (w->serving)
         return false;
@@ -530,7 +530,7 @@ static bool finished(struct worker *w)
 
 static void worker_loop(struct worker *w)
 {
-    while (!finished(w)) {
+    while (!end_drain(w)) {
         unsigned n;
 
         accept_peers(w);
