@@ -100,23 +100,34 @@ Test(any_drain, stuck_peer_ends_with_the_drain_timeout)
 
 /* Signals that come together are one: a supervisor tells the process and its
  * group, a terminal tells both as well.  Later, a second one means "now". */
+static bool survives_two(struct server *s, struct client *c, int first,
+                         int second, double apart)
+{
+    server_start(s, "--drain-timeout", "60", NULL);
+    client_open_small(c, s);
+    client_stall(c, s);
+    cr_assert(server_answers(s));
+    server_signal(s, first);
+    pause_s(apart);
+    server_signal(s, second);
+    cr_assert(EVENTUALLY(!served_by_any(s), 10), "served while draining");
+    pause_s(scaled(0.3));
+    return server_alive(s);
+}
+
+/* On a busy machine the server may run for the second one only 200 ms after the
+ * first: then it is right to leave, and it is tried again. */
 static void second_signal(int first, int second, double apart)
 {
     struct client c;
     struct server s;
-    int status;
+    int status, tries = 3;
 
-    server_start(&s, "--drain-timeout", "60", NULL);
-    client_open_small(&c, &s);
-    client_stall(&c, &s);
-    cr_assert(server_answers(&s));
-    server_signal(&s, first);
-    pause_s(apart);
-    server_signal(&s, second);
-    cr_assert(EVENTUALLY(!served_by_any(&s), 10), "served while draining");
-    pause_s(scaled(0.3));
-    cr_assert(server_alive(&s), "%d and %d, %.3f s later, ended it: %s", first,
-              second, apart, server_stderr(&s));
+    while (!survives_two(&s, &c, first, second, apart)) {
+        client_close(&c);
+        cr_assert(--tries > 0, "%d and %d, %.3f s later, ended it: %s", first,
+                  second, apart, server_stderr(&s));
+    }
     server_signal(&s, second);
     status = server_wait(&s, scaled(5));
     cr_assert(status == 128 + second, "status %d (-1: still running)", status);
