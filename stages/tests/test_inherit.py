@@ -240,7 +240,7 @@ class Inherit(unittest.TestCase):
             out.touch(0o600)
             runs[odd] = self.start([LOADGEN, "--port", str(port),
                                     "--connections", "2", "--idle", "2",
-                                    "--duration", "0.5", "--warmup", "0",
+                                    "--duration", "2", "--warmup", "0",
                                     "--json", out, "--quiet"], odd), out
         for odd, (run, out) in runs.items():
             with self.subTest(odd=odd):
