@@ -2,7 +2,7 @@
 """Records four requests in one stage: record_timeline.py STAGE OUT.json
 
 Four connections A to D are open and idle.  Then their requests are sent at
-once: `/`, `/sleep/250`, `/`, `/`.  What every thread of the server does until
+once: `/`, `/sleep/500`, `/`, `/`.  What every thread of the server does until
 the last reply has arrived is recorded: system calls, waits, operations handed
 to a ring and their completions, handlers.
 
@@ -34,7 +34,7 @@ import servers            # noqa: E402
 import syscalls           # noqa: E402
 
 SCHEMA = "ioladder-timeline/1"
-PATHS = (("A", "/"), ("B", "/sleep/250"), ("C", "/"), ("D", "/"))
+PATHS = (("A", "/"), ("B", "/sleep/500"), ("C", "/"), ("D", "/"))
 BURSTS = 21
 PAUSE_S = 0.02      # between bursts: everything has come to rest
 ANSWER_S = 5.0
