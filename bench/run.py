@@ -902,7 +902,10 @@ def run_plan(args, parts, servers, rig, writer, manifest):
         print("run.py: no slice could be used", file=sys.stderr)
         return 1
     if status == 0 and not any(e["n"] for e in summary["cells"]):
-        print("run.py: no block could be used", file=sys.stderr)
+        print("run.py: no block could be used: other programs or the machine "
+              "itself disturbed all of them (see above).  Try again when it "
+              "is quiet; --max-foreign 1000 --max-drift 1000 keeps them all",
+              file=sys.stderr)
         return 1
     return status
 

@@ -66,10 +66,6 @@ class Client:
         for sock in self.socks.values():
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def close(self):
-        for sock in self.socks.values():
-            sock.close()
-
     @staticmethod
     def request(path):
         return f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
@@ -408,8 +404,10 @@ def tracer_for(pid, tids, wanted):
 
 def record(stage, wanted=None):
     process, port = start(stage)
+    socks = []
     try:
         client = Client(port, time.monotonic)
+        socks += client.socks.values()
         for name, _ in PATHS:       # the first request of all reads files
             client.alone(name)
         threads = threads_of(process.pid)
@@ -426,8 +424,9 @@ def record(stage, wanted=None):
                 time.sleep(PAUSE_S)
         finally:
             tracer.stop()
-        client.close()
     finally:
+        for sock in socks:
+            sock.close()
         process.terminate()
         process.communicate(timeout=10)
     found = timeline(tracer.events(), threads, windows, bursts)

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -172,8 +173,13 @@ Test(any_host, brackets_of_a_url)
 
 Test(any_host, localhost)
 {
+    struct addrinfo *found;
     struct server s;
 
+    /* A bare folder of a system has no /etc/hosts. */
+    if (getaddrinfo("localhost", NULL, NULL, &found) != 0)
+        cr_skip("this system does not know localhost");
+    freeaddrinfo(found);
     server_start(&s, "--host", "localhost", NULL);
     cr_assert(server_answers(&s), "not at 127.0.0.1: %s", server_stderr(&s));
     server_stop(&s);
