@@ -105,7 +105,9 @@ def check_lab(name, repeat, short, args, box, report):
         else:
             loses = {t.id for t in lab.tests} if wrong["loses"] == "all" \
                 else wrong["loses"]
-            report.line(wrong["name"], names(loses),
+            # A descriptor number comes back, or does not: it may lose more.
+            more = lost(result) & set(wrong.get("may_lose", []))
+            report.line(wrong["name"], names(set(loses) | more),
                         names(lost(result)), result["message"])
 
 
