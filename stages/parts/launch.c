@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -36,6 +37,22 @@ static int attr_pin(pthread_attr_t *attr, int cpu)
     return err;
 }
 
+/* SIGTERM and SIGINT are for the main thread: the mask is inherited. */
+static int thread_start(pthread_t *thread, const pthread_attr_t *attr,
+                        void *(*run)(void *), void *arg)
+{
+    sigset_t ends, before;
+    int err;
+
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ends, &before);
+    err = pthread_create(thread, attr, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
 int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
                 void *arg)
 {
@@ -45,11 +62,11 @@ int team_thread(struct team *t, pthread_t *thread, int n, void *(*run)(void *),
 
     pthread_attr_init(&attr);
     if (cpu >= 0 && attr_pin(&attr, cpu) == 0)
-        err = pthread_create(thread, &attr, run, arg);
+        err = thread_start(thread, &attr, run, arg);
     pthread_attr_destroy(&attr);
     if (err == 0)
         return cpu;
-    err = pthread_create(thread, NULL, run, arg); /* on any */
+    err = thread_start(thread, NULL, run, arg); /* on any */
     if (err)
         die("%s: cannot start a thread: %s", t->service->name, strerror(err));
     return -1;
