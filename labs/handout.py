@@ -13,20 +13,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from grader import build, lab as labs, markers, params    # noqa: E402
 
 
-def starter(lab):
-    """{file name: text}"""
-    files = {}
-    for name in lab.student:
-        path = os.path.join(lab.folder, "solution", name)
-        with open(path, encoding="utf-8") as f:
-            files[name] = markers.starter(f.read(), path)
-    return files
-
-
 def make_lab(lab, seed):
     folder = os.path.join(labs.LABS, "work", lab.name)
     os.makedirs(folder, exist_ok=True)
-    for name, text in starter(lab).items():
+    for name, text in markers.files(lab, seed).items():
         path = os.path.join(folder, name)
         shown = os.path.relpath(path, labs.ROOT)
         if os.path.exists(path):

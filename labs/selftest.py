@@ -17,7 +17,8 @@ import tomllib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import grade                                       # noqa: E402
-from grader import lab as labs, markers, sandbox   # noqa: E402
+from grader import lab as labs, markers, params    # noqa: E402
+from grader import sandbox                         # noqa: E402
 
 
 SHORT = 3
@@ -45,8 +46,12 @@ def lost(result):
     return {t["id"] for t in result["tests"] if t["status"] == "failed"}
 
 
-def replaced(files, wrong):
-    """The solution with one piece replaced, which must be there once."""
+def replaced(lab, files, wrong):
+    """The solution with one piece replaced, which must be there once; or what
+    was handed in in a course with another seed."""
+    if "seed" in wrong:
+        return {n: params.literal(markers.answer(t), lab.literal, wrong["seed"])
+                for n, t in files.items()}
     name = wrong.get("file") or next(iter(files))
     text = files[name]
     if text.count(wrong["old"]) != 1:
@@ -90,13 +95,14 @@ def check_lab(name, repeat, short, args, box, report):
                     names(lost(result)), grade.results.table(result))
     with open(os.path.join(lab.folder, "wrong.toml"), "rb") as f:
         table = tomllib.load(f)
-    starter = {n: markers.starter(t, n) for n, t in files.items()}
+    skipped = {t["id"] for t in result["tests"] if t["status"] == "skipped"}
+    starter = markers.files(lab, args.seed)
     result = submit(lab, starter, args, box)
-    report.line("starter", names({t.id for t in lab.tests}
+    report.line("starter", names({t.id for t in lab.tests} - skipped
                                  - set(table["starter_passes"])),
                 names(lost(result)), result["message"])
     for wrong in table["wrong"][:SHORT if short else None]:
-        result = submit(lab, replaced(files, wrong), args, box)
+        result = submit(lab, replaced(lab, files, wrong), args, box)
         if "refused" in wrong:
             refused = wrong["refused"] in result["message"] \
                 and len(lost(result)) == len(lab.tests)
@@ -107,7 +113,7 @@ def check_lab(name, repeat, short, args, box, report):
                 else wrong["loses"]
             # A descriptor number comes back, or does not: it may lose more.
             more = lost(result) & set(wrong.get("may_lose", []))
-            report.line(wrong["name"], names(set(loses) | more),
+            report.line(wrong["name"], names((set(loses) | more) - skipped),
                         names(lost(result)), result["message"])
 
 

@@ -51,7 +51,7 @@ def cc():
 def includes(lab, work):
     return [f"-I{os.path.join(ROOT, p)}" for p in
             ("common", "stages/parts", f"labs/{lab.name}/tests",
-             "stages/tests")] + [f"-I{work}"]
+             "stages/tests", "labs/support")] + [f"-I{work}"]
 
 
 def _staff(argv):
@@ -102,9 +102,10 @@ def staff(lab, seed, tests, flavour=""):
     library = os.path.join("build", flavour, "common", "libcommon.a")
     _staff(["make", "-s", f"V={flavour}", library])
     sources = sorted(glob.glob(os.path.join(tests, "*.c")))
-    if lab.kind == "server":
-        sources += [os.path.join(ROOT, name) for name in SUPPORT]
-    headers = [params] + [h for folder in (tests, "common", "stages/tests")
+    sources += [os.path.join(ROOT, name) for name in
+                (SUPPORT if lab.kind == "server" else lab.staff)]
+    headers = [params] + [h for folder in (tests, "common", "stages/tests",
+                                           "labs/support")
                           for h in glob.glob(os.path.join(ROOT, folder,
                                                           "*.h"))]
     objects = _compile_all(lab, work, sources, headers, flavour)
@@ -128,6 +129,17 @@ def staff_parts(lab, flavour=""):
     if paths:
         _staff(["make", "-s", f"V={flavour}", *paths])
     return [os.path.join(ROOT, path) for path in paths]
+
+
+def probe(name):
+    """The program labs/support/NAME.c, which ends with 0 where the machine has
+    what tests need, and otherwise says why not."""
+    program = os.path.join(ROOT, "build", "labs", name)
+    source = os.path.join(ROOT, "labs", "support", f"{name}.c")
+    os.makedirs(os.path.dirname(program), exist_ok=True)
+    if not _newer(program, [source]):
+        _staff([cc(), *FLAGS, "-o", program, source, "-luring"])
+    return program
 
 
 def inside(box, argv, out, ro):
@@ -168,21 +180,21 @@ def linked(box, lab, source_dir, out, objects, work, flavour=""):
     """The test program of a linked lab, with the student's object in it."""
     student = os.path.join(out, "student.o")
     program = os.path.join(out, "tests")
-    ro = tuple(p for p in (os.path.join(ROOT, "common"),
-                           os.path.join(ROOT, "stages", "parts"), work,
-                           source_dir) if os.path.isdir(p))
+    folders = [os.path.join(ROOT, "common"),
+               os.path.join(ROOT, "stages", "parts"),
+               os.path.join(lab.folder, "tests"), work]
     name = next(n for n in lab.student if n.endswith(".c"))
     text = inside(box, [cc(), *FLAGS, *SANITIZERS[flavour],
-                        f"-I{os.path.join(ROOT, 'common')}",
-                        f"-I{os.path.join(ROOT, 'stages', 'parts')}",
-                        f"-I{work}", "-c", "-o", student,
-                        os.path.join(source_dir, name)], out, ro)
+                        *[f"-I{f}" for f in folders], "-c", "-o", student,
+                        os.path.join(source_dir, name)], out,
+                  (*folders, source_dir))
     check_object(lab, student, flavour)
     keep = [f"--keep-global-symbol={n}" for n in lab.provides]
     inside(box, ["objcopy", *keep, student], out, ())
     inside(box, [cc(), *FLAGS, *SANITIZERS[flavour], "-o", program, student,
                  *[o for o in objects if o.endswith(".o")], "-lcriterion",
                  *[o for o in objects if o.endswith(".a")],
+                 *[f"-Wl,--wrap={n}" for n in lab.wrap],
                  *[f"-l{n}" for n in lab.libraries], "-lm"], out,
            (work, os.path.join(ROOT, "build", flavour, "common")))
     return program, text

@@ -7,8 +7,10 @@
                talk to it
     libraries  what is linked, e.g. ["uring"]
     parts      server: the files of stages/parts it may use, e.g. ["uring"]
-    staff      server: sources of ours that are built with the student's
-    wrap       server: functions whose calls those sources count (ld --wrap)
+    staff      server: sources of ours that are built with the student's;
+               linked: sources of ours that are built with the tests
+    wrap       functions whose calls those sources catch (ld --wrap)
+    literal    parameters that the starter holds as numbers (params.py)
     provides   linked: the names that the object gives to the tests
     allowed    linked: the functions that the object may call
     [[test]]   id = "suite/test" of Criterion, points, step, and if they differ
@@ -29,7 +31,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
 LABS = os.path.join(ROOT, "labs")
 KINDS = ("linked", "server")
 VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
-NEEDS = ("io_uring", "ptrace")
+NEEDS = ("io_uring",)       # each has a probe, labs/support/NAME.c
 TIMEOUT_S = 10.0
 
 
@@ -48,6 +50,8 @@ class Test:
     hint: str = ""
     visibility: str = "visible"
     timeout: float = TIMEOUT_S      # seconds, before TIME_SCALE
+    # Where the machine lacks one of them the test is skipped, and its points are
+    # taken out of the lab's sum.
     needs: list = field(default_factory=list)
     parent: str = ""                # fails with it
 
@@ -65,6 +69,7 @@ class Lab:
     parts: list
     staff: list
     wrap: list
+    literal: list
     provides: list
     allowed: list
 
@@ -193,6 +198,7 @@ def load(name, labs=LABS):
               parts=table.strings("parts", []),
               staff=table.strings("staff", []),
               wrap=table.strings("wrap", []),
+              literal=table.strings("literal", []),
               provides=table.strings("provides", []),
               allowed=table.strings("allowed", []), tests=tests)
     table.end()

@@ -96,6 +96,15 @@ class Markers(unittest.TestCase):
         self.assertEqual(markers.starter(
             "a\n/* LAB-BEGIN */\nsecret\n/* LAB-END */\nb"), "a\nb")
 
+    def test_a_seed_chooses_the_place(self):
+        text = "".join(f"/* LAB-BEGIN bug {k} of 3 */\nright{k}\n/* LAB-ELSE\n"
+                       f" * wrong{k}\n */\n/* LAB-END */\n" for k in (1, 2, 3))
+        seen = {markers.starter(text, seed=str(n)) for n in range(30)}
+        self.assertEqual(seen, {"wrong1\nright2\nright3\n",
+                                "right1\nwrong2\nright3\n",
+                                "right1\nright2\nwrong3\n"})
+        self.assertEqual(markers.answer(text), "right1\nright2\nright3\n")
+
     def test_faults(self):
         for text in ("/* LAB-BEGIN */\n", "/* LAB-END */", "/* LAB-ELSE\n",
                      "/* LAB-BEGIN */\n/* LAB-BEGIN */\n/* LAB-END */"):
@@ -118,6 +127,13 @@ class Parameters(unittest.TestCase):
     def test_a_seed_decides(self):
         self.assertEqual(params.header("a"), params.header("a"))
         self.assertNotEqual(params.header("a"), params.header("b"))
+
+    def test_a_starter_may_hold_numbers(self):
+        text = '#include "params.h"\nenum { MOST = LINE_LIMIT, X = LINE_LIMITS };'
+        limit = params.values("a")["LINE_LIMIT"]
+        self.assertEqual(params.literal(text, ["LINE_LIMIT"], "a"),
+                         f"enum {{ MOST = {limit}, X = LINE_LIMITS }};")
+        self.assertEqual(params.literal(text, [], "a"), text)
 
     def test_letters_differ(self):
         for seed in range(50):
