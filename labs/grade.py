@@ -119,13 +119,14 @@ class Linked:
         objects, work = build.staff(lab, args.seed, tests_of(lab, args),
                                     args.sanitizer)
         box.lend(out)
-        self.box, self.out = box, out
+        self.box, self.out, self.source = box, out, source
         self.program, self.text = build.linked(box, lab, source, out, objects,
                                                work, args.sanitizer)
 
     def run(self, words, limits, env):
-        return self.box.run([self.program, *words], limits, rw=(self.out,),
-                            cwd=self.out, env=env)
+        return self.box.run([self.program, *words], limits,
+                            ro=(self.source,), rw=(self.out,), cwd=self.out,
+                            env=dict(env, SOURCE=self.source))
 
 
 class Server:

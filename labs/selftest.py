@@ -33,12 +33,12 @@ def submit(lab, files, args, box):
         return grade.grade(lab, folder, args, box)
 
 
-def solution(lab):
+def solution(lab, seed):
     files = {}
     for name in lab.student:
         path = os.path.join(lab.folder, "solution", name)
         with open(path, encoding="utf-8") as f:
-            files[name] = f.read()
+            files[name] = params.fill(f.read(), seed)
     return files
 
 
@@ -50,6 +50,7 @@ def replaced(lab, files, wrong):
     """The solution with one piece replaced, which must be there once; or what
     was handed in in a course with another seed."""
     if "seed" in wrong:
+        files = solution(lab, wrong["seed"])
         return {n: params.literal(markers.answer(t), lab.literal, wrong["seed"])
                 for n, t in files.items()}
     name = wrong.get("file") or next(iter(files))
@@ -88,7 +89,7 @@ def names(idents):
 def check_lab(name, repeat, short, args, box, report):
     lab = labs.load(name)
     print(f"{name}: {lab.points} points")
-    files = solution(lab)
+    files = solution(lab, args.seed)
     for i in range(repeat):
         result = submit(lab, files, args, box)
         report.line(f"solution, {i + 1}: full points", "nothing",

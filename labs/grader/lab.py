@@ -1,7 +1,8 @@
 """What a lab asks, read from its grade.toml and checked in full.
 
     title      for people
-    student    the files that a student hands in; nothing else is taken
+    student    the files that a student hands in; nothing else is taken.  The
+               tests of a linked lab find them in the folder $SOURCE
     kind       "linked": the student's object is linked into the test program
                "server": the student's file becomes a server, and the tests
                talk to it
@@ -207,7 +208,8 @@ def load(name, labs=LABS):
     if not tests or not lab.student:
         raise LabError(f"{where}: no tests, or no files to hand in")
     for file in lab.student:
-        if os.path.basename(file) != file or not file.endswith((".c", ".h")):
+        if os.path.basename(file) != file \
+                or not file.endswith((".c", ".h", ".txt")):
             raise LabError(f"{where}: student: {file!r} is no C file's name")
     check_tests(where, tests)
     return lab

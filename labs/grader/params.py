@@ -25,6 +25,43 @@ def letters(seed, name, count, alphabet="BCDFGHJKLMNPQRSTVWXZ"):
     return found
 
 
+CALLS = ("clock_nanosleep", "pselect6", "epoll_wait", "rt_sigtimedwait",
+         "recvmsg")
+VERDICTS = ("less", "more", "equal", "client")
+MIX = 0x9e3779b97f4a7c15    # 8-measure/tests/plan.h multiplies by its inverse
+
+
+def measure(seed):
+    """(what is planted in lab 8, the answers to that)."""
+    def pick(name, low, high):
+        return number(seed, f"measure {name}", low, high)
+
+    length = 20 * pick("length", 8, 40)
+    by_requests, half = pick("by", 0, 1), pick("half", 0, 1)
+    every = 50 * pick("every", 8, 30) if by_requests else \
+        length + 100 * pick("every", 10, 40)
+    call, order = pick("call", 0, len(CALLS) - 1), pick("order", 0, 23)
+    plan = length | every << 12 | by_requests << 26 | half << 27 \
+        | call << 28 | order << 31 | pick("salt", 0, (1 << 28) - 1) << 36
+    left = list(VERDICTS)
+    recorded = []
+    while left:
+        order, at = divmod(order, len(left))
+        recorded.append(left.pop(at))
+    answers = {"stops": "half" if half else "all", "length_ms": str(length),
+               "comes_by": "requests" if by_requests else "clock",
+               "every": str(every), "call": CALLS[call]}
+    answers.update((f"recording_{i}", word)
+                   for i, word in enumerate(recorded, 1))
+    return plan * MIX % (1 << 64), answers
+
+
+def fill(text, seed):
+    """A solution's text with the answers of a course in it: @name@."""
+    answers = measure(seed)[1]
+    return re.sub(r"@(\w+)@", lambda m: answers.get(m[1], m[0]), text)
+
+
 def values(seed):
     """{macro: C text} for all labs."""
     line = letters(seed, "line", 4)
@@ -34,6 +71,9 @@ def values(seed):
         "LINE_LIMIT": str(number(seed, "line limit", 400, 900)),
         "LINE_NUMBERS": str(number(seed, "line numbers", 5, 12)),
         "URING_SEND_MOST": str(number(seed, "uring send most", 2500, 7000)),
+        "MEASURE_PLAN": f"UINT64_C({measure(seed)[0]:#x})",
+        "MEASURE_BUSY_PCT": str(number(seed, "measure busy", 80, 94)),
+        "MEASURE_COVER_PCT": str(number(seed, "measure cover", 90, 97)),
     }
 
 
