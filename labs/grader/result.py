@@ -31,16 +31,19 @@ def finish(result):
     return result
 
 
-def write(result, path):
+def write_text(text, path):
     """All of it or nothing: a reader never sees half a file."""
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=folder, delete=False,
                                      encoding="utf-8") as f:
-        json.dump(result, f, indent=1)
-        f.write("\n")
+        f.write(text)
     os.chmod(f.name, 0o644)
     os.replace(f.name, path)
+
+
+def write(result, path):
+    write_text(json.dumps(result, indent=1) + "\n", path)
 
 
 def load(path):
