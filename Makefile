@@ -126,6 +126,11 @@ help:
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make lab             LAB=0: the starter of a lab, in labs/work/
 ## make grade           LAB=0 TEST=suite/test SANITIZER=asan: your points
+## make grade-all       LAB=0 DIR=folder CSV=out.csv HOSTS=a,b JOBS=4: a class
+## make export          FORMAT=gradescope RESULT=r.json: for another system
+## make handout         LAB=0: the tar that students get
+## make autograder      LAB=0: the zip that Gradescope takes
+## make instructor-kit  answers, tests with other data, plans, questions
 ## make labs-test       grades the grader; LABS_REPEAT=20 before a course
 ## make deps            the packages; make deps-all adds linters and peers
 ## make diff-2-3        what stage 3 changes in stage 2
@@ -439,13 +444,40 @@ TEST ?=
 SANITIZER ?=
 LABS_REPEAT ?= 3
 LABS_ARGS ?=
-.PHONY: lab grade labs-test
+DIR ?=
+CSV ?=
+HOSTS ?=
+SLURM ?=
+TEST_SEED ?=
+FORMAT ?= gradescope
+RESULT ?=
+OUT ?=
+# JOBS has another meaning, and a default, for the tests of the servers.
+GRADE_JOBS = $(if $(filter command% environment%,$(origin JOBS)),$(JOBS))
+.PHONY: lab grade labs-test grade-all export handout autograder instructor-kit
 lab:
 	$(Q)$(PYTHON) labs/handout.py lab $(LAB)
 grade:
 	$(Q).ci/deps base labs
 	$(Q)$(PYTHON) labs/grade.py $(LAB) $(if $(TEST),--test $(TEST)) \
 		$(if $(SANITIZER),--sanitizer $(SANITIZER))
+grade-all:
+	$(Q).ci/deps base labs class
+	$(Q)[ -n "$(DIR)" ] && [ -n "$(CSV)" ] || { \
+		echo "usage: make grade-all LAB=0 DIR=folder CSV=out.csv"; exit 64; }
+	$(Q)$(PYTHON) labs/grade_all.py $(LAB) "$(DIR)" --csv "$(CSV)" \
+		$(if $(GRADE_JOBS),--jobs $(GRADE_JOBS)) \
+		$(if $(HOSTS),--hosts "$(HOSTS)") \
+		$(if $(SLURM),--slurm "$(SLURM)") \
+		$(if $(TEST_SEED),--test-seed $(TEST_SEED))
+export:
+	$(Q)$(PYTHON) labs/export.py $(FORMAT) $(or $(RESULT),$(LAB)) $(OUT)
+handout:
+	$(Q)$(PYTHON) labs/handout.py student $(LAB) build/ioladder-lab$(LAB).tar.gz
+autograder:
+	$(Q)$(PYTHON) labs/export.py autograder $(LAB) build/autograder-$(LAB).zip
+instructor-kit:
+	$(Q)$(PYTHON) labs/handout.py instructor build/ioladder-instructor.tar.gz
 labs-test:
 	$(Q).ci/deps base labs
 	$(Q)$(PYTHON) labs/selftest.py --repeat $(LABS_REPEAT) $(LABS_ARGS)
@@ -455,11 +487,11 @@ labs-test:
 deps:
 	$(Q).ci/deps base
 deps-lint:
-	$(Q).ci/deps base lint labs
+	$(Q).ci/deps base lint labs class
 deps-peers:
 	$(Q).ci/deps base peers
 deps-all:
-	$(Q).ci/deps base lint labs peers
+	$(Q).ci/deps base lint labs class peers
 doctor:
 	$(Q).ci/doctor
 

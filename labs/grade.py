@@ -38,8 +38,10 @@ def parse(argv):
     p.add_argument("submission", nargs="?")
     p.add_argument("--test", help="only this test (suite/test)")
     p.add_argument("--json", metavar="FILE", help="where the result goes")
-    p.add_argument("--seed", default=os.environ.get("SEED")
-                   or params.PUBLIC_SEED, help="of the course's parameters")
+    p.add_argument("--seed", default=params.course_seed(),
+                   help="of the course's parameters")
+    p.add_argument("--test-seed", type=int, metavar="N",
+                   help="other data in the tests than students have seen")
     p.add_argument("--tests", metavar="FOLDER",
                    help="other tests than the public ones (instructor)")
     p.add_argument("--sandbox", choices=sandbox.WAYS)
@@ -136,7 +138,7 @@ class Server:
         objects, work = build.staff(lab, args.seed, tests_of(lab, args),
                                     args.sanitizer)
         self.runner = build.staff_runner(lab, objects, work, args.sanitizer)
-        self.box, self.out = box, out
+        self.box, self.out, self.given = box, out, args.test_seed
         self.built = os.path.join(out, "built")
         self.report = os.path.join(out, "report")
         for folder in (self.built, self.report):
@@ -153,7 +155,8 @@ class Server:
 
     def run(self, words, limits, env):
         env = dict(env, SERVER=self.script, APP="http")
-        env.pop("SEED")
+        if not self.given:
+            env.pop("SEED")
         return self.box.run([self.runner, *words], limits,
                             ro=(os.path.dirname(self.runner), self.script,
                                 self.built),
@@ -173,7 +176,8 @@ def run_test(target, test, args):
     limits = sandbox.Limits(seconds=test.timeout * args.scale)
     outcome = target.run(
         ["--filter", test.id, "--json=" + where, "-j1", "--color=never"],
-        limits, {"TIME_SCALE": f"{args.scale:g}", "SEED": args.seed})
+        limits, {"TIME_SCALE": f"{args.scale:g}",
+                 "SEED": str(args.test_seed or args.seed)})
     passed, text = verdict(outcome, where)
     return entry(test, "passed" if passed else "failed",
                  test.points if passed else 0, text, outcome.seconds)
@@ -226,17 +230,22 @@ def none_pass(lab, args):
             if not args.test or t.id == args.test]
 
 
+def empty(lab, path, args, way, message=""):
+    """A result in which nothing has passed."""
+    return {"schema": results.SCHEMA, "lab": lab.name, "title": lab.title,
+            "submission": os.path.basename(os.path.normpath(path)),
+            "fingerprint": "", "seed": args.seed, "sandbox": way,
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "message": message, "tests": none_pass(lab, args)}
+
+
 def grade(lab, path, args, box):
     """The result of one submission."""
-    result = {"schema": results.SCHEMA, "lab": lab.name, "title": lab.title,
-              "submission": os.path.basename(os.path.normpath(path)),
-              "fingerprint": "", "seed": args.seed, "sandbox": box.way,
-              "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-              "message": "", "tests": []}
+    result = empty(lab, path, args, box.way)
     top = tempfile.mkdtemp(prefix="ioladder-grade-")
     os.chmod(top, 0o755)
     try:
-        files = submission.read(path, lab.student)
+        files = submission.read_apart(path, lab.student)
         result["fingerprint"] = submission.fingerprint(files)
         source, out = os.path.join(top, "source"), os.path.join(top, "out")
         for folder in (source, out):
@@ -250,13 +259,19 @@ def grade(lab, path, args, box):
         result["tests"] = run_tests(target, lab, args)
     except (submission.SubmissionError, build.BuildError) as err:
         result["message"] = str(err)
-        result["tests"] = none_pass(lab, args)
     finally:
         shutil.rmtree(top, ignore_errors=True)
+    result["message"] = result["message"].replace(top + "/source/", "")
     return results.finish(result)
 
 
+def stop(number, frame):
+    """Leaves by the way on which what was started is ended."""
+    raise SystemExit(128 + number)
+
+
 def main(argv):
+    signal.signal(signal.SIGTERM, stop)
     args = parse(argv)
     try:
         lab = labs.load(labs.find(args.lab))

@@ -169,6 +169,12 @@ def check_object(lab, path, flavour=""):
     if wrong:
         raise BuildError(f"calls {', '.join(wrong)}; this lab allows "
                          f"{', '.join(sorted(lab.allowed)) or 'nothing'}")
+    defined = {line.split()[0] for line in output(
+        ["nm", "-g", "--defined-only", "--format=posix", path]).split("\n")
+        if line.split()}
+    missing = sorted(set(lab.provides) - defined)
+    if missing:
+        raise BuildError(f"does not define {', '.join(missing)}")
     sections = BEFORE_MAIN.search(output(["objdump", "-h", path]))
     if sections and not flavour:    # a sanitizer's own code runs there
         raise BuildError(f"has code outside of functions ({sections.group()})")

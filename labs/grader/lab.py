@@ -51,8 +51,8 @@ class Test:
     hint: str = ""
     visibility: str = "visible"
     timeout: float = TIMEOUT_S      # seconds, before TIME_SCALE
-    # Where the machine lacks one of them the test is skipped, and its points are
-    # taken out of the lab's sum.
+    # Where the machine lacks one of them the test is skipped, and its points
+    # are taken out of the lab's sum.
     needs: list = field(default_factory=list)
     parent: str = ""                # fails with it
 

@@ -129,7 +129,8 @@ class Parameters(unittest.TestCase):
         self.assertNotEqual(params.header("a"), params.header("b"))
 
     def test_a_starter_may_hold_numbers(self):
-        text = '#include "params.h"\nenum { MOST = LINE_LIMIT, X = LINE_LIMITS };'
+        text = ('#include "params.h"\n'
+                'enum { MOST = LINE_LIMIT, X = LINE_LIMITS };')
         limit = params.values("a")["LINE_LIMIT"]
         self.assertEqual(params.literal(text, ["LINE_LIMIT"], "a"),
                          f"enum {{ MOST = {limit}, X = LINE_LIMITS }};")
