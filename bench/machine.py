@@ -258,10 +258,23 @@ def mitigations():
             if text and text != "Not affected"}
 
 
+PEER_VERSIONS = {
+    "nginx": ["nginx", "-v"], "h2o": ["h2o", "--version"],
+    "haproxy": ["haproxy", "-v"], "lighttpd": ["lighttpd", "-v"],
+    "go": ["go", "version"],
+    "fasthttp": ["dpkg-query", "-W", "golang-github-valyala-fasthttp-dev"],
+    "libevent": ["dpkg-query", "-W", "libevent-dev"],
+}
+
+
 def peer_versions():
-    nginx = shutil.which("nginx") or "/usr/sbin/nginx"
-    return {"nginx": first_line(output([nginx, "-v"])),
-            "go": first_line(output(["go", "version"]))}
+    """{peer: its version}, None where it is not installed."""
+    found = {}
+    for name, words in PEER_VERSIONS.items():
+        path = shutil.which(words[0], path=os.environ.get("PATH", "")
+                            + ":/usr/sbin")
+        found[name] = first_line(output([path, *words[1:]])) if path else None
+    return found
 
 
 def describe(root, build, server_cpus, client_cpus):
@@ -304,8 +317,9 @@ def os_name():
 # --- sampling while a slice runs ------------------------------------------
 
 def stat_cpus(cpus):
-    """(busy, steal, total) jiffies of these cpus since boot."""
-    busy = steal = total = 0
+    """(busy, steal, total, interrupts) jiffies of these cpus since boot; the
+    time of interrupts, soft ones too, is a part of busy."""
+    busy = steal = total = interrupts = 0
     wanted = {f"cpu{cpu}" for cpu in cpus}
     with open("/proc/stat", encoding="ascii") as f:
         for line in f:
@@ -319,7 +333,8 @@ def stat_cpus(cpus):
             busy += sum(ticks[:3]) + ticks[5] + ticks[6]
             steal += ticks[7]
             total += sum(ticks)
-    return busy, steal, total
+            interrupts += ticks[5] + ticks[6]
+    return busy, steal, total, interrupts
 
 
 def process_cpu(pid):
@@ -331,6 +346,15 @@ def process_cpu(pid):
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return None
+
+
+def user_and_system(pid):
+    """(user, system) jiffies of a process and its threads; None if gone."""
+    text = read(f"/proc/{pid}/stat")
+    if not text:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]), int(fields[12])
 
 
 def memory_map(pid):

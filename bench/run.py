@@ -36,7 +36,8 @@ import results                                              # noqa: E402
 import slices                                               # noqa: E402
 import stats_math                                           # noqa: E402
 import summary as summaries                                 # noqa: E402
-from servers import (Failed, Skipped, Stage, catalogue,     # noqa: E402
+from peers import catalogue, peers                          # noqa: E402
+from servers import (Failed, Skipped, Stage,                # noqa: E402
                      own_server)
 from suites import RUNS, SUITES                             # noqa: E402
 
@@ -326,10 +327,24 @@ class Run:
         if part.trace:
             for cell in cells:
                 for name in self.fitting(part):
-                    self.trace(part, cell, name)
+                    if self.answers(part, cell, name, "measure"):
+                        self.trace(part, cell, name)
 
     def fitting(self, part):
         return part.takes(self.servers, variants_of(self.parts))
+
+    def answers(self, part, cell, name, kind):
+        """Whether a peer has the route that a cell asks for."""
+        suite = part.suite
+        templates = suite.loadgen if kind == "measure" else suite.load.split()
+        path = "/"
+        for word, value in zip(templates, templates[1:]):
+            if word == "--path":
+                path = self.arguments(part, {**cell, "load": 0} if "load"
+                                      in cell else cell, [value])[0]
+            elif word == "--service-kind":
+                path = f"/{value}/1"
+        return self.servers[name].answers(path)
 
     def rig_of(self, part, cell):
         """The cpus of a cell: as for all, unless each worker is to have one.
@@ -378,7 +393,8 @@ class Run:
 
     def run_servers(self, part, cell, block, kind, attempt=0):
         """Every server, in one random order; to measure, then in reverse."""
-        names = self.fitting(part)
+        names = [name for name in self.fitting(part)
+                 if self.answers(part, cell, name, kind)]
         self.rng.shuffle(names)
         visits = [names, names[::-1]] if kind == "measure" else [names]
         for visit, found in enumerate(visits):
@@ -554,7 +570,7 @@ def choose_servers(args, known, parts=()):
     else:
         names = default_names(known, parts, args.build)
     if args.peers:
-        names += [n for n in ("nginx", "go") if n not in names]
+        names += [n for n in peers(ROOT, args.build) if n not in names]
     names += [n for n in own if n not in names]
     unknown = [n for n in names if n not in known and n not in own]
     for name in list(unknown):
@@ -581,7 +597,7 @@ def default_names(known, parts, build):
         wanted = {name for part in parts for name in part.suite.only}
         # A stage that is not built is asked for all the same: it is skipped,
         # with the reason.
-        order = [*(f"stage{n}" for n in range(1, 7)), "nginx", "go"]
+        order = [*(f"stage{n}" for n in range(1, 7)), *peers(ROOT, build)]
         for name in wanted - set(known):
             known[name] = Stage(name, os.path.join(build, name))
         return [name for name in order if name in wanted]
@@ -625,11 +641,13 @@ def describe_servers(servers, skipped, build):
         entry = {"kind": server.kind}
         if name in skipped:
             entry["skipped"] = skipped[name]
-        elif isinstance(server, Stage):
+        elif server.kind == "stage" or server.binary.startswith(build):
             entry["binary"] = os.path.relpath(server.binary, build)
             entry["args"] = server.args
             entry["sha256"] = machine.sha256(server.binary)
             entry["compiled_with"] = machine.compiled_with(server.binary)
+        if name not in skipped and server.kind == "peer":
+            entry["file"], entry["configuration"] = server.configuration()
         found[name] = entry
     return found
 
@@ -678,9 +696,10 @@ def parse_arguments(argv):
     p.add_argument("--plan", action="store_true",
                    help="say how long it would take, and stop")
     p.add_argument("--servers", metavar="A,B",
-                   help="stage1 ... stage6, variants, nginx, go (all stages)")
+                   help="stage1 ... stage6, variants, peers (all stages)")
     p.add_argument("--peers", action="store_true",
-                   help="nginx and Go net/http in the same blocks")
+                   help="in the same blocks: "
+                        + ", ".join(peers(ROOT, "build")))
     p.add_argument("--add", action="append", default=[], metavar="NAME=CMD",
                    help="a variant: 'plain=stage4 --recv plain'")
     p.add_argument("--without", metavar="A,B",

@@ -11,15 +11,11 @@ import glob
 import os
 import re
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-
-from machine import children
 
 READY = re.compile(rb"listening on (?:\S*:)?(\d+)\s")
 START_S = 10.0
@@ -123,8 +119,8 @@ def totals_of(lines):
     return {}
 
 
-def _spawn(argv, cpus, env=None, stdout=subprocess.PIPE, death=signal.SIGKILL,
-           directory=None):
+def spawn(argv, cpus, env=None, stdout=subprocess.PIPE, death=signal.SIGKILL,
+          directory=None):
     log = tempfile.TemporaryFile()
     try:
         proc = subprocess.Popen(
@@ -137,7 +133,7 @@ def _spawn(argv, cpus, env=None, stdout=subprocess.PIPE, death=signal.SIGKILL,
     return Running(proc, log, directory)
 
 
-def _await_line(run, name):
+def await_line(run, name):
     """Reads the ready line; sets run.port."""
     fd = run.proc.stdout.fileno()
     os.set_blocking(fd, False)
@@ -170,6 +166,7 @@ class Stage:
     kind = "stage"
     added = False    # on the command line, so meant for every suite
     variant = False  # of stages/variants: measured where it is named
+    routes = ("",)   # what it answers: these paths, and all below them
 
     def __init__(self, name, binary, args=()):
         self.name, self.binary, self.args = name, binary, list(args)
@@ -179,152 +176,26 @@ class Stage:
             raise Skipped(f"{os.path.basename(self.binary)} is not built "
                           f"(make{' variants' if self.variant else ''})")
 
+    def answers(self, path):
+        return any(path == route or path.startswith(route + "/")
+                   for route in self.routes)
+
     def start(self, cpus, app="http", extra=(), root=None, workers=None):
         argv = [self.binary, "--port", "0", "--app", app]
         if workers is not None:
             argv += ["--workers", str(workers)]
         argv += [*self.args, *extra]
-        run = _spawn(argv, cpus)
+        run = spawn(argv, cpus)
         try:
-            _await_line(run, self.name)
+            await_line(run, self.name)
         except BaseException:
             run.stop()
             raise
         return run
-
-
-class Go(Stage):
-    """Go's net/http with as many threads as it has cpus (GOMAXPROCS)."""
-
-    kind = "peer"
-
-    def __init__(self, name, source, binary):
-        super().__init__(name, binary)
-        self.source = source
-
-    def available(self):
-        go = shutil.which("go")
-        if not go:
-            raise Skipped("go is not installed")
-        newest = max(os.path.getmtime(os.path.join(self.source, f))
-                     for f in os.listdir(self.source))
-        if (os.path.exists(self.binary)
-                and os.path.getmtime(self.binary) >= newest):
-            return
-        os.makedirs(os.path.dirname(self.binary), exist_ok=True)
-        done = subprocess.run(
-            [go, "build", "-o", os.path.abspath(self.binary), "."],
-            cwd=self.source, capture_output=True, text=True, check=False,
-            env={**os.environ, "GOFLAGS": "-buildvcs=false",
-                 "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"})
-        if done.returncode != 0:
-            raise Skipped("go build failed: "
-                          + done.stderr.strip().splitlines()[-1])
-
-    def start(self, cpus, app="http", extra=(), root=None, workers=None):
-        if app != "http":
-            raise Skipped(f"speaks no {app}")
-        argv = [self.binary, "-port", "0"]
-        if root:
-            argv += ["-root", root]
-        env = {**os.environ, "GOMAXPROCS": str(len(cpus))}
-        run = _spawn(argv, cpus, env)
-        try:
-            _await_line(run, self.name)
-        except BaseException:
-            run.stop()
-            raise
-        return run
-
-
-class Nginx:
-    """nginx: one worker a cpu, no log, keep-alive without limit."""
-
-    kind = "peer"
-    added = False
-
-    def __init__(self, name, template):
-        self.name, self.template = name, template
-        self.binary = shutil.which("nginx", path=os.environ.get("PATH", "")
-                                   + ":/usr/sbin:/usr/local/sbin")
-
-    def available(self):
-        if not self.binary:
-            raise Skipped("nginx is not installed")
-
-    def start(self, cpus, app="http", extra=(), root=None, workers=None):
-        if app != "http":
-            raise Skipped(f"speaks no {app}")
-        last = None
-        for _ in range(3):   # somebody may take the port before nginx does
-            try:
-                return self._start(cpus, root)
-            except Failed as err:
-                last = err
-        raise last
-
-    def _start(self, cpus, root):
-        directory = tempfile.TemporaryDirectory(prefix="ioladder-nginx-")
-        os.chmod(directory.name, 0o755)
-        port = free_port()
-        with open(self.template, encoding="utf-8") as f:
-            text = f.read()
-        values = {"PORT": port, "DIR": directory.name,
-                  "WORKERS": len(cpus), "ROOT": root or directory.name,
-                  "REUSEPORT": "reuseport" if len(cpus) > 1 else "",
-                  "AFFINITY": cpu_masks(cpus) if len(cpus) > 1 else "",
-                  "USER": "user root;" if os.geteuid() == 0 else ""}
-        text = re.sub(r"@([A-Z]+)@", lambda m: str(values[m[1]]), text)
-        conf = os.path.join(directory.name, "nginx.conf")
-        with open(conf, "w", encoding="utf-8") as f:
-            f.write(text)
-        # SIGTERM at the runner's death: the master then stops its workers.
-        run = _spawn([self.binary, "-p", directory.name, "-c", conf,
-                      "-e", os.path.join(directory.name, "error.log")],
-                     cpus, stdout=subprocess.DEVNULL, death=signal.SIGTERM,
-                     directory=directory)
-        try:
-            self._await_port(run, port, len(cpus))
-        except BaseException:
-            run.stop()
-            raise
-        return run
-
-    def _await_port(self, run, port, workers):
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
-            if run.proc.poll() is not None:
-                raise Failed(f"{self.name}: ended with status "
-                             f"{run.proc.returncode}: {run.reason()}")
-            pids = children(run.proc.pid)
-            if len(pids) >= workers and listening(port):
-                # The master sleeps; its workers are what is measured.
-                run.port, run.pids = port, pids
-                return
-            time.sleep(0.01)
-        raise Failed(f"{self.name}: not ready within {START_S:.0f} s")
-
-
-def cpu_masks(cpus):
-    """nginx's way to give each worker a cpu: [0, 2] -> a line of 001 100."""
-    return "worker_cpu_affinity " + " ".join(
-        f"{1 << cpu:0{max(cpus) + 1}b}" for cpu in cpus) + ";"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def listening(port):
-    with socket.socket() as s:
-        s.settimeout(1)
-        return s.connect_ex(("127.0.0.1", port)) == 0
 
 
 def catalogue(root, build):
-    """{name: server} of everything that can be named on the command line."""
+    """{name: server}: the stages and their variants."""
     found = {}
     for number in range(1, 7):
         binary = os.path.join(build, f"stage{number}")
@@ -336,10 +207,6 @@ def catalogue(root, build):
         name = os.path.basename(patch).removesuffix(".patch")
         found[name] = Stage(name, os.path.join(build, "variants", name))
         found[name].variant = True
-    peers = os.path.join(root, "bench", "peers")
-    found["nginx"] = Nginx("nginx", os.path.join(peers, "nginx.conf"))
-    found["go"] = Go("go", os.path.join(peers, "go"),
-                     os.path.join(build, "peers", "go-nethttp"))
     return found
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import namedtuple
 
 import machine
 import syscalls
@@ -22,6 +23,11 @@ FOREIGN_LIMIT = 10.0   # percent of the cpus, by others; the same
 TAIL = 10           # samples that must lie beyond a percentile to quote it
 
 
+# jiffies of the cpus (see machine.stat_cpus), seconds and jiffies of the server
+Sample = namedtuple("Sample", "time busy steal total interrupts server_s "
+                    "server_user server_system")
+
+
 class Aborted(Exception):
     """The plan itself is wrong; no slice of it can work."""
 
@@ -31,7 +37,7 @@ class Outcome:
 
     def __init__(self):
         self.report, self.error = None, None
-        self.samples = []   # (time, busy, steal, total, server cpu seconds)
+        self.samples = []   # each a Sample
         self.memory = {}
         self.end = None
 
@@ -42,7 +48,7 @@ class Outcome:
         its end needs no agreement about when connecting was done.
         """
         inside = [s for s in self.samples
-                  if self.end - seconds <= s[0] <= self.end - 0.01]
+                  if self.end - seconds <= s.time <= self.end - 0.01]
         if len(inside) < 2:
             inside = self.samples[-2:]
         return (inside[0], inside[-1]) if len(inside) == 2 or inside else None
@@ -151,8 +157,12 @@ class Rig:
 
     def sample(self, run):
         used = [machine.process_cpu(pid) for pid in run.pids]
-        cpu = None if None in used else sum(used)
-        return (time.monotonic(), *machine.stat_cpus(self.both), cpu)
+        split = [machine.user_and_system(pid) for pid in run.pids]
+        gone = None in used or None in split
+        return Sample(time.monotonic(), *machine.stat_cpus(self.both),
+                      None if gone else sum(used),
+                      None if gone else sum(user for user, _ in split),
+                      None if gone else sum(system for _, system in split))
 
     def load(self, run, args, seconds, warmup, seed, memory=False, each=None):
         """Runs the generator to its end; samples the machine meanwhile."""
@@ -251,9 +261,10 @@ def steal_percent(outcome, seconds):
     found = [0.0]
     window = outcome.between(seconds)
     if window:
-        (_, _, steal0, total0, _), (_, _, steal1, total1, _) = window
-        if total1 > total0:
-            found.append(100 * (steal1 - steal0) / (total1 - total0))
+        first, last = window
+        if last.total > first.total:
+            found.append(100 * (last.steal - first.steal)
+                         / (last.total - first.total))
     host = (outcome.report or {}).get("host") or {}
     found.append(host.get("steal_pct") or 0.0)
     return max(found)
@@ -311,6 +322,40 @@ def fast_figures(report):
                                      ("p999", "p99.9", 0.999))}
 
 
+def shares(ends, per_s, client, server, window, cpus):
+    """Whose CPU time a request takes, us: server, client, the rest.
+
+    The kernel counts the parts in jiffies; what a process took in all is known
+    to the nanosecond, and is divided as its jiffies are.  softirq_us is no
+    further part: an interrupt is charged to the process that it came upon.
+    """
+    first, last = ends
+    span = last.time - first.time
+    us = 1e6 / span / per_s                     # seconds -> us a request
+    busy = (last.busy - first.busy) / os.sysconf("SC_CLK_TCK")
+    interrupts = (last.interrupts - first.interrupts) \
+        / os.sysconf("SC_CLK_TCK")
+    found = {"system_cpu_us": busy * us, "foreign_pct": foreign_percent(
+        busy / span, server, client, window, cpus)}
+    ours = server.get("per_request_us")
+    if None not in (first.server_s, last.server_s):
+        if ours is None:
+            ours = (last.server_s - first.server_s) * us
+            found["cpu_us"] = ours
+        user = last.server_user - first.server_user
+        system = last.server_system - first.server_system
+        if user + system:
+            found["server_user_us"] = ours * user / (user + system)
+            found["server_sys_us"] = ours * system / (user + system)
+    theirs = [(client.get(name) or 0) / window / per_s * 1e6
+              for name in ("user_s", "sys_s", "spin_s")]
+    found["client_spin_us"] = theirs[2]
+    found["softirq_us"] = interrupts * us
+    found["rest_us"] = max(0.0, busy * us - (ours or 0) - theirs[0]
+                           - theirs[1])
+    return found
+
+
 def figures(outcome, seconds, moved, cpus):
     """The flat figures of a slice that the summary works on."""
     report = outcome.report
@@ -338,17 +383,9 @@ def figures(outcome, seconds, moved, cpus):
         "notes": notes_of(report),
     }
     ends = outcome.between(seconds)
-    if ends and requests and ends[1][0] > ends[0][0]:
-        per_s = requests / window
-        span = ends[1][0] - ends[0][0]
-        hz = os.sysconf("SC_CLK_TCK")
-        found["system_cpu_us"] = ((ends[1][1] - ends[0][1]) / hz / span
-                                  / per_s * 1e6)
-        found["foreign_pct"] = foreign_percent(
-            (ends[1][1] - ends[0][1]) / hz / span, server, client, window,
-            cpus)
-        if found["cpu_us"] is None and None not in (ends[0][4], ends[1][4]):
-            found["cpu_us"] = (ends[1][4] - ends[0][4]) / span / per_s * 1e6
+    if ends and requests and ends[1].time > ends[0].time:
+        found.update(shares(ends, requests / window, client, server, window,
+                            cpus))
     for side, quota in (report.get("quota") or {}).items():
         found[f"{side}_quota_cpus"] = quota.get("cpus") or None
         found[f"{side}_throttled"] = quota.get("throttled")

@@ -305,17 +305,21 @@ class Bad(Bench):
     def test_missing_peers_are_skipped(self):
         env = {**os.environ, "PATH": ""}
         code = ("import sys; sys.path.insert(0, sys.argv[1]);"
-                "import servers as s; c = s.catalogue(*sys.argv[2:4]);"
-                "c['nginx'].binary = None\n"
-                "for n in ('nginx', 'go'):\n"
-                "  try: c[n].available(); print('there')\n"
-                "  except s.Skipped as e: print(e)")
+                "import peers; peers.SYSTEM_PATH = '';"
+                "found = peers.peers(*sys.argv[2:4])\n"
+                "for peer in found.values():\n"
+                "  try: peer.available(); print('there')\n"
+                "  except peers.Skipped as e: print(e)")
         done = subprocess.run(
             [sys.executable, "-c", code, BENCH, os.path.dirname(BENCH),
              self.build], env=env, capture_output=True, text=True,
             check=True)
         self.assertEqual(done.stdout.splitlines(),
-                         ["nginx is not installed", "go is not installed"])
+                         ["nginx is not installed", "h2o is not installed",
+                          "haproxy is not installed",
+                          "lighttpd is not installed", "go is not installed",
+                          "go is not installed",
+                          "no C compiler is installed"])
 
     def test_nothing_can_run(self):
         self.modes = {name: "skip" for name in self.stages}
@@ -728,6 +732,30 @@ class Small(unittest.TestCase):
                           found["client_throttled"],
                           found["server_quota_cpus"],
                           found["server_throttled"]), (0.5, 9, None, 0))
+
+    def test_shares_add_up_to_the_whole(self):
+        """100,000 requests a second for 2 s on two cpus: 3 s busy of 4."""
+        hz = os.sysconf("SC_CLK_TCK")
+        first = slices.Sample(10.0, 0, 0, 0, 0, 5.0, 100, 200)
+        last = slices.Sample(12.0, 3 * hz, 0, 4 * hz, hz // 10, 6.6,
+                             100 + 40, 200 + 120)
+        client = {"user_s": 0.4, "sys_s": 0.6, "spin_s": 0.3}
+        server = {"per_request_us": 8.0, "total_s": 1.6}
+        found = slices.shares((first, last), 1e5, client, server, 2.0, 2)
+        self.assertAlmostEqual(found["system_cpu_us"], 15.0)
+        self.assertAlmostEqual(found["server_user_us"], 2.0)
+        self.assertAlmostEqual(found["server_sys_us"], 6.0)
+        self.assertAlmostEqual(found["client_spin_us"], 1.5)
+        self.assertAlmostEqual(found["softirq_us"], 0.5)
+        self.assertAlmostEqual(found["rest_us"], 2.0)    # 15 - 8 - 5
+        # The clocks differ by some jiffies: what remains is never negative.
+        server["per_request_us"] = 11.0
+        found = slices.shares((first, last), 1e5, client, server, 2.0, 2)
+        self.assertEqual(found["rest_us"], 0.0)
+
+    def test_user_and_system_of_a_process(self):
+        self.assertIsNone(machine.user_and_system(2 ** 22 - 1))
+        self.assertEqual(len(machine.user_and_system(os.getpid())), 2)
 
     def test_perf_output(self):
         tool = syscalls.Perf.__new__(syscalls.Perf)
