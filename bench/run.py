@@ -36,7 +36,8 @@ import results                                              # noqa: E402
 import slices                                               # noqa: E402
 import stats_math                                           # noqa: E402
 import summary as summaries                                 # noqa: E402
-from peers import catalogue, peers                          # noqa: E402
+from fronts import catalogue, fronts                        # noqa: E402
+from peers import peers                                     # noqa: E402
 from servers import (Failed, Skipped, Stage,                # noqa: E402
                      own_server)
 from suites import RUNS, SUITES                             # noqa: E402
@@ -597,7 +598,8 @@ def default_names(known, parts, build):
         wanted = {name for part in parts for name in part.suite.only}
         # A stage that is not built is asked for all the same: it is skipped,
         # with the reason.
-        order = [*(f"stage{n}" for n in range(1, 7)), *peers(ROOT, build)]
+        order = [*(f"stage{n}" for n in range(1, 7)), *peers(ROOT, build),
+                 *fronts(ROOT, build)]
         for name in wanted - set(known):
             known[name] = Stage(name, os.path.join(build, name))
         return [name for name in order if name in wanted]

@@ -214,6 +214,14 @@ def _suites():
          "--heartbeat", "{period}",
          "--processes", "{processes}", "--sources", "{sources}"],
         memory=True, trace=False, seconds=5.0)
+    # Every process of a front counts as the server, all on one cpu.
+    yield Suite(
+        "hop", "GET / through a front to two of stage 2, open loop",
+        {"connections": [64], "rate": [2000, 8000]},
+        ["--connections", "{connections}", "--rate", "{rate}",
+         "--arrivals", "poisson"],
+        only=("stage2", "haproxy-front", "nginx-front"), reference="stage2",
+        trace=False, seconds=1.5)
     yield from _skew_suites()
 
 
@@ -243,9 +251,9 @@ RUNS = {
                   if name.startswith("show-")],
     },
     "full": {
-        "title": "Every suite but skew and show4; half an hour for each "
+        "title": "Every suite but skew, show4 and hop; half an hour for each "
                  "server",
         "parts": [(name, {}, {}) for name in SUITES
-                  if not name.startswith(("skew-", "show-"))],
+                  if not name.startswith(("skew-", "show-", "hop"))],
     },
 }
