@@ -135,6 +135,9 @@ struct vx_scenario {
 
 extern const struct vx_scenario *const vx_scenarios[];
 extern const int vx_nscenarios;
+/* Small enough to run all executions one by one: checks the counting. */
+extern const struct vx_scenario *const vx_small[];
+extern const int vx_nsmall;
 
 /* A litmus test: the outcomes (bits 0 to 31) that sc, tso and c11 allow, all of
  * which must be seen, and no others.  check() calls vx_outcome(). */
@@ -177,8 +180,23 @@ void vx_futex_wake(uint32_t *p, struct vx_where w);
 #define futex_wait(p, val) vx_futex_wait(p, val, VX_HERE)
 #define futex_wake(p) vx_futex_wake(p, VX_HERE)
 
+/* Before an operation, by a function that was called to do it: `pc` is where
+ * its caller goes on.  That place is part of the state. */
+void vx_outer(const void *pc);
+
 /* In check(): did thread i end, or does it sleep for good? */
 bool vx_asleep(int i);
 bool vx_anyone_asleep(void);
+
+/* ---- for the program ---- */
+
+/* Explores the scenario of this name, or all of them (NULL; and checks the
+ * explorer first).  Prints one line each, and a schedule that fails.  True: all
+ * is right. */
+bool vx_explore(const char *only);
+
+/* The scenario of this name has a planted bug: says which models show it, how
+ * soon, and how.  True: it was found. */
+bool vx_hunt(const char *only);
 
 #endif

@@ -34,7 +34,8 @@ link_bug() { # header: compiles anew what includes it, and links the rest
             objects="$objects $out/$name.o"
         fi
     done
-    $cc -o "$out/bug" $objects "$out/litmus.o" "$out/explore.o"
+    $cc -o "$out/bug" $objects "$out/litmus.o" "$out/explore.o" \
+        "$out/main.o"
 }
 
 plant() { # header, sed script: in a copy of the tree at $out/tree

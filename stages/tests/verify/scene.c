@@ -14,6 +14,9 @@ const struct vx_scenario *const vx_scenarios[] = {
 };
 const int vx_nscenarios = sizeof vx_scenarios / sizeof vx_scenarios[0];
 
+const struct vx_scenario *const vx_small[] = {&scene_park2, &scene_generation};
+const int vx_nsmall = sizeof vx_small / sizeof vx_small[0];
+
 SCENE_VAR uint64_t body[ITEMS]; /* what an item points to; plain memory */
 SCENE_VAR int got[VX_THREADS][ITEMS], ngot[VX_THREADS];
 SCENE_VAR int count[ITEMS];
