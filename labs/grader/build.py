@@ -8,7 +8,8 @@ A linked lab runs the student's object in the test program, so that object must
 not be able to end the program or to write to a file by itself: it may call
 only the functions on the lab's list, has no code that runs before main(), and
 makes no system call of its own.  Its other names are made local, so that it
-cannot replace a function of the tests.
+cannot replace a function of the tests.  A lab whose operations are calls into
+the tests (labs/support/atoms.h) also names the text that would get round them.
 """
 
 import glob
@@ -29,6 +30,9 @@ IMPLICIT = {"memcpy", "memmove", "memset", "memcmp", "__stack_chk_fail",
             "_GLOBAL_OFFSET_TABLE_", "__stack_chk_guard"}
 BEFORE_MAIN = re.compile(r"\.(?:preinit_array|init_array|fini_array|ctors|"
                          r"dtors|init|fini|text\.startup)\b")
+INCLUDE = re.compile(r"(?:#|%:)(?:[ \t]|/\*(?:.|\n)*?\*/)*include\b[ \t]*"
+                     r"(.*)")
+VARIABLES = re.compile(r"^ *\d+ (\.(?:t?data|t?bss)\S*) +([0-9a-f]+)", re.M)
 OWN_CALL = re.compile(r"\b(?:syscall|sysenter|svc)\b|\bint\s+\$0x80")
 # Starts servers, talks to them: what the stages' own tests use.
 SUPPORT = ("stages/tests/server.c", "stages/tests/client.c",
@@ -51,7 +55,8 @@ def cc():
 def includes(lab, work):
     return [f"-I{os.path.join(ROOT, p)}" for p in
             ("common", "stages/parts", f"labs/{lab.name}/tests",
-             "stages/tests", "labs/support")] + [f"-I{work}"]
+             "stages/tests", "stages/tests/verify", "labs/support")] \
+        + [f"-I{work}"]
 
 
 def _staff(argv):
@@ -104,10 +109,11 @@ def staff(lab, seed, tests, flavour=""):
     sources = sorted(glob.glob(os.path.join(tests, "*.c")))
     sources += [os.path.join(ROOT, name) for name in
                 (SUPPORT if lab.kind == "server" else lab.staff)]
-    headers = [params] + [h for folder in (tests, "common", "stages/tests",
-                                           "labs/support")
-                          for h in glob.glob(os.path.join(ROOT, folder,
-                                                          "*.h"))]
+    headers = [params] + [
+        h for folder in (tests, f"labs/{lab.name}/tests", "common",
+                         "stages/parts", "stages/tests", "stages/tests/verify",
+                         "labs/support")
+        for h in glob.glob(os.path.join(ROOT, folder, "*.h"))]
     objects = _compile_all(lab, work, sources, headers, flavour)
     return objects + [os.path.join(ROOT, library)], work
 
@@ -151,6 +157,25 @@ def inside(box, argv, out, ro):
     return done.output
 
 
+def check_source(lab, name, text):
+    """A linked lab's file keeps to the words of the lab, or BuildError."""
+    def line(at):
+        return f"{name}:{text.count(chr(10), 0, at) + 1}"
+
+    # A line that goes on in the next one could hide a word.
+    if lab.forbidden and re.search(r"\\[ \t]*\n", text):
+        raise BuildError(f"{name}: a line ends in a backslash, which this lab "
+                         "does not allow")
+    for word in lab.forbidden:
+        if word in text:
+            raise BuildError(f"{line(text.index(word))}: `{word}` is not "
+                             "allowed in this lab")
+    for found in INCLUDE.finditer(text):
+        if lab.includes and found.group(1).strip(' "<>') not in lab.includes:
+            raise BuildError(f"{line(found.start())}: this lab's file may "
+                             f"include {', '.join(lab.includes)}")
+
+
 def check_object(lab, path, flavour=""):
     """A linked object keeps to the rules, or BuildError."""
     def output(argv):
@@ -175,9 +200,14 @@ def check_object(lab, path, flavour=""):
     missing = sorted(set(lab.provides) - defined)
     if missing:
         raise BuildError(f"does not define {', '.join(missing)}")
-    sections = BEFORE_MAIN.search(output(["objdump", "-h", path]))
+    table = output(["objdump", "-h", path])
+    kept = [name for name, size in VARIABLES.findall(table)
+            if int(size, 16) and not name.startswith(".data.rel.ro")]
+    sections = BEFORE_MAIN.search(table)
     if sections and not flavour:    # a sanitizer's own code runs there
         raise BuildError(f"has code outside of functions ({sections.group()})")
+    if kept and "stateless" in lab.rules and not flavour:
+        raise BuildError(f"keeps variables of its own ({', '.join(kept)})")
     if OWN_CALL.search(output(["objdump", "-d", "--no-show-raw-insn", path])):
         raise BuildError("makes a system call of its own")
 
@@ -186,9 +216,13 @@ def linked(box, lab, source_dir, out, objects, work, flavour=""):
     """The test program of a linked lab, with the student's object in it."""
     student = os.path.join(out, "student.o")
     program = os.path.join(out, "tests")
-    folders = [os.path.join(ROOT, "common"),
-               os.path.join(ROOT, "stages", "parts"),
-               os.path.join(lab.folder, "tests"), work]
+    folders = [os.path.join(ROOT, p) for p in
+               ("common", "stages/parts", "stages/tests/verify",
+                "labs/support", f"labs/{lab.name}/tests")] + [work]
+    for name in lab.student:
+        with open(os.path.join(source_dir, name), encoding="utf-8",
+                  errors="replace") as f:
+            check_source(lab, name, f.read())
     name = next(n for n in lab.student if n.endswith(".c"))
     text = inside(box, [cc(), *FLAGS, *SANITIZERS[flavour],
                         *[f"-I{f}" for f in folders], "-c", "-o", student,

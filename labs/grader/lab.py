@@ -14,6 +14,9 @@
     literal    parameters that the starter holds as numbers (params.py)
     provides   linked: the names that the object gives to the tests
     allowed    linked: the functions that the object may call
+    forbidden  linked: text that the student's files may not hold
+    includes   linked: the only headers that they may include, if not empty
+    rules      linked: "stateless": the object has no variables of its own
     [[test]]   id = "suite/test" of Criterion, points, step, and if they differ
                from the defaults below: visibility, timeout, needs, parent;
                why and hint are what a student reads when it fails
@@ -31,6 +34,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 LABS = os.path.join(ROOT, "labs")
 KINDS = ("linked", "server")
+RULES = ("stateless",)
 VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
 NEEDS = ("io_uring",)       # each has a probe, labs/support/NAME.c
 TIMEOUT_S = 10.0
@@ -73,6 +77,9 @@ class Lab:
     literal: list
     provides: list
     allowed: list
+    forbidden: list
+    includes: list
+    rules: list
 
     @property
     def folder(self):
@@ -201,8 +208,13 @@ def load(name, labs=LABS):
               wrap=table.strings("wrap", []),
               literal=table.strings("literal", []),
               provides=table.strings("provides", []),
-              allowed=table.strings("allowed", []), tests=tests)
+              allowed=table.strings("allowed", []),
+              forbidden=table.strings("forbidden", []),
+              includes=table.strings("includes", []),
+              rules=table.strings("rules", []), tests=tests)
     table.end()
+    for rule in lab.rules:
+        one_of(where, "rules", rule, RULES)
     if lab.kind == "linked" and not lab.provides:
         raise LabError(f"{where}: a linked lab needs provides")
     if not tests or not lab.student:

@@ -3,7 +3,7 @@
     /* LAB-BEGIN */  ...the answer...      or /* LAB-BEGIN short 1 of 2 */
     /* LAB-ELSE
      * ...what the starter has there: it stands in a comment, so the solution
-     * compiles; each line loses its leading " * "...
+     * compiles; each line loses its " * ", not what stands before it...
      */
     /* LAB-END */
 
@@ -53,7 +53,7 @@ def starter(text, where="solution", seed=params.PUBLIC_SEED):
         elif state == "text" or (state == "answer" and keep):
             out.append(line)
         elif state == "else" and not keep:
-            out.append(re.sub(r"^\s*\* ?", "", line))
+            out.append(re.sub(r"^(\s*?) ?\* ?", r"\1", line))
         elif state == "closed":
             raise MarkerError(f"{where}:{number}: text between the starter's "
                               "part and LAB-END")

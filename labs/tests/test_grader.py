@@ -16,7 +16,7 @@ LABS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, LABS)
 
 import grade                                                # noqa: E402
-from grader import lab as labs, markers, params, result     # noqa: E402
+from grader import build, lab as labs, markers, params, result     # noqa: E402
 from grader import sandbox, submission                      # noqa: E402
 
 GOOD = '''title = "T"
@@ -56,6 +56,8 @@ class Malformed(unittest.TestCase):
                 ("points = 1", "points = true", "points is True"),
                 ('"s/t"', '"st"', "suite/test"),
                 ("step = 1", "step = 1\nextra = 2", "unknown key extra"),
+                ('provides', 'rules = ["golden"]\nprovides',
+                 "'golden' is none of"),
                 ("step = 1", 'step = 1\nparent = "s/u"', "no parent"),
                 ("step = 1", 'step = 1\nneeds = ["luck"]', "'luck' is none"),
                 ('why = "because"\n', "", "why is missing"),
@@ -92,6 +94,13 @@ class Markers(unittest.TestCase):
         self.assertEqual(markers.starter(self.TEXT), "a\nstub;\n    in;\nb\n")
         self.assertEqual(markers.answer(self.TEXT), "a\nsecret\nb\n")
 
+    def test_what_stands_before_the_star_stays(self):
+        self.assertEqual(
+            markers.starter("    /* LAB-BEGIN */\n    a();\n    /* LAB-ELSE\n"
+                            "     * if (b)\n     *     c();\n     *\n"
+                            "     */\n    /* LAB-END */"),
+            "    if (b)\n        c();\n    ")
+
     def test_no_else(self):
         self.assertEqual(markers.starter(
             "a\n/* LAB-BEGIN */\nsecret\n/* LAB-END */\nb"), "a\nb")
@@ -121,6 +130,30 @@ class Markers(unittest.TestCase):
                 self.assertNotIn("LAB-", markers.answer(text))
                 self.assertNotEqual(markers.starter(text),
                                     markers.answer(text))
+
+
+class Words(unittest.TestCase):
+    """What a linked lab's file may hold."""
+
+    def reason(self, text):
+        lab = labs.load("5-percore")
+        try:
+            build.check_source(lab, "a.c", text)
+        except build.BuildError as err:
+            return str(err)
+        return ""
+
+    def test_the_line_is_named(self):
+        self.assertEqual(self.reason('#include "lend.h"\nint a;\n'), "")
+        self.assertIn("a.c:2: `__atomic`",
+                      self.reason("\n__atomic_load_n(&a, 0);\n"))
+        self.assertIn("backslash", self.reason("__ato\\\nmic_load_n(&a, 0);\n"))
+
+    def test_no_other_header(self):
+        for text in ("#include <stdatomic.h>", "#  include/**/<stdatomic.h>",
+                     "/* */ #include <stdatomic.h>", "#include MACRO",
+                     "# /* \n */ include <stdatomic.h>"):
+            self.assertIn("may include", self.reason(text), text)
 
 
 class Parameters(unittest.TestCase):
