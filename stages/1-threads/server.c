@@ -30,6 +30,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -335,10 +336,14 @@ static void drain(struct worker *w)
 
 static void worker_init(struct worker *w)
 {
+    sigset_t all;
+
     net_listen(w->sv.opt.host, &w->sv.opt.port, 1, &w->listener);
     pthread_attr_init(&w->small);
     pthread_attr_setstacksize(&w->small, STACK_SIZE);
     pthread_attr_setdetachstate(&w->small, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_attr_setsigmask_np(&w->small, &all); /* they are for main() */
     stats_register(&w->stats, 0);
 }
 

@@ -1,6 +1,8 @@
 /* test_drain.c - SIGTERM: what is in flight is finished, the rest goes. */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,59 @@ static void must_exit(struct server *s, double seconds)
 
     cr_assert(status == 0, "status %d (-1: still running): %s", status,
               server_stderr(s));
+}
+
+/* The mask in /proc/PID/task/TID/status: bit n - 1 is signal n. */
+static uint64_t blocked_in(const struct server *s, const char *tid)
+{
+    char path[300], line[256];
+    uint64_t mask = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%s/status", (int)s->pid, tid);
+    f = fopen(path, "re");
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "SigBlk: %" SCNx64, &mask) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return mask;
+}
+
+/* A thread that runs connections is in the middle of something when the order
+ * to end comes; the main thread waits for it. */
+Test(any_drain, signals_of_the_end_are_the_main_threads)
+{
+    uint64_t ends = 1ULL << (SIGTERM - 1) | 1ULL << (SIGINT - 1);
+    struct client c;
+    struct server s;
+    struct dirent *e;
+    char path[64];
+    DIR *dir;
+    int others = 0;
+
+    server_start(&s, NULL);
+    client_open(&c, &s);
+    cr_assert(client_ping(&c)); /* stage 1 has a thread for it now */
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)s.pid);
+    dir = opendir(path);
+    cr_assert(dir);
+    while ((e = readdir(dir)) != NULL) {
+        if (*e->d_name == '.')
+            continue;
+        if (atoi(e->d_name) == s.pid) {
+            cr_expect_eq(blocked_in(&s, e->d_name) & ends, 0);
+            continue;
+        }
+        cr_expect_eq(blocked_in(&s, e->d_name) & ends, ends, "thread %s",
+                     e->d_name);
+        others++;
+    }
+    closedir(dir);
+    if (server_stage() == 1)
+        cr_expect(others > 0);
+    client_close(&c);
+    server_stop(&s);
 }
 
 /* Idle, or in the middle of a header: closed at once, long before any
