@@ -33,21 +33,21 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla \
 	-Wno-psabi
 WERROR ?=
 OPT := -O2
-SAN :=
+SAN_FLAGS :=
 ifeq ($(V),asan)
 OPT := -O1 -fno-omit-frame-pointer
-SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 endif
 ifeq ($(V),tsan)
 OPT := -O1 -fno-omit-frame-pointer
-SAN := -fsanitize=thread
+SAN_FLAGS := -fsanitize=thread
 endif
 # stages/ is there so that a part has one name everywhere: "parts/park.h".
 # Last, so that what is said on the command line wins and our own stays.
 CPPFLAGS_ALL = -D_GNU_SOURCE -Icommon -Istages $(CPPFLAGS)
-CFLAGS_ALL = -std=gnu17 $(OPT) -g $(WARNINGS) $(WERROR) -pthread $(SAN) \
+CFLAGS_ALL = -std=gnu17 $(OPT) -g $(WARNINGS) $(WERROR) -pthread $(SAN_FLAGS) \
 	$(CFLAGS)
-LDFLAGS_ALL = -pthread $(SAN) $(LDFLAGS)
+LDFLAGS_ALL = -pthread $(SAN_FLAGS) $(LDFLAGS)
 LIBS := -lm
 URING := -luring
 CRITERION := -lcriterion
@@ -125,7 +125,9 @@ help:
 ## make verify          explores the interleavings of the lock-free parts
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make lab             LAB=0: the starter of a lab, in labs/work/
-## make grade           LAB=0 TEST=suite/test SANITIZER=asan: your points
+## make grade           LAB=0: your points; TEST=suite/test: of one test, also
+##                      with SAN=1 (ASan; or SANITIZER=tsan) or GDB=1
+## make watch           LAB=0 TEST=..: the same whenever you save a file
 ## make grade-all       LAB=0 DIR=folder CSV=out.csv HOSTS=a,b JOBS=4: a class
 ## make export          FORMAT=gradescope RESULT=r.json: for another system
 ## make handout         LAB=0: the tar that students get
@@ -138,7 +140,7 @@ help:
 ## make variant         NAME=4-recv-plain: opens a working copy of one
 ## make variant-save    NAME=..: writes what was changed there back
 ## make test-variants   every test of the servers, against the variants
-## make doctor          what this machine can run
+## make doctor          what this machine can run and grade
 ## make clean           removes build/
 
 # ---- compiling ----
@@ -441,7 +443,11 @@ timeline: $(STAGE_BINS)
 # ---- labs ----
 LAB ?= 0
 TEST ?=
-SANITIZER ?=
+SANITIZER ?= $(if $(SAN),asan)
+SAN ?=
+GDB ?=
+LAB_OPTIONS = $(if $(TEST),--test $(TEST)) \
+	$(if $(SANITIZER),--sanitizer $(SANITIZER))
 LABS_REPEAT ?= 3
 LABS_ARGS ?=
 DIR ?=
@@ -454,13 +460,15 @@ RESULT ?=
 OUT ?=
 # JOBS has another meaning, and a default, for the tests of the servers.
 GRADE_JOBS = $(if $(filter command% environment%,$(origin JOBS)),$(JOBS))
-.PHONY: lab grade labs-test grade-all export handout autograder instructor-kit
+.PHONY: lab grade watch labs-test grade-all export handout autograder instructor-kit
 lab:
 	$(Q)$(PYTHON) labs/handout.py lab $(LAB)
 grade:
 	$(Q).ci/deps base labs
-	$(Q)$(PYTHON) labs/grade.py $(LAB) $(if $(TEST),--test $(TEST)) \
-		$(if $(SANITIZER),--sanitizer $(SANITIZER))
+	$(Q)$(PYTHON) labs/grade.py $(LAB) $(LAB_OPTIONS) $(if $(GDB),--gdb)
+watch:
+	$(Q).ci/deps base labs
+	$(Q)$(PYTHON) labs/watch.py $(LAB) $(LAB_OPTIONS)
 grade-all:
 	$(Q).ci/deps base labs class
 	$(Q)[ -n "$(DIR)" ] && [ -n "$(CSV)" ] || { \

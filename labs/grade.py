@@ -23,8 +23,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from grader import build, lab as labs, params, result as results  # noqa: E402
-from grader import sandbox, submission                            # noqa: E402
+from grader import build, debug, lab as labs, params, sandbox     # noqa: E402
+from grader import result as results, submission                  # noqa: E402
 
 SANITIZER_SCALE = 5.0
 HANGS = 3           # in a row, then the rest is not run
@@ -46,6 +46,8 @@ def parse(argv):
                    help="other tests than the public ones (instructor)")
     p.add_argument("--sandbox", choices=sandbox.WAYS)
     p.add_argument("--sanitizer", choices=("asan", "tsan"), default="")
+    p.add_argument("--gdb", action="store_true",
+                   help="the test under gdb, without a sandbox; needs --test")
     p.add_argument("--strict", action="store_true")
     p.add_argument("--others-code", action="store_true",
                    help="never run without a sandbox")
@@ -56,6 +58,10 @@ def parse(argv):
         p.error("TIME_SCALE is not a number")
     if args.sanitizer:
         args.scale *= SANITIZER_SCALE
+    if args.gdb and (not args.test or args.others_code):
+        p.error("--gdb needs --test, and code of one's own")
+    if args.gdb:
+        args.scale *= debug.SCALE
     return args
 
 
@@ -148,7 +154,10 @@ class Server:
                                           args.sanitizer)
         if box.way == "bubblewrap":
             box.lend(self.report)
-        self.script = os.path.join(out, os.path.basename(program))
+        # The tests know a sanitized server by its path.
+        folder = os.path.join(out, args.sanitizer or "plain")
+        os.mkdir(folder)
+        self.script = os.path.join(folder, os.path.basename(program))
         with open(self.script, "w", encoding="utf-8") as f:
             f.write(box.server_script(program, self.report, sandbox.Limits()))
         os.chmod(self.script, 0o755)
@@ -174,6 +183,8 @@ def run_test(target, test, args):
     if os.path.lexists(where):
         os.unlink(where)
     limits = sandbox.Limits(seconds=test.timeout * args.scale)
+    if args.gdb:
+        target.box.armed = True
     outcome = target.run(
         ["--filter", test.id, "--json=" + where, "-j1", "--color=never"],
         limits, {"TIME_SCALE": f"{args.scale:g}",
@@ -284,7 +295,8 @@ def main(argv):
         return 64
     path = args.submission or os.path.join(labs.LABS, "work", lab.name)
     try:
-        box = sandbox.choose(args.sandbox, not args.others_code)
+        box = debug.Debugger() if args.gdb else \
+            sandbox.choose(args.sandbox, not args.others_code)
         result = grade(lab, path, args, box)
     except (sandbox.SandboxError, build.StaffError) as err:
         print(f"grade: {err}", file=sys.stderr)

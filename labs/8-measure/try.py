@@ -81,7 +81,7 @@ def client(work, args):
 def main(argv):
     args = parse(argv)
     work, _ = build.parameters(labs.load("8-measure"),
-                               os.environ.get("SEED") or params.PUBLIC_SEED)
+                               params.course_seed())
     if args.what != "server" and not os.path.exists(args.code):
         print(f"{args.code} is not there; make lab LAB=8 puts the starter",
               file=sys.stderr)

@@ -23,7 +23,8 @@ from .sandbox import Limits
 
 FLAGS = ["-std=gnu17", "-O2", "-g", "-Wall", "-Wextra", "-D_GNU_SOURCE",
          "-fno-lto", "-pthread"]
-SANITIZERS = {"": [], "asan": ["-fsanitize=address,undefined", "-O1"],
+SANITIZERS = {"": [], "asan": ["-fsanitize=address,undefined", "-O1",
+                               "-fno-sanitize-recover=undefined"],
               "tsan": ["-fsanitize=thread", "-O1"]}
 # What compilers put in by themselves.
 IMPLICIT = {"memcpy", "memmove", "memset", "memcmp", "__stack_chk_fail",

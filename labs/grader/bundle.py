@@ -13,20 +13,22 @@ import secrets
 import tarfile
 import zipfile
 
-from . import markers
+from . import markers, params
 from .lab import ROOT, names
 
 # What builds the library, the parts and the staff's side of every lab.
 BUILDS = ("Makefile", "LICENSE", "common/*.[ch]", "stages/parts/*.[ch]",
           "stages/tests/*.h", "stages/tests/server.c", "stages/tests/client.c",
           "stages/tests/talk.c", "labs/support/*.[ch]", ".ci/deps", ".ci/files",
-          ".ci/doctor", "labs/grade.py", "labs/grader/__init__.py",
-          "labs/grader/build.py", "labs/grader/inside.py",
+          ".ci/doctor", "labs/doctor.py", "labs/grade.py",
+          "labs/grader/__init__.py", "labs/grader/build.py",
+          "labs/grader/debug.py", "labs/grader/hold.py",
+          "labs/grader/inside.py",
           "labs/grader/lab.py", "labs/grader/params.py",
           "labs/grader/result.py", "labs/grader/sandbox.py",
           "labs/grader/submission.py")
 OF_LAB = ("grade.toml", "tests/*.[ch]", "staff/*.[ch]", "support/*",
-          "tests/*.py", "staff/*.py")
+          "tests/*.py", "staff/*.py", "*.py")
 TO_READ = ("README.md", "*.md")
 STUDENT = ("labs/handout.py", "labs/watch.py")
 CLASS = ("labs/grade_all.py", "labs/export.py", "labs/grader/*.py")
@@ -171,7 +173,7 @@ def kit(seed):
             with open(path, encoding="utf-8") as f:
                 text = f.read()
             packed[f"answers/{name}/{file}"] = (
-                markers.answer(text).encode(), False)
+                params.fill(markers.answer(text), seed).encode(), False)
     packed["labs/course-seed"] = (f"{seed}\n".encode(), False)
     packed["labs/test-seed"] = (f"{secrets.randbelow(10**9) + 1}\n".encode(),
                                 False)

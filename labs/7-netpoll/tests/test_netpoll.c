@@ -250,7 +250,8 @@ Test(step4, stacks_come_back)
         cr_assert(client_ping(&c), "connection %d", i);
         client_close(&c);
     }
-    cr_assert(server_rss_kib(&s) < before + 2048,
+    /* A sanitizer keeps freed memory back for a while. */
+    cr_assert(server_is_sanitized() || server_rss_kib(&s) < before + 2048,
               "5,000 connections left %ld KiB behind",
               server_rss_kib(&s) - before);
     stop(&s);
