@@ -10,6 +10,8 @@ only the functions on the lab's list, has no code that runs before main(), and
 makes no system call of its own.  Its other names are made local, so that it
 cannot replace a function of the tests.  A lab whose operations are calls into
 the tests (labs/support/atoms.h) also names the text that would get round them.
+A server lab that has a list of allowed functions keeps its counts out of the
+student's reach in the same way.
 """
 
 import glob
@@ -37,7 +39,8 @@ VARIABLES = re.compile(r"^ *\d+ (\.(?:t?data|t?bss)\S*) +([0-9a-f]+)", re.M)
 OWN_CALL = re.compile(r"\b(?:syscall|sysenter|svc)\b|\bint\s+\$0x80")
 # Starts servers, talks to them: what the stages' own tests use.
 SUPPORT = ("stages/tests/server.c", "stages/tests/client.c",
-           "stages/tests/talk.c", "labs/support/lab_main.c")
+           "stages/tests/talk.c", "labs/support/lab_main.c",
+           "labs/support/lab_counts.c")
 COMPILE = Limits(seconds=60, processes=32, memory=2 << 30)
 
 
@@ -110,6 +113,8 @@ def staff(lab, seed, tests, flavour=""):
     sources = sorted(glob.glob(os.path.join(tests, "*.c")))
     sources += [os.path.join(ROOT, name) for name in
                 (SUPPORT if lab.kind == "server" else lab.staff)]
+    sources += [os.path.join(ROOT, "stages", "tests", f"{name}.c")
+                for name in lab.suites]
     headers = [params] + [
         h for folder in (tests, f"labs/{lab.name}/tests", "common",
                          "stages/parts", "stages/tests", "stages/tests/verify",
@@ -127,6 +132,14 @@ def staff_runner(lab, objects, work, flavour=""):
                 *[o for o in objects if o.endswith(".o")], "-lcriterion",
                 *[o for o in objects if o.endswith(".a")], "-lm"])
     return program
+
+
+def prepare(lab, seed, tests, flavour=""):
+    """Builds the staff's part, so that grading side by side only uses it."""
+    objects, work = staff(lab, seed, tests, flavour)
+    if lab.kind == "server":
+        staff_runner(lab, objects, work, flavour)
+        staff_parts(lab, flavour)
 
 
 def staff_parts(lab, flavour=""):
@@ -246,17 +259,27 @@ def server(box, lab, source_dir, out, work, flavour=""):
     program = os.path.join(out, f"server{lab.name[0]}")
     parts = staff_parts(lab, flavour)
     library = os.path.join(ROOT, "build", flavour, "common", "libcommon.a")
-    sources = [os.path.join(source_dir, n) for n in lab.student
-               if n.endswith(".c")]
-    sources += [os.path.join(ROOT, name) for name in lab.staff]
     folders = [os.path.join(ROOT, "common"),
                os.path.join(ROOT, "stages", "parts"),
+               os.path.join(ROOT, "stages", "tests"),
+               os.path.join(ROOT, "labs", "support"),
                os.path.join(lab.folder, "tests"), work]
-    text = inside(box, [cc(), *FLAGS, *SANITIZERS[flavour],
-                        *[f"-I{f}" for f in folders], "-o", program, *sources,
-                        *[f"-Wl,--wrap={n}" for n in lab.wrap], *parts,
-                        library, *[f"-l{n}" for n in lab.libraries],
-                        "-lm"], out,
-                  (*folders, source_dir, *parts, library,
-                   *[s for s in sources if not s.startswith(source_dir)]))
+    compiler = [cc(), *FLAGS, *SANITIZERS[flavour],
+                *[f"-I{f}" for f in folders]]
+    student = [n for n in lab.student if n.endswith(".c")]
+    objects = [os.path.join(out, n[:-2] + ".o") for n in student]
+    text = "".join(inside(box, [*compiler, "-c", "-o", target,
+                                os.path.join(source_dir, name)], out,
+                          (*folders, source_dir))
+                   for name, target in zip(student, objects))
+    for path in objects if lab.allowed else ():
+        check_object(lab, path, flavour)
+        if lab.provides:
+            keep = [f"--keep-global-symbol={n}" for n in lab.provides]
+            inside(box, ["objcopy", *keep, path], out, ())
+    ours = [os.path.join(ROOT, name) for name in lab.staff]
+    text += inside(box, [*compiler, "-o", program, *objects, *ours,
+                         *[f"-Wl,--wrap={n}" for n in lab.wrap], *parts,
+                         library, *[f"-l{n}" for n in lab.libraries],
+                         "-lm"], out, (*folders, *parts, library, *ours))
     return program, text

@@ -12,8 +12,11 @@
                linked: sources of ours that are built with the tests
     wrap       functions whose calls those sources catch (ld --wrap)
     literal    parameters that the starter holds as numbers (params.py)
+    suites     server: tests of stages/tests that can be graded with, too, e.g.
+               ["test_http"]
     provides   linked: the names that the object gives to the tests
-    allowed    linked: the functions that the object may call
+    allowed    the functions that the student's object may call; a server lab
+               without this list allows all
     forbidden  linked: text that the student's files may not hold
     includes   linked: the only headers that they may include, if not empty
     rules      linked: "stateless": the object has no variables of its own
@@ -75,6 +78,7 @@ class Lab:
     staff: list
     wrap: list
     literal: list
+    suites: list
     provides: list
     allowed: list
     forbidden: list
@@ -207,6 +211,7 @@ def load(name, labs=LABS):
               staff=table.strings("staff", []),
               wrap=table.strings("wrap", []),
               literal=table.strings("literal", []),
+              suites=table.strings("suites", []),
               provides=table.strings("provides", []),
               allowed=table.strings("allowed", []),
               forbidden=table.strings("forbidden", []),
