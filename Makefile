@@ -72,6 +72,9 @@ VARIANTS := $(patsubst stages/variants/%.patch,%,\
 	$(sort $(wildcard stages/variants/*.patch)))
 VARIANT_BINS := $(VARIANTS:%=$(B)/variants/%)
 VARIANT_FAULTS := $(VARIANTS:%=$(B)/variants/fault/%)
+# Those that the tests of the stages start, too (server_places() in server.h).
+PLACES := $(if $(filter 5,$(STAGES)),\
+	$(patsubst %,$(B)/variants/%,$(filter 5-place-%,$(VARIANTS))))
 
 COMMON_SRC := $(wildcard common/*.c)
 PARTS_SRC := $(wildcard stages/parts/*.c)
@@ -100,8 +103,9 @@ TEST_BENCH := $(if $(TEST_BENCH_SRC),$(B)/test_bench)
 # Only the servers are under test there, so the runner is a plain one: Criterion
 # cannot set up its memory inside ThreadSanitizer's address layout.
 TEST_SERVERS := $(if $(TEST_SERVERS_SRC),$(B:build/tsan=build)/test_servers)
+# The tests of stage 6 take this variant to see the faults of a ring.
 FAULT_BINS := $(if $(FAULT_SRC),$(STAGES:%=$(B)/fault/stage%) \
-	$(if $(filter 6,$(STAGES)),$(B)/fault/stage6-ring))
+	$(filter %/6-submit-batch,$(VARIANT_FAULTS)))
 FUZZERS := $(FUZZ_SRC:common/tests/fuzz_%.c=build/fuzz/%)
 TEST_PARTS := $(if $(TEST_PARTS_SRC),$(B)/test_parts)
 TEST_LOCKFREE := $(if $(TEST_LOCKFREE_SRC),$(B)/test_lockfree)
@@ -200,17 +204,6 @@ $(B)/fault/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
 endef
 $(foreach d,$(STAGE_DIRS),$(eval $(call stage_rules,$(call number,$(d)),$(d))))
 
-# Stage 6 gives its ring four connections or more; here it gets each of them, so
-# that the faults of a ring reach a single peer too.
-$(B)/fault/6-ring.o: stages/6-stealing/server.c $(B)/flags
-	@mkdir -p $(@D)
-	$(if $(Q),@echo '  CC   $@')
-	$(Q)$(CC) $(CPPFLAGS_ALL) -DBATCH_LEAST=1 $(CFLAGS_ALL) -MMD -MP -c \
-		-o $@ $<
-$(B)/fault/stage6-ring: $(B)/fault/6-ring.o $(FAULT_SRC:%.c=$(B)/%.o) \
-		$(TSAN_SIGNALS) $(LIBPARTS) $(LIBCOMMON)
-	$(call link,$(WRAP_FLAGS) $(URING))
-
 # ---- variants ----
 # A variant is a difference (stages/variants/NAME.patch).  It is applied to a
 # copy of the stage and of the parts, and compiled in one step.
@@ -306,7 +299,8 @@ test: deps
 	$(Q)$(MAKE) --no-print-directory check
 
 test-build: $(STAGE_BINS) $(LOADGEN) $(TEST_COMMON) $(TEST_BENCH) \
-	$(TEST_PARTS) $(TEST_LOCKFREE) $(TEST_SERVERS) $(FAULT_BINS) $(DRIVERS)
+	$(TEST_PARTS) $(TEST_LOCKFREE) $(TEST_SERVERS) $(FAULT_BINS) \
+	$(PLACES) $(DRIVERS)
 
 suite = $(if $(2),echo == $(1)$(if $(V),' [$(V)]'); $(2),true)
 
@@ -330,7 +324,7 @@ test-parts: $(TEST_PARTS)
 	@$(call suite,'parts of the stages',$(TEST_PARTS))
 test-lockfree: $(TEST_LOCKFREE)
 	@$(call suite,'queues without locks',$(TEST_LOCKFREE))
-test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS)
+test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS) $(PLACES)
 	@failed=0; for n in $(if $(TEST_SERVERS),$(STAGES)); do \
 		for APP in http echo; do \
 			export APP SERVER=$(B)/stage$$n FAULT=$(B)/fault/stage$$n; \

@@ -607,13 +607,16 @@ def default_names(known, parts, build):
             if s.kind == "stage" and not s.variant]
 
 
-def first_words(part):
-    """What the part gives a stage at its start, in its first cell; [] where
+def words_of(part):
+    """What the part gives a stage at its start, each list once; none where
     that is not known before the run."""
     try:
-        return [word.format(**part.cells()[0]) for word in part.suite.server]
+        found = [[word.format(**cell) for word in part.suite.server]
+                 for cell in part.cells() + part.capacity_cells()]
     except KeyError:
         return []
+    return [words for n, words in enumerate(found)
+            if words and words not in found[:n]]
 
 
 def preflight(servers, cpus, app, parts=()):
@@ -625,9 +628,10 @@ def preflight(servers, cpus, app, parts=()):
             server.available()
             server.start(cpus, app=app).stop()
             for part in parts:
-                words = first_words(part)
-                if words and server.kind == "stage" \
-                        and name in part.takes(servers, other):
+                if server.kind != "stage" \
+                        or name not in part.takes(servers, other):
+                    continue
+                for words in words_of(part):
                     server.start(cpus, app=app, extra=words).stop()
         except Skipped as err:
             skipped[name] = str(err)
@@ -637,7 +641,19 @@ def preflight(servers, cpus, app, parts=()):
     return skipped, broken
 
 
-def describe_servers(servers, skipped, build):
+def placements(server, parts):
+    """{variant: sha256} of those that run in the server's stead."""
+    found = {}
+    if server.kind != "stage":
+        return found
+    for words in (words for part in parts for words in words_of(part)):
+        binary = server.placed(words)[0]
+        if binary != server.binary:
+            found[os.path.basename(binary)] = machine.sha256(binary)
+    return found
+
+
+def describe_servers(servers, skipped, build, parts):
     found = {}
     for name, server in servers.items():
         entry = {"kind": server.kind}
@@ -648,6 +664,9 @@ def describe_servers(servers, skipped, build):
             entry["args"] = server.args
             entry["sha256"] = machine.sha256(server.binary)
             entry["compiled_with"] = machine.compiled_with(server.binary)
+            placed = placements(server, parts)
+            if placed:
+                entry["placed"] = placed
         if name not in skipped and server.kind == "peer":
             entry["file"], entry["configuration"] = server.configuration()
         found[name] = entry
@@ -866,7 +885,7 @@ def make_manifest(args, parts, servers, skipped, rig, name):
         "loadgen": {"sha256": machine.sha256(args.loadgen),
                     "compiled_with": machine.compiled_with(args.loadgen)},
         "plan": [p.describe(args.app) for p in parts],
-        "servers": describe_servers(servers, skipped, args.build),
+        "servers": describe_servers(servers, skipped, args.build, parts),
         "machine": facts,
     }
 

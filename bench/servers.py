@@ -180,11 +180,28 @@ class Stage:
         return any(path == route or path.startswith(route + "/")
                    for route in self.routes)
 
+    def placed(self, words):
+        """(binary, words) for words that may hold --place HOW.  Stage 6 has
+        that switch; stage 5 has a variant for each HOW but hash."""
+        if os.path.basename(self.binary) != "stage5" or \
+                "--place" not in words:
+            return self.binary, words
+        at = words.index("--place")
+        how, rest = words[at + 1], words[:at] + words[at + 2:]
+        if how == "hash":
+            return self.binary, rest
+        binary = os.path.join(os.path.dirname(self.binary), "variants",
+                              f"5-place-{how}")
+        if not os.access(binary, os.X_OK):
+            raise Skipped(f"5-place-{how} is not built (make variants)")
+        return binary, rest
+
     def start(self, cpus, app="http", extra=(), root=None, workers=None):
-        argv = [self.binary, "--port", "0", "--app", app]
+        binary, words = self.placed([*self.args, *extra])
+        argv = [binary, "--port", "0", "--app", app]
         if workers is not None:
             argv += ["--workers", str(workers)]
-        argv += [*self.args, *extra]
+        argv += words
         run = spawn(argv, cpus)
         try:
             await_line(run, self.name)

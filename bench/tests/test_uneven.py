@@ -32,6 +32,13 @@ class Uneven(test_run.Bench):
 
     stages = ("stage5", "stage6")
 
+    def setUp(self):
+        super().setUp()
+        os.mkdir(os.path.join(self.build, "variants"))
+        for name in ("5-place-one", "5-place-rr"):
+            os.symlink(os.path.join(HERE, "fake_server.py"),
+                       os.path.join(self.build, "variants", name))
+
     def run_suite(self, *words, expect=0):
         return self.run_py(*words, "--seconds", "0.1", "--warmup", "0",
                            expect=expect)
@@ -46,7 +53,7 @@ class Uneven(test_run.Bench):
             return [line.split() for line in f]
 
     def test_load_is_a_share_of_the_balanced_capacity(self):
-        self.plan = {"servers": {"stage5": {"qps": 8000.0},
+        self.plan = {"servers": {"5-place-rr": {"qps": 8000.0},
                                  "stage6": {"qps": 9000.0}}}
         self.run_suite("skew-work", "--blocks", "1", "--set",
                        "service=bimodal", "--set", "place=one,hash", "--set",
@@ -65,11 +72,28 @@ class Uneven(test_run.Bench):
                              {0.5: "4000", 0.9: "7200"}[row["cell"]["load"]])
             self.assertEqual(words[words.index("--service") + 1],
                              "bimodal:0.005:10:1000")
-        places = {a[a.index("--place") + 1] for _, a in self.started()
-                  if "--place" in a}
+        places = {a[a.index("--place") + 1] for name, a in self.started()
+                  if "--place" in a and name == "stage6"}
         self.assertEqual(places, {"rr", "hash", "one"})
         self.assertTrue(all(a[a.index("--workers") + 1] == "2"
                             for _, a in self.started() if "--workers" in a))
+
+    def test_stage_5_places_by_variants(self):
+        self.run_suite("skew-work", "--blocks", "1", "--set",
+                       "service=const", "--set", "place=one,hash", "--set",
+                       "connections=4", "--set", "load=0.5")
+        started = self.started()
+        self.assertFalse([a for name, a in started
+                          if name != "stage6" and "--place" in a])
+        self.assertEqual({name for name, _ in started},
+                         {"stage5", "stage6", "5-place-one", "5-place-rr"})
+        placed = results.load_manifest(self.out)["servers"]["stage5"]["placed"]
+        self.assertEqual(set(placed), {"5-place-one", "5-place-rr"})
+        os.unlink(os.path.join(self.build, "variants", "5-place-one"))
+        self.out += "-again"
+        done = self.run_suite("show-one", "--blocks", "1")
+        self.assertIn("skipped: stage5: 5-place-one is not built (make "
+                      "variants)", done.stderr)
 
     def test_a_distribution_of_ones_own(self):
         self.run_suite("skew-sleep", "--blocks", "1", "--set",
@@ -129,7 +153,6 @@ class Uneven(test_run.Bench):
         self.assertFalse(os.path.exists(self.out))
 
     def test_pads_are_binaries_of_their_own(self):
-        os.mkdir(os.path.join(self.build, "variants"))
         os.symlink(os.path.join(HERE, "fake_server.py"),
                    os.path.join(self.build, "variants", "6-pad-0"))
         done = self.run_suite("show-pads", "--blocks", "1")

@@ -9,7 +9,6 @@ enum { MAX_HELPERS = 64 }; /* of one worker */
 static const struct argp_option switches[] = {
     {"pool", 'p', "N", 0, "helpers a worker: they run its requests (0)", 0},
     {"pin", 'P', "on|off", 0, "keep threads on their cpus (on)", 0},
-    {"place", 'l', "HOW", 0, "connections: hash (default), rr or one", 0},
     ARENA_SWITCH,
     URING_SWITCHES,
     {0}};
@@ -26,10 +25,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 'P':
         v->team.unpinned = option_choice(state, "--pin", arg, on_off);
-        return 0;
-    case 'l':
-        v->team.deal =
-            (enum deal_by)option_choice(state, "--place", arg, deal_names);
         return 0;
     case 'b':
         arena_switch(arg, state, &a);

@@ -7,7 +7,7 @@
 
 struct server {
     struct service service;
-    struct team team; /* --place, --pin */
+    struct team team; /* --pin */
     struct uring_options uring;
     unsigned buffers; /* --buffers: pieces of a worker's arena */
     int helpers;      /* --pool: of each worker; 0: it runs the requests */

@@ -388,15 +388,8 @@ static void accept_peers(struct worker *w)
         watch(w, &w->seat->listener, &w->watched);
 }
 
-static void take_dealt(struct worker *w)
-{
-    struct mpsc_node *dealt = seat_take_dealt(w->seat);
-
-    while (dealt)
-        conn_begin(w, dealt_next(&dealt));
-}
-
-/* A peer that is late is shut down, and leaves through its own completion. */
+/* A peer that is late is shut down, and leaves through its own completion.
+ * (same as 3-uring) */
 static void expire(struct worker *w)
 {
     struct timer *t;
@@ -491,13 +484,12 @@ static void take_returns(struct worker *w)
     }
 }
 
-/* The eventfd: a permit may be free, or connections were dealt to us. */
+/* The eventfd: a permit may be free. */
 static void called(struct worker *w)
 {
     seat_clear_wake(w->seat);
     w->callable = false;
     w->peers = true;
-    take_dealt(w);
 }
 
 static void completion(struct worker *w, struct io_uring_cqe cqe)
@@ -514,18 +506,15 @@ static void completion(struct worker *w, struct io_uring_cqe cqe)
         conn_done(w, data, cqe.res, cqe.flags);
 }
 
-/* In a drain: shuts the listener, then takes what was dealt before all were
- * shut.  True when no connection is left, and none is on its way here. */
+/* In a drain: shuts the listener once no peer waits there.  True when then no
+ * connection is left. */
 static bool end_drain(struct worker *w)
 {
     if (w->serving)
         return false;
     if (!w->peers)
         seat_shut(w->seat);
-    if (w->grace > 0 && !team_shut(w->seat->team))
-        return false;
-    take_dealt(w);
-    return w->grace <= 0 || w->n_conns == 0;
+    return w->grace <= 0 || (w->seat->shut && w->n_conns == 0);
 }
 
 static void worker_loop(struct worker *w)
@@ -556,13 +545,11 @@ static void worker_loop(struct worker *w)
 static struct worker *worker_new(struct seat *seat)
 {
     struct worker *w = aligned_zeroed(_Alignof(struct worker), sizeof *w);
-    int conns = server.service.opt.max_conns;
+    int conns = server.service.opt.max_conns / server.team.n_workers;
 
     *w = (struct worker){.seat = seat, .serving = true, .uring = server.uring};
     seat_service(seat, &w->sv);
-    if (server.team.deal !=
-        DEAL_ONE) /* roughly: the CQ may be too small, and slower */
-        conns /= server.team.n_workers;
+    /* Roughly: where the hash is uneven the CQ is too small, and slower. */
     uring_open(&w->ring, w->sv.name, &w->uring, conns);
     w->arena.n = server.buffers;
     arena_open(&w->arena, &w->ring, w->sv.name, 0);
@@ -601,9 +588,8 @@ static void describe(const struct seat *seat)
 
     fprintf(stderr, "stage5: worker %d: cpu ", seat->n);
     fprintf(stderr, seat->cpu < 0 ? "any" : "%d", seat->cpu);
-    fprintf(stderr, ", ring %d, listener ", w->ring.ring_fd);
-    fprintf(stderr, seat->listener < 0 ? "none" : "%d", seat->listener);
-    fprintf(stderr, ", helpers: %d", w->crew.n);
+    fprintf(stderr, ", ring %d, listener %d, helpers: %d", w->ring.ring_fd,
+            seat->listener, w->crew.n);
     pool_print(&w->crew);
     fputc('\n', stderr);
 }
@@ -624,10 +610,9 @@ int main(int argc, char **argv)
         describe(&team->seats[i]);
     w = team->seats[0].worker;
     service_ready(&server.service,
-                  "%d workers, place %s, %d helpers each, taskrun %s, CQ %u, "
+                  "%d workers, %d helpers each, taskrun %s, CQ %u, "
                   "POLL_FIRST %s, %u of %u pieces fixed",
-                  team->n_workers, deal_names[team->deal], w->crew.n,
-                  w->uring.taskrun, w->uring.cq,
+                  team->n_workers, w->crew.n, w->uring.taskrun, w->uring.cq,
                   w->uring.poll_first ? "yes" : "no", w->arena.n_fixed,
                   w->arena.n);
     team_run(team);

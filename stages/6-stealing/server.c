@@ -65,13 +65,10 @@ enum {
     BATCH = 256,         /* connections run together, at most */
     HARVEST_US = 50,     /* between two harvests of our set: worker_loop */
     ACCEPTS_A_TURN = 64, /* then the connections have their turn */
+    BATCH_LEAST = 4,     /* connections; fewer are run by plain calls */
 };
 
 #define NEVER_MS (INT64_MAX / 2) /* a deadline that does not come */
-
-#ifndef BATCH_LEAST
-#define BATCH_LEAST 4 /* connections; fewer are run by plain calls */
-#endif
 
 /* clang-format off */
 #define OWN_LIST(X)                                                            \

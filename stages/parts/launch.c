@@ -126,6 +126,7 @@ void team_listen(struct team *t)
         seat->team = t;
         seat->n = i;
         seat->listener = i < n ? fds[i] : -1;
+        seat->shut = i >= n;
         seat->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (seat->eventfd < 0)
             die("%s: eventfd: %s", t->service->name, strerror(errno));
@@ -247,7 +248,7 @@ bool seat_deal(struct seat *seat, int fd)
 
 int seat_accept(struct seat *seat, bool nonblocking)
 {
-    if (seat->listener < 0 || seat->shut)
+    if (seat->shut)
         return -EAGAIN;
     while (seat_admit(seat)) {
         int fd = net_accept(seat->listener, nonblocking);
@@ -282,7 +283,7 @@ void seat_shut(struct seat *seat)
 {
     struct team *t = seat->team;
 
-    if (seat->listener < 0 || seat->shut)
+    if (seat->shut)
         return;
     seat->shut = true;
     net_shut(seat->listener);

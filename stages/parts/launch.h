@@ -19,7 +19,7 @@
  *
  * Three things that workers share, and none of them is written for a request:
  *  - the number of connections (admit.h);
- *  - with --place rr, lists of descriptors that worker 0 deals out (mpsc.h);
+ *  - with DEAL_RR, lists of descriptors that worker 0 deals out (mpsc.h);
  *  - an eventfd for each worker, which wakes it for one of these two.
  */
 #ifndef LAUNCH_H
@@ -35,9 +35,10 @@
 
 enum { TEAM_MOST = ADMIT_WORKERS }; /* workers */
 
-/* --place: which worker gets a new connection.  By hash the kernel decides
+/* Which worker gets a new connection.  By hash the kernel decides
  * (SO_REUSEPORT), and each worker has a listener; else only worker 0 has one,
- * and deals its connections out in turn, or keeps all. */
+ * and deals its connections out in turn, or keeps all.  Stage 6 has a switch
+ * for it (--place); stage 5 has a variant for each but the hash. */
 enum deal_by { DEAL_HASH, DEAL_RR, DEAL_ONE };
 extern const char *const deal_names[]; /* as the switch has them; NULL ends */
 
@@ -53,7 +54,7 @@ struct seat {
     int listener; /* non-blocking; or -1.  Open until team_join() */
     int eventfd;  /* non-blocking: call seat_take_dealt(), and accept */
     bool in_use;  /* set it: the kernel may still write to its memory */
-    bool shut;    /* the listener refuses peers; its own worker's */
+    bool shut;    /* no listener, or it refuses peers; its own worker's */
     pthread_t thread;
 };
 
@@ -120,7 +121,7 @@ void seat_end(struct seat *seat);
 void seat_wake(struct seat *seat);
 void seat_clear_wake(struct seat *seat);
 
-/* Accepts a peer at this seat's listener for this worker.  With --place rr it
+/* Accepts a peer at this seat's listener for this worker.  With DEAL_RR it
  * deals peers to the other workers, until it is this worker's turn.  The peer
  * has one of the --max-conns permits, which team_leave() gives back.  -EAGAIN:
  * no peer waits.  -EBUSY: the server is full; the worker is woken when a permit

@@ -79,6 +79,18 @@ void client_close(struct client *c)
     *c = (struct client){.fd = -1};
 }
 
+void clients_open(struct client c[], int n, const struct server *s)
+{
+    for (int i = 0; i < n; i++)
+        client_open(&c[i], s);
+}
+
+void clients_close(struct client c[], int n)
+{
+    for (int i = 0; i < n; i++)
+        client_close(&c[i]);
+}
+
 void client_reset(struct client *c)
 {
     struct linger l = {.l_onoff = 1, .l_linger = 0};
@@ -482,6 +494,56 @@ bool server_answers(const struct server *s)
     ok = client_ping(&c);
     client_close(&c);
     return ok;
+}
+
+void client_must_be_ok(struct client *c, int i)
+{
+    struct reply a;
+
+    cr_assert(client_reply(c, &a), "no answer to %d: %s", i, strerror(c->err));
+    cr_assert(a.status == 200, "connection %d: %s", i, a.head);
+    reply_free(&a);
+}
+
+bool client_hears(const struct client *c)
+{
+    char byte;
+
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+long client_sample(struct client *c, const char *name, int worker)
+{
+    struct reply a;
+    char key[64];
+    long sum = 0;
+    int found = 0;
+
+    cr_assert(client_get(c, "/metrics", &a));
+    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"", name);
+    for (const char *p = a.body; (p = strstr(p, key)) != NULL;) {
+        char *end;
+        long number = strtol(p += strlen(key), &end, 10);
+
+        if (worker < 0 || number == worker) {
+            sum += strtol(end + strlen("\"} "), NULL, 10);
+            found++;
+        }
+    }
+    cr_assert(found > 0, "no %s in /metrics", name);
+    reply_free(&a);
+    return sum;
+}
+
+long server_sample(const struct server *s, const char *name, int worker)
+{
+    struct client c;
+    long value;
+
+    client_open(&c, s);
+    value = client_sample(&c, name, worker);
+    client_close(&c);
+    return value;
 }
 
 /* As much as each takes; false when nobody took anything. */

@@ -37,6 +37,9 @@ bool client_try(struct client *c, int port); /* false: errno in c->err */
 /* With small kernel buffers, so that hundreds of stalled ones cost little. */
 void client_open_small(struct client *c, const struct server *s);
 
+void clients_open(struct client c[], int n, const struct server *s);
+void clients_close(struct client c[], int n);
+
 void client_close(struct client *c);
 void client_reset(struct client *c);                   /* RST */
 void client_fin(struct client *c);                     /* half-close */
@@ -92,6 +95,16 @@ bool client_keeps(struct client *c, const struct server *s, double *last,
 bool client_is_heard(const struct client *c);
 /* A new connection, one exchange, close. */
 bool server_answers(const struct server *s);
+
+/* The reply is there and says 200; i: the connection, for the message. */
+void client_must_be_ok(struct client *c, int i);
+/* There are bytes to read. */
+bool client_hears(const struct client *c);
+
+/* The counter NAME in /metrics: of that worker, or of all (-1). */
+long client_sample(struct client *c, const char *name, int worker);
+/* The same by a connection of its own, which is counted, too. */
+long server_sample(const struct server *s, const char *name, int worker);
 
 /* A pipeline of small and large requests (echo: 100 KB in random pieces), every
  * byte of the answers checked; false when the connection ended before the end

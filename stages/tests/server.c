@@ -74,6 +74,16 @@ bool server_is(const char *variant)
     return strcmp(server_name(), variant) == 0;
 }
 
+bool server_places(const char *how)
+{
+    const char *name = server_name();
+
+    if (server_stage() == 6 || server_is("stage5"))
+        return true;
+    return strcmp(how, "hash") == 0 ||
+           (strncmp(name, "5-place-", 8) == 0 && strcmp(name + 8, how) == 0);
+}
+
 bool app_is_http(void)
 {
     const char *app = getenv("APP");
@@ -330,6 +340,22 @@ static char **launch_env(const struct launch *how)
     return env;
 }
 
+/* The binary of stage 5 that places connections like that. */
+static const char *placed_path(const char *how)
+{
+    static char path[1024];
+    const char *name = server_name();
+    int dir = (int)(name - server_path());
+
+    cr_assert(server_places(how), "%s has no --place %s", name, how);
+    if (strcmp(how, "hash") == 0 || !server_is("stage5"))
+        return server_path();
+    snprintf(path, sizeof(path), "%.*svariants/5-place-%s", dir, server_path(),
+             how);
+    cr_assert(access(path, X_OK) == 0, "%s is missing", path);
+    return path;
+}
+
 static void spawn(struct server *s, const struct launch *how,
                   const char *const common[], const char *const args[])
 {
@@ -344,6 +370,10 @@ static void spawn(struct server *s, const struct launch *how,
     if (n > first)
         n = stage_args(argv, n);
     for (; *args; args++) {
+        if (n > first && server_stage() == 5 && strcmp(*args, "--place") == 0) {
+            argv[first - 1] = placed_path(*++args);
+            continue;
+        }
         cr_assert(n < MAX_ARGS);
         argv[n++] = *args;
     }

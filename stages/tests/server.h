@@ -113,6 +113,11 @@ const char *fault_path(void);  /* FAULT: linked with fault_wrap.c; skips the
                                 * test when there is no such build */
 int server_stage(void); /* of build/stage4, build/variants/4-x: 4; or 0 */
 bool server_is(const char *variant); /* that one: "4-send-zc" */
+
+/* For "--place", HOW among the ARGs of a start.  Stage 6 has that switch.
+ * Stage 5 has a variant for each HOW but "hash": server_launch() starts that
+ * one instead.  False where the server under test is another variant of it. */
+bool server_places(const char *how);
 bool server_is_sanitized(void); /* its path says so: build/asan, build/tsan */
 int sanitizer_threads(void); /* ThreadSanitizer starts one of its own, later */
 long memory_bound(long kib); /* shadow memory and quarantine: eight times */

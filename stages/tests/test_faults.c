@@ -74,16 +74,20 @@ static bool applies(const char *plan)
     return ring == (server_stage() >= 3);
 }
 
-/* Stage 6 does little by its ring for a few peers, so there is a build of it
- * that does all by the ring. */
+/* Stage 6 does little by its ring for a few peers, so what concerns the ring
+ * happens to its variant that does all by the ring. */
 static const char *binary_for(const char *plan)
 {
     static char ring[4096];
+    const char *fault = fault_path();
+    int dir = (int)(strrchr(fault, '/') - fault);
 
-    if (server_stage() != 6 || strncmp(plan, "ring_", 5) != 0)
-        return fault_path();
-    snprintf(ring, sizeof(ring), "%s-ring", fault_path());
-    return access(ring, X_OK) == 0 ? ring : fault_path();
+    if (!server_is("stage6") || strncmp(plan, "ring_", 5) != 0)
+        return fault;
+    snprintf(ring, sizeof(ring), "%.*s/../variants/fault/6-submit-batch", dir,
+             fault);
+    cr_assert(access(ring, X_OK) == 0, "%s is missing", ring);
+    return ring;
 }
 
 /* The plans for epoll_ctl begin when two workers have made their sets. */

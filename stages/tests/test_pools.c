@@ -37,44 +37,7 @@ static bool counted(const struct server *s, const char *name, unsigned n)
     return last && strtoul(last + len, NULL, 10) >= n;
 }
 
-/* The sample of that worker in /metrics, or -1. */
-static long sample(const struct server *s, const char *name, int worker)
-{
-    struct client c;
-    struct reply a;
-    char key[64];
-    const char *p;
-    long value;
-
-    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"%d\"} ", name,
-             worker);
-    client_open(&c, s);
-    cr_assert(client_get(&c, "/metrics", &a));
-    p = strstr(a.body, key);
-    value = p ? strtol(p + strlen(key), NULL, 10) : -1;
-    reply_free(&a);
-    client_close(&c);
-    return value;
-}
-
-static void must_be_ok(struct client *c, int i)
-{
-    struct reply a;
-
-    cr_assert(client_reply(c, &a), "no answer to %d: %s", i, strerror(c->err));
-    cr_assert(a.status == 200, "connection %d: %s", i, a.head);
-    reply_free(&a);
-}
-
 /* ==== what a helper is for ================================================ */
-
-/* Has bytes to read. */
-static bool heard(const struct client *c)
-{
-    char byte;
-
-    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
-}
 
 /* While `slow` sleeps in a handler, somebody else is served.  The machine may
  * be so busy that the second is over: then another try. */
@@ -88,10 +51,10 @@ static bool served_beside(const struct server *s, const char *slow)
         client_open(&a, s);
         cr_assert(client_text(&a, slow));
         if (strstr(slow, "GET / "))
-            must_be_ok(&a, 0);
+            client_must_be_ok(&a, 0);
         cr_assert(client_ping(&b));
-        beside = !heard(&a);
-        must_be_ok(&a, 1);
+        beside = !client_hears(&a);
+        client_must_be_ok(&a, 1);
         client_close(&a);
     }
     client_close(&b);
@@ -129,9 +92,9 @@ Test(http_pools, more_jobs_than_places)
         client_open_small(&c[i], &s);
         cr_assert(client_text(&c[i], GET("/work/10")));
     }
-    must_be_ok(&slow, -1);
+    client_must_be_ok(&slow, -1);
     for (int i = 0; i < N; i++)
-        must_be_ok(&c[i], i);
+        client_must_be_ok(&c[i], i);
     cr_assert(EVENTUALLY(counted(&s, "handed", N + 1), 10), "%s",
               server_stderr(&s));
     for (int i = 0; i < N; i++)
@@ -156,7 +119,7 @@ Test(http_pools, two_thousand_and_one_helper)
     }
     for (int turn = 0; turn < 2; turn++) {
         for (int i = 0; i < N; i++)
-            must_be_ok(&c[i], i);
+            client_must_be_ok(&c[i], i);
         for (int i = 0; i < N && turn == 0; i++)
             cr_assert(client_text(&c[i], GET("/work/10")));
     }
@@ -207,7 +170,7 @@ Test(http_pools, deadlines_stand_still_and_go_on)
     server_start(&s, "--pool", "1", "--idle-timeout", "0.5", NULL);
     client_open(&c, &s);
     cr_assert(client_text(&c, GET("/sleep/1000000")));
-    must_be_ok(&c, 0);
+    client_must_be_ok(&c, 0);
     client_close(&c);
 
     client_open(&slow, &s);
@@ -258,9 +221,9 @@ Test(http_pools, to_wait_for_a_piece_is_not_idle)
         cr_assert(client_text(&c[i], GET("/sleep/100000")));
     }
     cr_assert(client_text(&other, GET("/")));
-    must_be_ok(&other, -1);
+    client_must_be_ok(&other, -1);
     for (int i = 0; i < N; i++)
-        must_be_ok(&c[i], i);
+        client_must_be_ok(&c[i], i);
     before = total(&s, "waits") - before;
     cr_assert(before < 12 * N, "%ld turns for %d requests", before, N);
     for (int i = 0; i < N; i++)
@@ -322,84 +285,6 @@ Test(http_pools, drain_timeout_ends_sleeping_helpers)
     cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
     for (int i = 0; i < N; i++)
         client_close(&c[i]);
-}
-
-/* A whole answer, or none; how many of them. */
-static int whole_or_none(struct client *c, int i)
-{
-    char body[20000];
-    struct reply a;
-
-    if (!client_head(c, &a)) {
-        cr_assert(a.status == 0 && c->len == 0,
-                  "connection %d: half a header section", i);
-        return 0;
-    }
-    cr_assert(a.status == 200 && a.length >= 0 &&
-              a.length <= (int64_t)sizeof(body));
-    cr_assert(client_read_all(c, body, (size_t)a.length),
-              "connection %d: half an answer", i);
-    return 1;
-}
-
-/* Requests are on their way everywhere when the signal comes.  Whoever looks
- * into a session that a helper has is seen by ThreadSanitizer. */
-static void must_end_in_the_middle(const char *const args[])
-{
-    enum { N = 50, TURNS = 6 };
-    static const char *const says[] = {GET("/work/300"), GET("/"),
-                                       GET("/bytes/20000"), GET("/sleep/500")};
-    struct client c[N];
-    struct server s;
-    int whole = 0;
-
-    server_launch(&s, &(struct launch){0}, args);
-    for (int i = 0; i < N; i++)
-        client_open(&c[i], &s);
-    for (int turn = 1; turn <= TURNS; turn++) {
-        for (int i = 0; i < N; i++)
-            cr_assert(client_text(&c[i], says[(i + turn) % 4]));
-        if (turn == TURNS)
-            server_signal(&s, SIGTERM);
-        for (int i = 0; i < N; i++)
-            whole += whole_or_none(&c[i], i);
-    }
-    cr_assert(whole >= N * (TURNS - 1), "%d answers", whole);
-    cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
-    for (int i = 0; i < N; i++)
-        client_close(&c[i]);
-}
-
-Test(http_pools, drain_in_the_middle)
-{
-#define MIDDLE(...) must_end_in_the_middle((const char *[]){__VA_ARGS__, NULL})
-    must_have_pools();
-    for (int again = 0; again < 3; again++) {
-        MIDDLE("--workers", "2", "--pool", "2");
-        MIDDLE("--workers", "3", "--pool", "1", "--place", "rr");
-        MIDDLE("--workers", "3", "--place", "rr");
-    }
-}
-
-/* Connections that are on their way from worker to worker when it ends. */
-Test(any_pools, drain_while_connections_are_dealt)
-{
-    enum { N = 30 };
-    struct client c[N];
-    struct server s;
-
-    must_have_pools();
-    for (int again = 0; again < 10; again++) {
-        server_start(&s, "--place", "rr", "--workers", "4", NULL);
-        for (int i = 0; i < N; i++)
-            client_open(&c[i], &s);
-        server_signal(&s, SIGTERM);
-        cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
-        for (int i = 0; i < N; i++) {
-            cr_assert(client_gone(&c[i]), "connection %d", i);
-            client_close(&c[i]);
-        }
-    }
 }
 
 /* ==== wake-ups ============================================================ */
@@ -525,70 +410,7 @@ Test(any_pools, threads_sit_where_it_says)
     server_stop(&s);
 }
 
-Test(http_pools, placement)
-{
-    enum { N = 30 };
-    struct client c[N];
-    struct server s;
-
-    must_have_pools();
-    server_start(&s, "--place", "rr", "--workers", "3", NULL);
-    for (int i = 0; i < N; i++) {
-        client_open(&c[i], &s);
-        cr_assert(client_ping(&c[i]));
-    }
-    cr_assert(sample(&s, "accepted", 0) == 11, "its own 10, and this one");
-    cr_assert(sample(&s, "accepted", 1) == 11 && sample(&s, "requests", 1) > 9);
-    cr_assert(sample(&s, "accepted", 2) == 11 && sample(&s, "requests", 2) > 9);
-    for (int i = 0; i < N; i++)
-        client_close(&c[i]);
-    server_stop(&s);
-
-    server_start(&s, "--place", "one", "--workers", "3", NULL);
-    for (int i = 0; i < 10; i++)
-        cr_assert(server_answers(&s));
-    cr_assert(sample(&s, "accepted", 0) == 11);
-    cr_assert(sample(&s, "accepted", 1) == 0);
-    server_stop(&s);
-}
-
 /* ==== limits ============================================================== */
-
-/* --max-conns counts the connections of the server: so many are served, however
- * the kernel deals them out, and no more. */
-static void must_limit(const char *place)
-{
-    enum { N = 30, ALLOWED = 8 };
-    struct client c[N];
-    struct server s;
-    int base, served = 0;
-
-    server_start(&s, "--max-conns", "8", "--workers", "3", "--place", place,
-                 NULL);
-    base = server_fds(&s);
-    for (int i = 0; i < N; i++) {
-        client_open(&c[i], &s);
-        if (i >= ALLOWED)
-            client_timeout(&c[i], 0.05);
-        served += client_ping(&c[i]);
-    }
-    cr_assert(served == ALLOWED, "%s: %d of %d served: %s", place, served, N,
-              server_stderr(&s));
-    cr_assert(server_fds(&s) <= base + ALLOWED);
-    for (int i = 0; i < N; i++)
-        client_close(&c[i]);
-    cr_assert(EVENTUALLY(server_fds(&s) <= base, 10));
-    cr_assert(server_answers(&s), "%s: full for good", place);
-    server_stop(&s);
-}
-
-Test(any_pools, max_conns_of_all_workers)
-{
-    must_have_pools();
-    must_limit("hash");
-    must_limit("rr");
-    must_limit("one");
-}
 
 /* Less of everything than one would like: it starts, and serves. */
 Test(any_pools, few_descriptors)

@@ -20,65 +20,9 @@ static void must_steal(void)
         cr_skip("this stage does not steal");
 }
 
-/* Of all workers, or of one, as /metrics tells. */
-static long sample(const struct server *s, const char *name, int worker)
-{
-    struct client c;
-    struct reply a;
-    char key[64];
-    long sum = 0;
-    int found = 0;
-
-    client_open(&c, s);
-    cr_assert(client_get(&c, "/metrics", &a));
-    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"", name);
-    for (const char *p = a.body; (p = strstr(p, key)) != NULL;) {
-        char *end;
-        long number = strtol(p += strlen(key), &end, 10);
-
-        if (worker < 0 || number == worker) {
-            sum += strtol(end + strlen("\"} "), NULL, 10);
-            found++;
-        }
-    }
-    cr_assert(found > 0, "no %s in /metrics", name);
-    reply_free(&a);
-    client_close(&c);
-    return sum;
-}
-
 static long total(const struct server *s, const char *name)
 {
-    return sample(s, name, -1);
-}
-
-static void must_be_ok(struct client *c, int i)
-{
-    struct reply a;
-
-    cr_assert(client_reply(c, &a), "no answer to %d: %s", i, strerror(c->err));
-    cr_assert(a.status == 200, "connection %d: %s", i, a.head);
-    reply_free(&a);
-}
-
-/* Has bytes to read. */
-static bool heard(const struct client *c)
-{
-    char byte;
-
-    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
-}
-
-static void open_all(struct client c[], int n, const struct server *s)
-{
-    for (int i = 0; i < n; i++)
-        client_open(&c[i], s);
-}
-
-static void close_all(struct client c[], int n)
-{
-    for (int i = 0; i < n; i++)
-        client_close(&c[i]);
+    return server_sample(s, name, -1);
 }
 
 /* ==== a worker in a handler =============================================== */
@@ -98,17 +42,17 @@ static bool served_beside(const struct server *s, struct client old[], int who,
     cr_assert(client_is_heard(&old[who]));
     for (int i = 0; i < OLD; i++)
         cr_assert(i == who || client_text(&old[i], GET("/")));
-    open_all(fresh, NEW, s);
+    clients_open(fresh, NEW, s);
     for (int i = 0; i < NEW; i++)
         cr_assert(client_text(&fresh[i], GET("/")));
     for (int i = 0; i < OLD; i++)
         if (i != who)
-            must_be_ok(&old[i], i);
+            client_must_be_ok(&old[i], i);
     for (int i = 0; i < NEW; i++)
-        must_be_ok(&fresh[i], OLD + i);
-    beside = !heard(&old[who]);
-    must_be_ok(&old[who], who);
-    close_all(fresh, NEW);
+        client_must_be_ok(&fresh[i], OLD + i);
+    beside = !client_hears(&old[who]);
+    client_must_be_ok(&old[who], who);
+    clients_close(fresh, NEW);
     return beside;
 }
 
@@ -119,7 +63,7 @@ static void must_hold_up_nobody(const char *place, const char *workers,
     struct server s;
 
     server_start(&s, "--workers", workers, "--place", place, NULL);
-    open_all(old, OLD, &s);
+    clients_open(old, OLD, &s);
     for (int i = 0; i < OLD; i++)
         cr_assert(client_ping(&old[i]));
     for (int who = 0; who < 2; who++) { /* of two workers, if dealt in turn */
@@ -130,7 +74,7 @@ static void must_hold_up_nobody(const char *place, const char *workers,
         cr_assert(beside, "%s workers, place %s: %d held them up by %s",
                   workers, place, who, slow);
     }
-    close_all(old, OLD);
+    clients_close(old, OLD);
     server_stop(&s);
 }
 
@@ -168,10 +112,11 @@ Test(http_steal, a_reply_is_not_held_by_the_next_handler)
         cr_assert(client_text(&hold, GET("/sleep/2000")));
         cr_assert(client_text(&quick, GET("/work/20")));
         cr_assert(client_text(&slow, GET("/sleep/300000")));
-        must_be_ok(&quick, i);
-        cr_assert(!heard(&slow), "turn %d: it came with the long one", i);
-        must_be_ok(&slow, i);
-        must_be_ok(&hold, i);
+        client_must_be_ok(&quick, i);
+        cr_assert(!client_hears(&slow), "turn %d: it came with the long one",
+                  i);
+        client_must_be_ok(&slow, i);
+        client_must_be_ok(&hold, i);
     }
     client_close(&hold);
     client_close(&quick);
@@ -188,7 +133,7 @@ static void must_rest_beside_a_handler(bool drain)
     double share = 1;
 
     server_start(&s, "--workers", "8", NULL);
-    open_all(idle, 8, &s);
+    clients_open(idle, 8, &s);
     for (int i = 0; i < 8; i++)
         cr_assert(client_ping(&idle[i]));
     client_open(&slow, &s);
@@ -204,12 +149,12 @@ static void must_rest_beside_a_handler(bool drain)
         cpu = server_cpu(&s);
         pause_s(0.7);
         share = (server_cpu(&s) - cpu) / (now() - since);
-        must_be_ok(&slow, try);
+        client_must_be_ok(&slow, try);
     }
     cr_expect(share < scaled(drain ? 0.03 : 0.02), "%s: %.1f %% of a core",
               drain ? "drain" : "sleep", 100 * share);
     client_close(&slow);
-    close_all(idle, 8);
+    clients_close(idle, 8);
     if (drain)
         cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
     else
@@ -230,12 +175,12 @@ static void sleep_together(const struct server *s, int n)
 {
     struct client *c = calloc((size_t)n, sizeof(*c));
 
-    open_all(c, n, s);
+    clients_open(c, n, s);
     for (int i = 0; i < n; i++)
         cr_assert(client_text(&c[i], GET("/sleep/20000")));
     for (int i = 0; i < n; i++)
-        must_be_ok(&c[i], i);
-    close_all(c, n);
+        client_must_be_ok(&c[i], i);
+    clients_close(c, n);
     free(c);
 }
 
@@ -245,7 +190,7 @@ static void speak_meanwhile(const struct server *s)
     struct client slow, c[4];
 
     client_open(&slow, s);
-    open_all(c, 4, s);
+    clients_open(c, 4, s);
     for (int i = 0; i < 4; i++)
         cr_assert(client_ping(&c[i]));
     cr_assert(client_text(&slow, GET("/sleep/300000")));
@@ -253,8 +198,8 @@ static void speak_meanwhile(const struct server *s)
     pause_s(0.05);
     for (int i = 0; i < 4; i++)
         cr_assert(client_ping(&c[i]));
-    must_be_ok(&slow, 0);
-    close_all(c, 4);
+    client_must_be_ok(&slow, 0);
+    clients_close(c, 4);
     client_close(&slow);
 }
 
@@ -272,7 +217,7 @@ static void must_take(const char *what, bool queued, bool readiness)
         stolen = total(&s, "stolen");
         rescued = total(&s, "rescued");
         wakes = total(&s, "wakes");
-        helped = sample(&s, "works", 1) + sample(&s, "works", 2);
+        helped = server_sample(&s, "works", 1) + server_sample(&s, "works", 2);
         all =
             (!queued || (stolen && wakes && helped)) && (!readiness || rescued);
     }
@@ -281,7 +226,7 @@ static void must_take(const char *what, bool queued, bool readiness)
     cr_assert((helped > 0) == queued, "%s: siblings ran %ld handlers", what,
               helped);
     cr_assert((wakes > 0) == queued, "%s: %ld wakes", what, wakes);
-    cr_assert(sample(&s, "accepted", 1) == 0 || readiness,
+    cr_assert(server_sample(&s, "accepted", 1) == 0 || readiness,
               "all were placed on worker 0");
     server_stop(&s);
 }
@@ -346,16 +291,16 @@ Test(any_steal, dealt_to_workers_that_are_busy)
 
     must_steal();
     server_start(&s, "--workers", "8", "--place", "rr", NULL);
-    open_all(old, N, &s);
+    clients_open(old, N, &s);
     for (int turn = 0; turn < TURNS; turn++) {
-        open_all(c, N, &s);
+        clients_open(c, N, &s);
         for (int i = 0; i < N; i++) {
             cr_assert(client_ping(&old[i]));
             cr_assert(client_ping(&c[i]), "turn %d: %d is not heard", turn, i);
         }
-        close_all(c, N);
+        clients_close(c, N);
     }
-    close_all(old, N);
+    clients_close(old, N);
     server_stop(&s);
 }
 
@@ -377,10 +322,10 @@ static void must_give_back(const char *place)
                  NULL);
     fds = server_fds(&s);
     for (int round = 0; round < ROUNDS; round++) {
-        open_all(c, N, &s);
+        clients_open(c, N, &s);
         for (int i = 0; i < N; i++)
             cr_assert(client_text(&c[i], says[(i + round) % 4]));
-        must_be_ok(&c[round % N], round);
+        client_must_be_ok(&c[round % N], round);
         for (int i = 0; i < N; i++)
             (i % 3 ? client_reset : client_close)(&c[i]);
     }
@@ -417,7 +362,7 @@ Test(http_steal, deadlines_beside_a_stuck_home)
     server_start(&s, "--workers", "2", "--place", "one", "--idle-timeout",
                  "0.5", NULL);
     client_open(&slow, &s);
-    open_all(busy, 3, &s);
+    clients_open(busy, 3, &s);
     for (int turn = 0; turn < TURNS; turn++)
         for (int i = 0; i < 3; i++)
             cr_assert(client_text(&busy[i], GET("/sleep/700000")));
@@ -428,9 +373,9 @@ Test(http_steal, deadlines_beside_a_stuck_home)
     cr_assert(client_gone(&slow) && in_time(since, 8), "%.1f s", now() - since);
     for (int turn = 0; turn < TURNS; turn++)
         for (int i = 0; i < 3; i++)
-            must_be_ok(&busy[i], i);
+            client_must_be_ok(&busy[i], i);
     client_close(&slow);
-    close_all(busy, 3);
+    clients_close(busy, 3);
     server_stop(&s);
 }
 
@@ -446,7 +391,7 @@ static void must_finish_all(const char *steal)
     server_start(&s, "--workers", "4", "--place", "one", "--steal", steal,
                  "--drain-timeout", "60", NULL);
     client_open(&idle, &s);
-    open_all(c, N, &s);
+    clients_open(c, N, &s);
     for (int i = 0; i < N; i++)
         cr_assert(client_text(&c[i], GET("/sleep/20000")));
     for (int i = 0; i < N; i++)
@@ -481,82 +426,10 @@ Test(http_steal, drain_timeout_ends_handlers)
 
     must_steal();
     server_start(&s, "--workers", "2", "--drain-timeout", "0.5", NULL);
-    open_all(c, N, &s);
+    clients_open(c, N, &s);
     for (int i = 0; i < N; i++)
         cr_assert(client_text(&c[i], GET("/sleep/1000000")));
     server_signal(&s, SIGTERM);
     cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
-    close_all(c, N);
-}
-
-/* A whole answer, or none; how many of them. */
-static int whole_or_none(struct client *c, int i)
-{
-    char body[20000];
-    struct reply a;
-
-    if (!client_head(c, &a)) {
-        cr_assert(a.status == 0 && c->len == 0,
-                  "connection %d: half a header section", i);
-        return 0;
-    }
-    cr_assert(a.status == 200 && a.length >= 0 &&
-              a.length <= (int64_t)sizeof(body));
-    cr_assert(client_read_all(c, body, (size_t)a.length),
-              "connection %d: half an answer", i);
-    return 1;
-}
-
-/* Requests are on their way everywhere when the signal comes. */
-static void must_end_in_the_middle(const char *place)
-{
-    enum { N = 50, TURNS = 6 };
-    static const char *const says[] = {GET("/work/300"), GET("/"),
-                                       GET("/bytes/20000"), GET("/sleep/500")};
-    struct client c[N];
-    struct server s;
-    int whole = 0;
-
-    server_start(&s, "--workers", "3", "--place", place, NULL);
-    open_all(c, N, &s);
-    for (int turn = 1; turn <= TURNS; turn++) {
-        for (int i = 0; i < N; i++)
-            cr_assert(client_text(&c[i], says[(i + turn) % 4]));
-        if (turn == TURNS)
-            server_signal(&s, SIGTERM);
-        for (int i = 0; i < N; i++)
-            whole += whole_or_none(&c[i], i);
-    }
-    cr_assert(whole >= N * (TURNS - 1), "%d answers", whole);
-    cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
-    close_all(c, N);
-}
-
-Test(http_steal, drain_in_the_middle)
-{
-    must_steal();
-    for (int again = 0; again < 3; again++) {
-        must_end_in_the_middle("hash");
-        must_end_in_the_middle("rr");
-        must_end_in_the_middle("one");
-    }
-}
-
-/* Connections that are on their way from worker to worker when it ends. */
-Test(any_steal, drain_while_connections_are_dealt)
-{
-    enum { N = 30 };
-    struct client c[N];
-    struct server s;
-
-    must_steal();
-    for (int again = 0; again < 10; again++) {
-        server_start(&s, "--place", "rr", "--workers", "4", NULL);
-        open_all(c, N, &s);
-        server_signal(&s, SIGTERM);
-        cr_assert(server_wait(&s, scaled(10)) == 0, "%s", server_stderr(&s));
-        for (int i = 0; i < N; i++)
-            cr_assert(client_gone(&c[i]), "connection %d", i);
-        close_all(c, N);
-    }
+    clients_close(c, N);
 }
