@@ -14,8 +14,8 @@ common/ is left out.
   limits    server.c, folder and closure have at most the lines that BUDGET
             allows; so has the step between two folders.  Changed lines are
             those that a minimal diff takes away plus those that it adds; blank
-            lines count for nothing, comments count.  A file of one side alone
-            counts whole.
+            lines and the marks of copies count for nothing, comments count.  A
+            file of one side alone counts whole.
   copies    /* same as 3-uring */ right above a function, struct or enum: its
             text, from its first line to the closing brace, is the same there.
   includes  No stage includes a file of another stage.
@@ -42,6 +42,7 @@ PLACES = ["server", "folder", "closure"]
 INCLUDE = re.compile(r'#include "([^"]+)"')
 BANNER = re.compile(r"/\* -{4,} ([a-z][a-z ]*?)(?: -+)? \*/$")
 SAME_AS = re.compile(r"\bsame as (\d+-[a-z]+)\b")
+MARK = re.compile(r"(?:\n \*)?[ ]*\(same as \d+-[a-z]+\)")
 TYPE_HEAD = re.compile(r"(?:static |const |typedef )*(struct|union|enum)\s+"
                        r"(\w+)\s*\{$")
 FUNC_NAME = re.compile(r"\b(\w+)\s*\(")
@@ -206,10 +207,16 @@ def find_items(lines, comment):
     return items
 
 
+def counted_lines(lines):
+    """Without blank lines, and without the marks of copies: a mark says that
+    there is nothing new to read."""
+    unmarked = MARK.sub("", "\n".join(lines)).split("\n")
+    return [line for line in unmarked if line.strip() not in ("", "/* */")]
+
+
 def changed_lines(old, new):
-    """(removed, added) lines of a minimal diff, blank lines left out."""
-    a = [line for line in old if line.strip()]
-    b = [line for line in new if line.strip()]
+    """(removed, added) lines of a minimal diff."""
+    a, b = counted_lines(old), counted_lines(new)
     row = [0] * (len(b) + 1)
     for x in a:
         previous = 0

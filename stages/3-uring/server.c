@@ -85,7 +85,7 @@ struct worker {
     int grace;                /* turns left once the drain is over */
 };
 
-/* Starts the peer's --idle-timeout anew. */
+/* Starts the peer's --idle-timeout anew.  (same as 2-epoll) */
 static void conn_touch(struct worker *w, struct conn *c)
 {
     c->turn = c->s.turn;

@@ -84,7 +84,7 @@ struct worker {
     int grace;                /* turns left once the drain is over */
 };
 
-/* Starts the peer's --idle-timeout anew. */
+/* Starts the peer's --idle-timeout anew.  (same as 3-uring) */
 static void conn_touch(struct worker *w, struct conn *c)
 {
     c->turn = c->s.turn;
@@ -124,7 +124,7 @@ static void conn_close(struct worker *w, struct conn *c)
 /* ---------------------------------------------------------------- engine */
 
 /* The SQE for a connection's next operation: conn_run() has made sure that the
- * SQ has room for it. */
+ * SQ has room for it.  (same as 3-uring) */
 static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
                                      enum op op)
 {
@@ -159,6 +159,7 @@ static void conn_recv(struct worker *w, struct conn *c)
     STAT_ADD(&w->stats, recvs, 1);
 }
 
+/* (same as 3-uring) */
 static void recv_done(struct worker *w, struct conn *c, int n, unsigned flags)
 {
     if (n == 0)
@@ -181,7 +182,8 @@ static void conn_send(struct worker *w, struct conn *c)
     STAT_ADD(&w->stats, sends, 1);
 }
 
-/* A short send is legal: what is left goes with the next one. */
+/* A short send is legal: what is left goes with the next one.
+ * (same as 3-uring) */
 static void send_done(struct worker *w, struct conn *c, int n)
 {
     conn_touch(w, c);
@@ -293,7 +295,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
 /* ---------------------------------------------------------------- worker */
 
 /* Arms accepts while there is room for what they bring: a full server leaves
- * its peers in the backlog. */
+ * its peers in the backlog.  (same as 3-uring) */
 static void accept_arm(struct worker *w)
 {
     while (w->listener >= 0 && w->accepts < uring_accepts() &&
@@ -307,7 +309,8 @@ static void accept_arm(struct worker *w)
     }
 }
 
-/* Begins a connection.  Without descriptors or memory accepting pauses. */
+/* Begins a connection.  Without descriptors or memory accepting pauses.
+ * (same as 3-uring) */
 static void accept_done(struct worker *w, int res)
 {
     struct conn *c = res < 0 ? NULL : conn_new(w, res);
@@ -324,7 +327,8 @@ static void accept_done(struct worker *w, int res)
 }
 
 /* Peers in the accept queue may have sent a request already: they are accepted,
- * as far as --max-conns allows.  Armed accepts count: each brings a peer. */
+ * as far as --max-conns allows.  Armed accepts count: each brings a peer.
+ * (same as 3-uring) */
 static void accept_last(struct worker *w)
 {
     for (int n = net_last(w->listener);
@@ -361,7 +365,8 @@ static void expire(struct worker *w)
 
 /* After SHUT_RD recv returns what has arrived, then reports the end: an idle
  * connection ends, a request that has arrived is still answered.  After the
- * drain timeout SHUT_RDWR completes what is still in flight. */
+ * drain timeout SHUT_RDWR completes what is still in flight.
+ * (same as 3-uring) */
 static void drain(struct worker *w, int how)
 {
     struct conn *c;
@@ -415,6 +420,7 @@ static void run_waiting(struct worker *w)
     }
 }
 
+/* (same as 3-uring) */
 static void completion(struct worker *w, struct io_uring_cqe cqe)
 {
     void *data = io_uring_cqe_get_data(&cqe);
@@ -427,6 +433,7 @@ static void completion(struct worker *w, struct io_uring_cqe cqe)
         conn_done(w, data, cqe.res, cqe.flags);
 }
 
+/* (same as 3-uring) */
 static void worker_loop(struct worker *w)
 {
     while (w->grace > 0 &&

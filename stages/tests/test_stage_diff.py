@@ -112,6 +112,17 @@ class Budget(Tree):
                   "#include <stdio.h>\n" + "\n" * 11)
         self.assertEqual(self.problems(), [])
 
+    def test_marks_are_free(self):
+        for a, b in (("/* Adds. */\nint add(void)",
+                      "/* Adds.  (same as 1-one) */\nint add(void)"),
+                     ("/* Adds. */\nint add(void)",
+                      "/* Adds.\n * (same as 1-one) */\nint add(void)"),
+                     ("int add(void)", "/* (same as 1-one) */\nint add(void)")):
+            self.assertEqual(stage_diff.changed_lines(
+                a.split("\n"), b.split("\n")), (0, 0))
+        self.assertEqual(stage_diff.changed_lines(
+            ["/* Adds. */"], ["/* Adds two.  (same as 1-one) */"]), (1, 1))
+
     def test_pair_without_budget(self):
         self.budget(BUDGET.replace("2-3 10\n", ""))
         self.only("no line for 2-3")
