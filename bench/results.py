@@ -23,6 +23,16 @@ class ResultError(Exception):
     """A result set that cannot be used, and why."""
 
 
+def number_or_word(text):
+    """A cell's value as one writes it: 64, 0.3 or hash."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
 def _read(path):
     try:
         with open(path, encoding="utf-8") as f:

@@ -146,17 +146,8 @@ class Part:
                 and (not only or name in only or server.added)]
 
 
-def number_or_word(text):
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
-
-
 def parse_values(text):
-    return [number_or_word(word) for word in text.split(",") if word]
+    return [results.number_or_word(word) for word in text.split(",") if word]
 
 
 def make_parts(name, args):
@@ -493,6 +484,9 @@ class Run:
                 self.starting(part, cell, server), args, part.seconds,
                 part.warmup, self.rng.randrange(1, 1 << 30),
                 memory=suite.memory, probe=probe, each=each)
+            if suite.calls:
+                fields["metrics"]["own_calls"] = slices.own_calls(
+                    server, fields.get("counters"))
             row = {**self.common(part, cell, name, kind), **place,
                    "attempt": attempt, **fields}
             if not row["valid"]:

@@ -570,6 +570,12 @@ def own_counters(server, moved):
     return {call: n for call, n in found.items() if n > 0}
 
 
+def own_calls(server, moved):
+    """System calls a request, by the server's own counters."""
+    calls, requests = own_counters(server, moved), (moved or {}).get("requests")
+    return sum(calls.values()) / requests if calls and requests else None
+
+
 def trace(rig, server, start, args, seconds, seed, wakeups=False):
     """System calls per request, by name, in a run that is not timed; and who
     woke the server's threads."""

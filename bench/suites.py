@@ -12,9 +12,12 @@ their own that run in this suite only, {"steal-off": ("stage6", ["--steal",
 To add a suite, add an entry; nothing else needs to know its name.
 """
 
+import glob
 import os
 from dataclasses import dataclass, field
 from itertools import product
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 @dataclass
@@ -38,6 +41,8 @@ class Suite:
     cpus: str = ""               # "workers": a cpu for each worker
     reference: str = ""          # all others are compared with this server
     wakeups: bool = False        # count who wakes the server's threads
+    calls: bool = False          # system calls of every slice, as the server
+    #                              itself counts them
     seconds: float = 2.0         # measured, per slice
     warmup: float = 0.5          # dropped, per slice
     blocks: int = 9
@@ -165,6 +170,71 @@ def _skew_suites():
         cpus="workers")
 
 
+def _what_if(name, title, stage, variants, loadgen=(), **more):
+    """A stage and variants of it, under the load that decides them."""
+    settings = {"params": {"connections": [64]}, "seconds": 0.7,
+                "warmup": 0.15, **more}
+    return Suite(f"whatif-{name}", title, loadgen=[
+        "--connections", "{connections}", *loadgen], only=(stage,),
+        variants={v: (v, []) for v in variants}, reference=stage, trace=False,
+        calls=True, **settings)
+
+
+def _what_if_suites():
+    yield _what_if(
+        "receive", "GET /: how a receive names its memory and its socket",
+        "stage4", ["4-direct", "4-recv-plain"])
+    yield _what_if(
+        "upload", "POST of 16 KiB: receives that fill a piece", "stage4",
+        ["4-recv-fixed"],
+        ["--method", "POST", "--path", "/echo", "--size", "16384"])
+    yield _what_if(
+        "send", "GET /bytes/16384: sends of a whole piece", "stage4",
+        ["4-send-fixed", "4-send-zc"], ["--path", "/bytes/16384"])
+    yield _what_if(
+        "pool", "GET / through one helper", "stage5",
+        ["5-eventfd-wake", "5-mutex-pool"], server=["--pool", "1"])
+    yield _what_if(
+        "place", "/work/100 on 2 workers and few connections, open loop",
+        "stage5", ["5-place-one", "5-place-rr"],
+        ["--rate", "{rate}", "--arrivals", "poisson", "--pattern", "uniform",
+         "--path", "/work/100"],
+        params={"workers": [2], "connections": [16], "rate": [5000]},
+        cpus="workers")
+    yield _what_if(
+        "queue", "GET /: the queue of ready connections, and batches",
+        "stage6", ["6-mutex-queue", "6-submit-single"])
+    yield _what_if(
+        "order", "/work/5 on many connections: what is run first", "stage6",
+        ["6-chase-lev"], ["--path", "/work/5"],
+        params={"connections": [256]})
+    yield _what_if(
+        "few", "GET / on two connections: a ring for one at a time", "stage6",
+        ["6-submit-batch"], params={"connections": [2]})
+    yield _what_if(
+        "pads", "GET / on 2 workers: words of different cores 0, 64 or 128 "
+        "bytes apart", "stage6", ["6-pad-0", "6-pad-64"],
+        server=["--place", "rr"], params={"workers": [2], "connections": [64]},
+        cpus="workers")
+
+
+def _all_what_if_suites():
+    """Those above, and GET / for each variant that none of them names."""
+    named = set()
+    for suite in _what_if_suites():
+        named |= set(suite.variants)
+        yield suite
+    others = {}
+    for path in sorted(glob.glob(os.path.join(ROOT, "stages", "variants",
+                                              "*.patch"))):
+        name = os.path.basename(path).removesuffix(".patch")
+        if name not in named:
+            others.setdefault(name[0], []).append(name)
+    for number, names in others.items():
+        yield _what_if(f"others-{number}", f"GET /: other variants of stage "
+                       f"{number}", f"stage{number}", names)
+
+
 def _suites():
     # With nothing to do for a request two cores of one speed cannot keep a
     # good server at its limit; with a few us of work they can.
@@ -223,6 +293,7 @@ def _suites():
         only=("stage2", "haproxy-front", "nginx-front"), reference="stage2",
         trace=False, seconds=1.5)
     yield from _skew_suites()
+    yield from _all_what_if_suites()
 
 
 SUITES = {suite.name: suite for suite in _suites()}
@@ -250,10 +321,17 @@ RUNS = {
         "parts": [(name, {}, {}) for name in SUITES
                   if name.startswith("show-")],
     },
-    "full": {
-        "title": "Every suite but skew, show4 and hop; half an hour for each "
-                 "server",
+    "whatif": {
+        "title": "Every variant beside its stage, under the load that decides "
+                 "it",
         "parts": [(name, {}, {}) for name in SUITES
-                  if not name.startswith(("skew-", "show-", "hop"))],
+                  if name.startswith("whatif-")],
+    },
+    "full": {
+        "title": "Every suite but skew, show4, whatif and hop; half an hour "
+                 "for each server",
+        "parts": [(name, {}, {}) for name in SUITES
+                  if not name.startswith(("skew-", "show-", "whatif-",
+                                       "hop"))],
     },
 }

@@ -50,6 +50,7 @@ METRICS = {
     "server_busy": "server cpus busy",
     "ctx_per_request": "context switches/request",
     "events_per_wait": "events per wait",
+    "own_calls": "system calls/request, by the server's counters",
     "header_bytes": "header bytes of an answer",
     "steal_pct": "steal %",
     "foreign_pct": "other programs, % of the cpus",
@@ -58,7 +59,8 @@ METRICS = {
 # Compared in pairs.  CPU per request first: it holds still where the others
 # drift with the machine.
 COMPARED = ("cpu_us", "qps", "p50_us", "p99_us", "probe_p99_us",
-            "system_cpu_us", "fast_p50_us", "fast_p90_us", "fast_p99_us")
+            "system_cpu_us", "fast_p50_us", "fast_p90_us", "fast_p99_us",
+            "own_calls")
 REFERENCES = ("stage2", "nginx", "go")
 LIMITED = "limited by the generator"
 

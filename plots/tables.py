@@ -18,6 +18,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   step:keepalive,stage2/stage1  one step of the ladder, a row for each cell
   slope:idle                   memory for each connection
   law:scaling                  the Universal Scalability Law, where it fits
+  whatif                       a line for each variant, against its stage
   machine                      what it was measured on
   image:ladder                 a picture, as docs/img/SET-ladder.svg: ladder,
                                cpu, syscalls, connections, latency, idle, ...
@@ -55,6 +56,7 @@ import blocks_tables               # noqa: E402
 import figures                     # noqa: E402
 import timeline                    # noqa: E402
 import uring_tables                # noqa: E402
+import whatif                      # noqa: E402
 
 OPEN = re.compile(r"^<!-- figure:(\S+) (\S+) -->$")
 CLOSE = "<!-- /figure -->"
@@ -65,15 +67,6 @@ class DocError(Exception):
     """A marker that cannot be filled, and why."""
 
 
-def parse_value(text):
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
-
-
 def select(data, what):
     """'keepalive,connections=64' -> (suite, [cells])"""
     suite, *filters = what.split(",")
@@ -82,7 +75,8 @@ def select(data, what):
     cells = data.suites[suite]
     for text in filters:
         name, _, value = text.partition("=")
-        cells = [c for c in cells if c.get(name) == parse_value(value)]
+        value = results.number_or_word(value)
+        cells = [c for c in cells if c.get(name) == value]
     if not cells:
         raise DocError(f"no cell of {suite} is {','.join(filters)}")
     return suite, cells
@@ -246,6 +240,12 @@ def render(data, what, link=""):
         return machine_text(data)
     if what == "law:scaling":
         return law_table(data)
+    if what == "whatif":
+        try:
+            text, notes = whatif.table(data), whatif.notes(data)
+        except whatif.Incomplete as err:
+            raise DocError(str(err)) from None
+        return f"{text}\n\nNotes: {notes}" if notes else text
     if kind == "step":
         return step_table(data, rest)
     if kind == "slope":

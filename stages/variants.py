@@ -13,6 +13,10 @@ stages/variants/N-what.patch changes stage N.  It begins with three lines:
     look for: what the reader of the difference should see
     expect: what the measurement is expected to show
 
+and, once that was measured (bench/run.py whatif), with a fourth one
+
+    use it when: where the variant is the better choice, or that it never is
+
 and goes on with a unified difference over the stage's folder and over parts/
 (paths as 4-fixed/server.c and parts/pad.h, after a/ and b/).
 
@@ -31,6 +35,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MOST = 80
 HEADER = ["question", "look for", "expect"]
+MEASURED = "use it when"
 HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 NAME = re.compile(r"(\d)-[a-z0-9]+(?:-[a-z0-9]+)*")
 
@@ -69,13 +74,16 @@ def read_patch(path):
     if not path.exists():
         raise Bad(f"{label}: there is no such variant")
     lines = path.read_text().split("\n")[:-1]
-    header, rest = lines[:len(HEADER)], lines[len(HEADER):]
-    for number, (line, key) in enumerate(zip(header, HEADER), 1):
+    keys = list(HEADER)
+    if lines[len(keys):] and lines[len(keys)].startswith(MEASURED):
+        keys.append(MEASURED)
+    header, rest = lines[:len(keys)], lines[len(keys):]
+    for number, (line, key) in enumerate(zip(header, keys), 1):
         if not re.fullmatch(rf"{key}: \S.*", line) or line.endswith("..."):
             raise Bad(f"{label}:{number}: expected '{key}: ' and a sentence")
     if len(header) < len(HEADER):
         raise Bad(f"{label}: the header has three lines: {', '.join(HEADER)}")
-    return header, parse(label, rest, len(HEADER))
+    return header, parse(label, rest, len(keys))
 
 
 def parse(label, lines, before):
@@ -238,12 +246,18 @@ def save_work(root, name, work):
     print(f"{patch}: {n} changed lines")
 
 
+def describe(root, name):
+    """{"question": .., "lines": N, ...} of a variant."""
+    path = patch_path(root, name)
+    found = dict(line.split(": ", 1) for line in read_patch(path)[0])
+    return {**found, "lines": changed(path)}
+
+
 def table(root):
     rows = ["| variant | lines | question |", "| --- | ---: | --- |"]
     for name in names(root):
-        path = patch_path(root, name)
-        question = read_patch(path)[0][0].partition(": ")[2]
-        rows.append(f"| `{name}` | {changed(path)} | {question} |")
+        found = describe(root, name)
+        rows.append(f"| `{name}` | {found['lines']} | {found['question']} |")
     return rows
 
 

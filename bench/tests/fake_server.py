@@ -57,6 +57,7 @@ while True:
         f'ioladder_{key}_total{{worker="{w}"}} {value}\n' for w in (0, 1)
         for key, value in (("waits", 100 * scrapes), ("events", 400 * scrapes),
                            ("recvs", 300 * scrapes), ("sends", 300 * scrapes),
+                           ("requests", 200 * scrapes),
                            ("cq_overflow", overflows)))
     scrapes += 1
     peer.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"

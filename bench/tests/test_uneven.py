@@ -95,6 +95,21 @@ class Uneven(test_run.Bench):
         self.assertIn("skipped: stage5: 5-place-one is not built (make "
                       "variants)", done.stderr)
 
+    def test_what_if_has_every_variant_and_counts_calls(self):
+        named = [v for s in suites.SUITES.values()
+                 if s.name.startswith("whatif-") for v in s.variants]
+        self.assertEqual(sorted(named), sorted(
+            name.removesuffix(".patch") for name in os.listdir(
+                os.path.join(ROOT, "stages", "variants"))
+            if name.endswith(".patch")))
+        self.run_suite("whatif", "--only", "whatif-place", "--blocks", "1")
+        for row in self.rows():     # the fakes count 1 wait for 2 requests
+            self.assertEqual(row["metrics"]["own_calls"], 0.5)
+        found = results.load_summary(self.out)
+        self.assertEqual(
+            [c["ratio"] for c in found["comparisons"]
+             if c["metric"] == "own_calls" and c["base"] == "stage5"], [1, 1])
+
     def test_a_distribution_of_ones_own(self):
         self.run_suite("skew-sleep", "--blocks", "1", "--set",
                        "service=const:77", "--set", "place=rr", "--set",

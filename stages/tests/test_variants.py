@@ -109,6 +109,18 @@ class Variants(unittest.TestCase):
         self.patch(HEADER)
         self.bad("changes nothing", "check")
 
+    def test_a_fourth_line_once_it_was_measured(self):
+        fourth = "expect: nothing\nuse it when: never\n"
+        self.patch(PATCH.replace("expect: nothing\n", fourth))
+        self.ok("check")
+        self.assertIn("line 6\nline seven", self.unpacked())
+        self.patch(PATCH.replace("expect: nothing\n",
+                                 fourth.replace(" never", "")))
+        self.bad("4-try.patch:4: expected 'use it when: '", "check")
+        self.patch(PATCH.replace("expect: nothing\n", fourth)
+                   .replace("line 41\n", "line 42\n"))
+        self.bad("4-try.patch:12: hunk 2", "check")
+
     def test_other_stages_are_left_alone(self):
         self.patch(PATCH.replace("/4-fixed/server.c", "/../Makefile"))
         self.bad("is not of 4-fixed/", "check")
