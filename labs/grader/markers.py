@@ -3,7 +3,7 @@
     /* LAB-BEGIN */  ...the answer...      or /* LAB-BEGIN short 1 of 2 */
     /* LAB-ELSE
      * ...what the starter has there: it stands in a comment, so the solution
-     * compiles; each line loses its " * ", not what stands before it...
+     * compiles; each line loses its " * ", and keeps what stands before...
      */
     /* LAB-END */
 
@@ -53,13 +53,14 @@ def starter(text, where="solution", seed=params.PUBLIC_SEED):
         elif state == "text" or (state == "answer" and keep):
             out.append(line)
         elif state == "else" and not keep:
-            out.append(re.sub(r"^(\s*?) ?\* ?", r"\1", line))
+            out.append(re.sub(r"^(\s*?) ?\* ?", r"\1", line).rstrip())
         elif state == "closed":
             raise MarkerError(f"{where}:{number}: text between the starter's "
                               "part and LAB-END")
     if state != "text":
         raise MarkerError(f"{where}: a marker is not closed")
-    return "\n".join(out)
+    # Where an answer was cut out, one blank line is left.
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(out))
 
 
 def answer(text):

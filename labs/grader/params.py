@@ -86,6 +86,7 @@ def values(seed):
         "LINE_NUMBERS": str(number(seed, "line numbers", 5, 12)),
         "LEND_SHARE": str(number(seed, "lend share", 2, 4)),
         "LEND_MOST": str(number(seed, "lend most", 5, 9)),
+        "URING_ACCEPT": str(number(seed, "uring accept", 16, 4000)),
         "URING_SEND_MOST": str(number(seed, "uring send most", 2500, 7000)),
         "MEASURE_PLAN": f"UINT64_C({measure(seed)[0]:#x})",
         "MEASURE_BUSY_PCT": str(number(seed, "measure busy", 80, 94)),

@@ -16,9 +16,10 @@ int main(void)
 
     if (err < 0) {
         printf("no io_uring: %s%s\n", strerror(-err),
-               err == -EPERM ? " (a seccomp filter, as containers have, or the "
-                               "sysctl kernel.io_uring_disabled)"
-                             : "");
+               err == -EPERM
+                   ? " (EPERM: a seccomp filter, as containers have, or the "
+                     "sysctl kernel.io_uring_disabled)"
+                   : "");
         return 1;
     }
     err = io_uring_register_buf_ring(&ring, &reg, 0);

@@ -1,10 +1,13 @@
 """The parts of the grader: labs that are malformed, markers, submissions that
 are hostile, and each way of the sandbox against code that means harm."""
 
+import ctypes
 import io
 import os
 import shutil
 import stat
+import struct
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -99,15 +102,16 @@ class Markers(unittest.TestCase):
             markers.starter("    /* LAB-BEGIN */\n    a();\n    /* LAB-ELSE\n"
                             "     * if (b)\n     *     c();\n     *\n"
                             "     */\n    /* LAB-END */"),
-            "    if (b)\n        c();\n    ")
+            "    if (b)\n        c();\n")
 
     def test_no_else(self):
         self.assertEqual(markers.starter(
             "a\n/* LAB-BEGIN */\nsecret\n/* LAB-END */\nb"), "a\nb")
 
     def test_a_seed_chooses_the_place(self):
-        text = "".join(f"/* LAB-BEGIN bug {k} of 3 */\nright{k}\n/* LAB-ELSE\n"
-                       f" * wrong{k}\n */\n/* LAB-END */\n" for k in (1, 2, 3))
+        text = "".join(f"/* LAB-BEGIN bug {k} of 3 */\nright{k}\n"
+                       f"/* LAB-ELSE\n * wrong{k}\n */\n/* LAB-END */\n"
+                       for k in (1, 2, 3))
         seen = {markers.starter(text, seed=str(n)) for n in range(30)}
         self.assertEqual(seen, {"wrong1\nright2\nright3\n",
                                 "right1\nwrong2\nright3\n",
@@ -369,6 +373,43 @@ class Ways(unittest.TestCase):
     def test_no_way_is_an_error(self):
         with self.assertRaises(sandbox.SandboxError):
             sandbox.choose("no such way")
+
+
+def deny_rings():
+    """From now on io_uring_setup fails with EPERM, as in a container."""
+    code = [(0x20, 0, 0, 0),                # load the number of the call
+            (0x15, 0, 1, 425),              # io_uring_setup?
+            (0x06, 0, 0, 0x00050000 | 1),   # then EPERM
+            (0x06, 0, 0, 0x7FFF0000)]       # else it is allowed
+    text = ctypes.create_string_buffer(
+        b"".join(struct.pack("HBBI", *c) for c in code))
+    program = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxP", len(code), ctypes.addressof(text)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+class WithoutRings(unittest.TestCase):
+    """A lab that needs io_uring is graded where there is none."""
+
+    def test_at_least_70_points_are_left(self):
+        folder = os.path.join(LABS, "3-uring", "solution")
+        with tempfile.TemporaryDirectory() as top:
+            path = os.path.join(top, "r.json")
+            done = subprocess.run([sys.executable,
+                                   os.path.join(LABS, "grade.py"), "3", folder,
+                                   "--json", path], preexec_fn=deny_rings,
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            graded = result.load(path)
+        self.assertEqual((graded["score"], graded["score_scaled"]), (75, 100),
+                         done.stdout)
+        self.assertIn("EPERM", "".join(t["output"] for t in graded["tests"]))
+        for name in labs.names():
+            lab = labs.load(name)
+            kept = sum(t.points for t in lab.tests if not t.needs)
+            self.assertGreaterEqual(kept, 0.7 * lab.points, name)
 
 
 class Results(unittest.TestCase):
