@@ -3,13 +3,13 @@
  *      student's code      struct io_uring      the model
  *      get_sqe, prep  ---> SQ in plain memory
  *      io_uring_submit  -------------------->   takes the SQEs
- *      completion     <----------------------   model_turn() hands over the CQEs
+ *      completion     <----------------------   model_turn() hands CQEs over
  *
  * The inline functions of liburing work on memory, so the student's code is the
  * same with a real ring.  io_uring_submit() is caught (ld --wrap).  The model
  * knows accept (multishot), recv, send and linked timeouts; sockets are numbers
- * above 1023.  Bytes move when an operation completes, never before: memory that
- * was used for something else meanwhile is seen.
+ * above 1023.  Bytes move when an operation completes, never before: memory
+ * that was used for something else meanwhile is seen.
  *
  * A broken rule ends the test with the last events.  One model per process.
  */

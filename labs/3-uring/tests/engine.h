@@ -5,8 +5,8 @@
  *      io_uring_submit_and_wait                                   ...
  *      engine_complete(cqe)      <-----------------------------   CQ
  *
- * The protocol is echo, as a session (common/session.h): the engine moves bytes,
- * the session says what they mean.
+ * The protocol is echo, as a session (common/session.h): the engine moves
+ * bytes, the session says what they mean.
  *
  * What the engine promises
  *  - One operation at a time for a connection, and each is two SQEs: a receive
@@ -23,8 +23,9 @@
  *    back.  Its memory is released then and not before.
  *  - A send is short at any time: what is left goes with the next one.  A send
  *    asks for at most SEND_MOST bytes, and for that much if there is that much.
- *  - -EINTR and -EAGAIN mean that nothing has happened: the same again.  Another
- *    error, and the peer's end once all is answered, close the connection.
+ *  - -EINTR and -EAGAIN mean that nothing has happened: the same again.  Every
+ *    other error, and the peer's end once all is answered, close the
+ *    connection.
  *  - The accept is multishot.  Without IORING_CQE_F_MORE a completion is its
  *    last one, whatever its result is; then engine_turn() arms another, unless
  *    engine_stop() was called.  There is never more than one.  Its user_data is
