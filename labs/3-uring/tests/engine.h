@@ -24,7 +24,7 @@
  *  - A send is short at any time: what is left goes with the next one.  A send
  *    asks for at most SEND_MOST bytes, and for that much if there is that much.
  *  - -EINTR and -EAGAIN mean that nothing has happened: the same again.  Every
- *    other error, and the peer's end once all is answered, close the
+ *    other error, and the end of the peer once all is answered, close the
  *    connection.
  *  - The accept is multishot.  Without IORING_CQE_F_MORE a completion is its
  *    last one, whatever its result is; then engine_turn() arms another, unless
