@@ -13,11 +13,9 @@ as on a wall.  The same data give the same bytes.
 import math
 from xml.sax.saxutils import escape
 
-import figures
-import summary as summaries
+from sets import SKEW, UNEVEN, amount, summaries
 
 WIDTH, LEFT, RIGHT, TOP, ROW = 760, 170, 170, 62, 30
-TITLE_CHARS = 82
 STYLE = """
  text{font:13px system-ui,sans-serif;fill:#1b1f23}
  .title{font-size:16px;font-weight:600} .small{font-size:12px;fill:#57606a}
@@ -33,15 +31,6 @@ class Row:
     def __init__(self, name, colour, triple, text):
         self.name, self.colour, self.text = name, colour, text
         self.value, self.low, self.high = triple
-
-
-def amount(value, unit):
-    """A number as people say it: 39 ms instead of 39,000 us."""
-    if unit == "us" and value >= 1000:
-        return f"{summaries.number(value / 1000, 2)} ms"
-    if unit == "B" and value >= 10000:
-        return f"{summaries.number(value / 1024, 2)} KiB"
-    return f"{summaries.number(value)} {unit}"
 
 
 def rows_of(data, suite, cell, metric, unit):
@@ -77,7 +66,7 @@ def cost(data, suite, cell):
 
 
 def tail(data, suite, cell):
-    metric = "fast_p99_us" if suite in figures.UNEVEN + figures.SKEW \
+    metric = "fast_p99_us" if suite in UNEVEN + SKEW \
         else "p99_us"
     rows = rows_of(data, suite, cell, metric, "us")
     title = "p99 of the short requests when work is uneven"

@@ -23,8 +23,12 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 import micro_results               # noqa: E402
 import stats_math                  # noqa: E402
 import summary as summaries        # noqa: E402
-import figures                     # noqa: E402
+import lines                       # noqa: E402
+import rows                        # noqa: E402
+import svg                         # noqa: E402
 import uring_tables                # noqa: E402
+from pictures import Figure        # noqa: E402
+from sets import amount            # noqa: E402
 
 QUEUES = {"spmc": "ring of stage 5", "mutex": "mutex queue",
           "ck": "ck_ring (spmc)", "deque": "ready queue of stage 6",
@@ -34,16 +38,15 @@ WAITS = {"spin": "spinning", "park": "parked"}
 RING = "spmc"
 COLOURS = dict(zip(QUEUES, ["#8b62d0", "#7d858c", "#2f7fd6", "#d97316",
                             "#12936f"]))
-MARKS = dict(zip(QUEUES, ["v", "X", "s", "P", "D"]))
+MARKS = dict(zip(QUEUES, ["down", "cross", "square", "plus", "diamond"]))
 
 
 class Data:
     """A loaded set: what tables.py and report.py need of one."""
 
-    def __init__(self, directory, theme=figures.LIGHT):
+    def __init__(self, directory):
         self.manifest, self.summary = micro_results.load(directory)
         self.program = self.manifest["program"]
-        self.theme = theme
         self.rows = self.summary["rows"]
         self.colours = COLOURS
         self.order = [q for q in QUEUES if self.by_block(queue=q)]
@@ -57,13 +60,6 @@ class Data:
     def values(self, name):
         """The values of a field, in the order of the rows."""
         return list(dict.fromkeys(row.get(name) for row in self.rows))
-
-    # For the drawing functions of figures.py.
-    def name(self, queue):
-        return QUEUES.get(queue, queue)
-
-    def marker(self, queue):
-        return MARKS.get(queue, "o")
 
 
 def interval(values):
@@ -125,21 +121,24 @@ def all_queues(data):
     return "\n\n".join(parts)
 
 
-def draw_queues(fig, data):
-    waits = [w for w in WAITS if data.by_block(load="paced", wait=w)]
-    axes = fig.subplots(len(waits), 2, squeeze=False,
-                        gridspec_kw=figures.APART)
-    for (left, right), wait in zip(axes, waits):
-        entries = [{"server": q, "metrics": {
-            m: interval(data.by_block(m, load="paced", wait=wait, queue=q))
-            for m in ("mean_ns", "p99_ns")}} for q in data.order]
-        figures.dots(left, data, entries, "mean_ns", "mean, ns", log=True)
-        figures.dots(right, data, entries, "p99_ns", "p99, ns", log=True,
-                     labels=False)
-        left.set_title(f"consumers {WAITS[wait]}", fontsize=8, loc="left",
-                       color=data.theme.ink)
-    figures.titled(fig, data, "From producer to consumer at "
-                   + load_words(data, "paced"))
+def queue_rows(data, wait, metric):
+    found = []
+    for queue in data.order:
+        values = data.by_block(metric, load="paced", wait=wait, queue=queue)
+        triple = interval(values) if values else None
+        found.append(rows.Row(
+            queue, QUEUES[queue], COLOURS[queue], MARKS[queue], triple,
+            list(values.values()), amount(triple[0], "ns") if triple
+            else "not measured"))
+    return found
+
+
+def draw_queues(data, width):
+    return svg.stacked(width, [
+        (f"{words} from producer to consumer, consumers {WAITS[wait]}",
+         rows.draw(queue_rows(data, wait, metric), "ns", width, log=True))
+        for wait in WAITS if data.by_block(load="paced", wait=wait)
+        for words, metric in (("mean", "mean_ns"), ("p99", "p99_ns"))])
 
 
 # --- padding --------------------------------------------------------------
@@ -166,36 +165,30 @@ def padding_table(data, update):
         + [f"PAD {pad}, ns" for pad in pads], body)
 
 
-def draw_padding(fig, data):
-    updates = data.values("update")
-    axes = fig.subplots(1, len(updates), squeeze=False, sharey=True)[0]
+def pad_series(data, update, place, pad):
+    points = []
+    for x, every in enumerate(data.values("every_ns")):
+        c = stats_math.compare(pad_cell(data, update, every, 0),
+                               pad_cell(data, update, every, pad))
+        points.append(lines.Point(
+            x + 0.06 * (place - 0.5), c["ratio"], c["low"], c["high"],
+            f"PAD {pad}, an update every {every} ns: "
+            f"{summaries.ratio_text(c)}"))
+    return lines.Series(None, f"PAD {pad}", uring_tables.COLOURS[place],
+                        uring_tables.MARKS[place], points)
+
+
+def draw_padding(data, width):
     words = {"add": "atomic add", "store": "load and store"}
-    for ax, update in zip(axes, updates):
-        figures.style(ax, data, "y")
-        every = data.values("every_ns")
-        ax.axhline(1, color=data.theme.ink, linewidth=0.8)
-        for place, pad in enumerate(p for p in data.values("pad") if p):
-            points = [stats_math.compare(pad_cell(data, update, e, 0),
-                                         pad_cell(data, update, e, pad))
-                      for e in every]
-            mid = [c["ratio"] for c in points]
-            colour = uring_tables.COLOURS[place]
-            for x, c in enumerate(points):
-                if c["low"] is not None:
-                    ax.plot([x + 0.08 * (place - 1)] * 2,
-                            [c["low"], c["high"]], color=colour, linewidth=3,
-                            alpha=0.35)
-            ax.plot([x + 0.08 * (place - 1) for x in range(len(mid))], mid,
-                    color=colour, marker=uring_tables.MARKS[place],
-                    markersize=4, linewidth=1.2, label=f"PAD {pad}")
-        ax.set_xticks(range(len(every)))
-        ax.set_xticklabels([f"{e:,}" for e in every])
-        ax.set_xlabel("ns between two updates")
-        ax.set_title(words.get(update, update), fontsize=8, loc="left",
-                     color=data.theme.ink)
-    axes[0].set_ylabel("cost at PAD 0, as a ratio")
-    axes[-1].legend(fontsize=7, frameon=False, labelcolor=data.theme.ink)
-    figures.titled(fig, data, "Two cores, two words: side by side, or apart")
+    spans = data.values("every_ns")
+    axis = lines.Axis("ns between two updates", lambda x: f"{spans[x]:,g}",
+                      ticks=range(len(spans)))
+    return lines.draw([
+        (f"{words.get(update, update)}: cost at PAD 0, as a ratio",
+         [pad_series(data, update, place, pad) for place, pad in enumerate(
+             p for p in data.values("pad") if p)],
+         lines.Axis("", lambda v: f"{v:g}", base=1))
+        for update in data.values("update")], axis, width)
 
 
 # --- both -----------------------------------------------------------------
@@ -220,12 +213,13 @@ def figures_of(data):
     if data.program == "queues":
         if not data.by_block(load="paced"):
             return []
-        rows = 2 * len(data.order)
-        return [figures.Figure("queues", "Latency of the queues", "queues",
-                               1.6 + figures.ROW * rows,
-                               lambda fig: draw_queues(fig, data), [])]
-    return [figures.Figure("padding", "What padding saves", "padding", 2.6,
-                           lambda fig: draw_padding(fig, data), [])]
+        return [Figure("queues", "Latency of the queues at "
+                       + load_words(data, "paced"),
+                       "Dots are blocks, marks their medians; log scales.",
+                       "queues", [], lambda width: draw_queues(data, width))]
+    return [Figure("padding", "Two cores, two words: side by side, or apart",
+                   "Medians of paired ratios with 95 % intervals.", "padding",
+                   [], lambda width: draw_padding(data, width))]
 
 
 def sections(data):

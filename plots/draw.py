@@ -27,7 +27,7 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, HERE)
 
 import results              # noqa: E402
-import figures              # noqa: E402
+import sets                 # noqa: E402
 
 
 def triple(values):
@@ -53,10 +53,10 @@ def ladder_lines(data, cell):
 def syscall_lines(data, cell):
     entries = [e for e in data.entries(data.lead, cell)
                if e.get("syscalls")]
-    figures.call_kinds(entries)
+    sets.call_kinds(entries)
     for e in entries:
         yield " ".join([quoted(data, e["server"])] + [
-            f"{e['kinds'].get(kind, 0):g}" for kind in figures.CALL_COLOURS])
+            f"{e['kinds'].get(kind, 0):g}" for kind in sets.CALL_COLOURS])
 
 
 def latency_blocks(data, cells):
@@ -82,7 +82,7 @@ def idle_lines(data):
 
 def skew_lines(data, cell):
     entries = data.entries("show-sleep", cell)
-    metric = figures.fast(entries, "p99")
+    metric = sets.fast(entries, "p99")
     for e in entries:
         if metric in e["metrics"]:
             yield " ".join([quoted(data, e["server"])]
@@ -101,7 +101,7 @@ def pictures(data):
     found, head = [], data.headline()
     if head:
         lines = list(ladder_lines(data, head))
-        where = f"{data.asked}, {figures.cell_words(head)}, closed loop"
+        where = f"{data.asked}, {sets.cell_words(head)}, closed loop"
         for script in ("ladder", "p99", "cpu"):
             found.append((script, where, "\n".join(lines), len(lines), {}))
         calls = list(syscall_lines(data, head))
@@ -119,7 +119,7 @@ def pictures(data):
     for cell in data.suites.get("show-sleep", ())[:1]:
         skew = list(skew_lines(data, cell))
         if skew:
-            found.append(bounded("skew", figures.cell_words(cell), skew))
+            found.append(bounded("skew", sets.cell_words(cell), skew))
     return found
 
 
@@ -179,7 +179,7 @@ def main(argv=None):
               "gnuplot-nox)", file=sys.stderr)
         return 1
     try:
-        data = figures.Data(*results.load(args.resultset))
+        data = sets.Data(*results.load(args.resultset))
         if args.preview:
             with tempfile.TemporaryDirectory() as directory:
                 failed = draw(data, directory, True, args.only)

@@ -20,8 +20,8 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   law:scaling                  the Universal Scalability Law, where it fits
   whatif                       a line for each variant, against its stage
   machine                      what it was measured on
-  image:ladder                 a picture, as docs/img/SET-ladder.svg: ladder,
-                               cpu, syscalls, connections, latency, idle, ...
+  image:cpu                    a picture of the report, as docs/img/SET-cpu.svg:
+                               cpu, heat, paid, latency, tails, syscalls, ...
   bars:cost,SUITE,FILTER       a picture with its finding as title: cost, tail
                                (of one cell) or idle
   timeline:3                   the recording of stage 3: make timeline
@@ -40,8 +40,6 @@ if __name__ == "__main__":
 
 import argparse
 import glob
-import hashlib
-import json
 import re
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -53,14 +51,16 @@ import results                     # noqa: E402
 import summary as summaries        # noqa: E402
 import bars                        # noqa: E402
 import blocks_tables               # noqa: E402
-import figures                     # noqa: E402
+import pictures                    # noqa: E402
 import timeline                    # noqa: E402
 import uring_tables                # noqa: E402
 import whatif                      # noqa: E402
+from sets import Data              # noqa: E402
 
 OPEN = re.compile(r"^<!-- figure:(\S+) (\S+) -->$")
 CLOSE = "<!-- /figure -->"
 IMAGES = os.path.join("docs", "img")
+IMAGE_WIDTH = 740
 
 
 class DocError(Exception):
@@ -140,12 +140,12 @@ def step_table(data, what):
 
 
 def law_table(data):
-    servers = [s for s in data.order if figures.scaling_points(data, s)]
+    servers = [s for s in data.order if pictures.scaling_points(data, s)]
     if not servers:
         raise DocError("the result set has no suite 'scaling'")
     return summaries.table(
         ["server", "Universal Scalability Law"],
-        [[data.name(s), figures.law_text(data, s)] for s in servers])
+        [[data.name(s), pictures.law_text(data, s)] for s in servers])
 
 
 def machine_text(data):
@@ -169,7 +169,7 @@ def module_of(data):
 
 
 def find_figure(data, name):
-    source = module_of(data) or figures
+    source = module_of(data) or pictures
     drawable = {f.name: f for f in source.figures_of(data)}
     if name not in drawable:
         raise DocError(f"the result set gives no picture {name!r}; it gives "
@@ -182,39 +182,9 @@ def image_path(directory, name):
     return os.path.join(IMAGES, f"{base}-{name}.svg")
 
 
-def digest(data, name):
-    """Of the result set's summary: the picture shows nothing else."""
-    text = name + json.dumps(data.summary, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def stamp(data, name):
-    return f"<!-- figure {name}, data sha256 {digest(data, name)} -->"
-
-
-def draw_image(data, name, path):
-    settings.with_matplotlib()
-    from matplotlib import pyplot
-    figure = find_figure(data, name)
-    fig = pyplot.figure(figsize=(figures.WIDTH * 1.25, figure.height * 1.1),
-                        layout="constrained", facecolor="white")
-    figure.draw(fig)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    text = settings.svg_of(fig)
-    pyplot.close(fig)
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(text + stamp(data, name) + "\n")
-
-
-def check_image(data, name, path):
-    try:
-        with open(path, encoding="utf-8") as f:
-            lines = f.read().splitlines()
-    except OSError:
-        raise DocError(f"{os.path.relpath(path, ROOT)} is missing") from None
-    if not lines or lines[-1] != stamp(data, name):
-        raise DocError(f"{os.path.relpath(path, ROOT)} was drawn from other "
-                       f"data")
+def image_text(figure):
+    """A picture as a file: its title is its finding."""
+    return figure.draw(IMAGE_WIDTH).file(figure.title, figure.what)
 
 
 def with_notes(data, text, suite, cells):
@@ -223,14 +193,9 @@ def with_notes(data, text, suite, cells):
     return f"{text}\n\n{notes}" if notes else text
 
 
-def render(data, what, link=""):
-    """The Markdown for one NAME."""
+def render(data, what):
+    """The Markdown for one NAME that is no picture."""
     kind, _, rest = what.partition(":")
-    if kind == "image":
-        found = find_figure(data, rest)
-        text = f"![{found.title}]({link})"
-        return text if module_of(data) else with_notes(
-            data, text, found.suite, found.cells)
     if module_of(data):
         text = module_of(data).render(data, what)
         if text is None:
@@ -274,7 +239,7 @@ def load(directory, cache):
     if directory not in cache and micro_results.is_set(directory):
         cache[directory] = load_micro(directory)
     elif directory not in cache:
-        cache[directory] = figures.Data(*results.load(directory))
+        cache[directory] = Data(*results.load(directory))
     return cache[directory]
 
 
@@ -316,6 +281,8 @@ def own_picture(path, root, image, picture, title, write):
         os.makedirs(os.path.dirname(image), exist_ok=True)
         with open(image, "w", encoding="utf-8") as f:
             f.write(picture)
+    elif there is None:
+        raise DocError(f"{os.path.relpath(image, root)} is missing")
     elif there != picture:
         raise DocError(f"{os.path.relpath(image, root)} was drawn from other "
                        f"data")
@@ -360,17 +327,14 @@ def block(path, root, what, directory, write, cache):
     if what.startswith("bars:"):
         return bars_block(path, root, what.partition(":")[2], directory, write,
                           data)
-    link = ""
     if what.startswith("image:"):
         name = what.partition(":")[2]
-        image = os.path.join(root, image_path(directory, name))
-        find_figure(data, name)
-        if write:
-            draw_image(data, name, image)
-        else:
-            check_image(data, name, image)
-        link = os.path.relpath(image, os.path.dirname(path) or ".")
-    return render(data, what, link)
+        found = find_figure(data, name)
+        text = own_picture(path, root, os.path.join(root, image_path(
+            directory, name)), image_text(found), found.title, write)
+        return text if module_of(data) else with_notes(
+            data, text, found.suite, found.cells)
+    return render(data, what)
 
 
 def default_files(root):
@@ -425,8 +389,10 @@ def main(argv=None):
     try:
         data = load(args.names[0], {})
         for what in args.what:
-            link = image_path(args.names[0], what.partition(":")[2])
-            print(render(data, what, link) + "\n")
+            if what.startswith("image:"):
+                print(image_text(find_figure(data, what[6:])))
+            else:
+                print(render(data, what) + "\n")
     except (DocError, results.ResultError) as err:
         print(f"tables.py: {err}", file=sys.stderr)
         return 1

@@ -20,11 +20,12 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 import micro_results               # noqa: E402
 import stats_math                  # noqa: E402
 import summary as summaries        # noqa: E402
-import figures                     # noqa: E402
+import lines                       # noqa: E402
+from pictures import Figure        # noqa: E402
 
 EQUAL = 0.05     # a saving smaller than this does not count as one
 COLOURS = ["#2f7fd6", "#12936f", "#d2455e", "#a8761a"]
-MARKS = ["o", "s", "D", "^"]
+MARKS = ["circle", "square", "diamond", "up"]
 
 
 def size_text(n):
@@ -53,7 +54,6 @@ class Data:
 
     def __init__(self, directory):
         self.manifest, self.summary = micro_results.load(directory)
-        self.theme = figures.LIGHT
         self.rows = self.summary["rows"]
 
     def cells(self, group):
@@ -354,55 +354,44 @@ def machine_text(data):
 
 # --- the picture ----------------------------------------------------------
 
-def series(ax, data, rows, key, place):
+def series(rows, key, place):
     """One method's ratios with their intervals."""
-    rows = sorted((r for r in rows if measured(r)), key=lambda r: r[key])
-    if not rows:
-        return
-    mid, low, high = zip(*(r["ratio"] for r in rows))
-    ax.errorbar([r[key] * 1.06 ** place for r in rows], mid,
-                yerr=[[m - a for m, a in zip(mid, low)],
-                      [b - m for m, b in zip(mid, high)]],
-                color=COLOURS[place], marker=MARKS[place], markersize=4,
-                linewidth=1.2, elinewidth=1, capsize=2,
-                label=rows[0]["method"])
+    rows = [r for r in rows if measured(r)]
+    return lines.Series(
+        None, rows[0]["method"] if rows else "", COLOURS[place], MARKS[place],
+        [lines.Point(r[key] * 1.03 ** place, *r["ratio"],
+                     f"{r['method']}: {ratio_text(r)}") for r in rows])
 
 
-def panel(ax, data, key, title, base, picks):
-    figures.style(ax, data, "y")
-    ax.set_xscale("log", base=4)
-    ax.axhline(1, color=data.theme.ink, linewidth=0.8)
-    for place, (groups, method) in enumerate(picks):
-        rows = [r for g in groups for r in data.select(g, [method])]
-        series(ax, data, rows, key, place)
+def panel(data, key, heading, base, picks):
+    """Ratios to `base` over the sizes or the batches."""
     points = sorted({r[key] for groups, _ in picks for g in groups
                      for r in data.select(g, [base])})
-    ax.set_xticks(points)
-    ax.set_xticklabels([size_text(p) if key == "size" else str(p)
-                        for p in points])
-    ax.minorticks_off()
-    ax.set_ylabel(f"CPU, ratio to {base}")
-    ax.set_title(title, loc="left", fontsize=8, color=data.theme.ink)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=7, frameon=False, labelcolor=data.theme.ink)
+    axis = lines.Axis("size" if key == "size" else "completions an enter",
+                      size_text if key == "size" else str, True, points)
+    found = [series([r for g in groups for r in data.select(g, [method])],
+                    key, place)
+             for place, (groups, method) in enumerate(picks)]
+    return (f"{heading}: CPU, ratio to {base}", found,
+            lines.Axis("", lambda v: f"{v:g}", base=1), axis)
 
 
-def draw_ratios(fig, data):
-    top, middle, bottom = fig.subplots(3, 1)
-    panel(top, data, "batch", "recv + send of 64 B, by completions an enter",
-          "recv, send", [(["echo"], URING)])
-    panel(middle, data, "size", "receives, by size", "RECV",
-          [(["recv"], "RECV, buffer ring"),
-           (["recv", "recv-large"], "READ_FIXED"),
-           (["recv"], "RECV multishot")])
-    panel(bottom, data, "size", "sends, by size", "SEND",
-          [(["send"], m) for m in ("WRITE_FIXED", *ZC)])
+def draw_ratios(data, width):
+    return lines.draw([
+        panel(data, "batch", "recv + send of 64 B", "recv, send",
+              [(["echo"], URING)]),
+        panel(data, "size", "receives", "RECV",
+              [(["recv"], "RECV, buffer ring"),
+               (["recv", "recv-large"], "READ_FIXED"),
+               (["recv"], "RECV multishot")]),
+        panel(data, "size", "sends", "SEND",
+              [(["send"], m) for m in ("WRITE_FIXED", *ZC)])], None, width)
 
 
 def figures_of(data):
-    return [figures.Figure("ratios", "CPU of an operation, as a ratio",
-                           "uring_ops", 7.2,
-                           lambda fig: draw_ratios(fig, data), [])]
+    return [Figure("ratios", "CPU of an operation, as a ratio",
+                   "Medians with 95 % intervals.", "uring_ops", [],
+                   lambda width: draw_ratios(data, width))]
 
 
 def render(data, what):

@@ -9,7 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "plots"))
 import bars                                # noqa: E402
-import figures                             # noqa: E402
+import sets                                # noqa: E402
 
 CELL = {"connections": 64}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -29,7 +29,7 @@ def data(high=0.7, name="stage2"):
                "low": 17000.0, "high": 17300.0},
               {"suite": "idle", "server": name, "bytes": 208.0, "low": 208.0,
                "high": 209.0}]
-    return figures.Data(
+    return sets.Data(
         {"servers": {"stage1": {"kind": "stage"}, name: {"kind": "stage"}}},
         [], {"cells": entries, "comparisons": comparisons, "slopes": slopes})
 
@@ -55,12 +55,12 @@ class Bars(unittest.TestCase):
 
     def test_tail_and_idle(self):
         title, svg = bars.make(data(), "tail", "keepalive", CELL)
-        self.assertEqual(title, "When work is uneven, p99 falls from 10 ms "
-                                "to 6.0 ms")
+        self.assertEqual(title, "When work is uneven, p99 falls from 10.0 "
+                                "ms to 6.00 ms")
         self.assertNotIn("<rect", svg)      # no bars on a log scale
         title, svg = bars.make(data(), "idle", "idle", None)
         self.assertEqual(title, "An idle connection holds 208 B in 2 epoll, "
-                                "17 KiB in 1 threads")
+                                "16.8 KiB in 1 threads")
 
     def test_names_are_escaped_and_the_same_data_give_the_same_bytes(self):
         one = bars.make(data(name="<a&b>"), "cost", "keepalive", CELL)

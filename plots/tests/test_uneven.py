@@ -14,20 +14,14 @@ sys.path.insert(0, os.path.join(ROOT, "plots"))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 
 import blocks_tables    # noqa: E402
-import figures          # noqa: E402
 import machine          # noqa: E402
 import micro_results    # noqa: E402
+import pictures         # noqa: E402
 import results          # noqa: E402
+import sets             # noqa: E402
 import summary          # noqa: E402
 import tables           # noqa: E402
 import usl              # noqa: E402
-
-try:
-    import matplotlib
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-except ImportError:
-    pyplot = None
 
 MACHINE = {"cpu": "A cpu", "cpus": 2, "hypervisor": None, "kernel": "6.18",
            "liburing": "2.3", "when": "2026-11-24T00:00:00Z", "os": "An OS",
@@ -91,21 +85,11 @@ class Scratch(unittest.TestCase):
             f.writelines(json.dumps(row) + "\n" for row in rows)
         results.write_json(os.path.join(self.set, "summary.json"),
                            summary.summarise(manifest, rows))
-        return figures.Data(*results.load(self.set))
+        return sets.Data(*results.load(self.set))
 
-    def draw(self, figure):
-        """The words in the picture that it becomes."""
-        if pyplot is None:
-            self.skipTest("matplotlib is not installed")
-        fig = pyplot.figure(figsize=(figures.WIDTH, figure.height),
-                            layout="constrained")
-        figure.draw(fig)
-        path = os.path.join(self.dir, figure.name + ".svg")
-        with matplotlib.rc_context({"svg.fonttype": "none"}):
-            fig.savefig(path)
-        pyplot.close(fig)
-        with open(path, encoding="utf-8") as f:
-            return f.read()
+    @staticmethod
+    def draw(figure):
+        return figure.draw(400).text(figure.title)
 
 
 class Uneven(Scratch):
@@ -143,16 +127,16 @@ class Uneven(Scratch):
 
     def test_figure_by_server(self):
         data = self.data()
-        figure = next(f for f in figures.figures_of(data)
+        figure = next(f for f in pictures.figures_of(data)
                       if f.name == "skew")
         text = self.draw(figure)
         for word in ("5 per-core", "6 stealing", "6, --steal off",
-                     "p99 of the fast class", "0.12",
-                     "ratio to 5 per-core"):
+                     "p99 of the short requests falls from"):
             self.assertIn(word, text)
-        self.assertIn("6 stealing is at 0.12 of 5 per-core",
-                      figures.sentence(data, "show-sleep", SLEEP,
-                                       "fast_p99_us"))
+        self.assertEqual(figure.title, "p99 of the short requests falls from "
+                         "37.0 ms (5 per-core) to 4.49 ms (6 stealing)")
+        # A mark for each slice, and one for each median.
+        self.assertEqual(text.count("<circle"), 3 * 7 + 1)
 
     def test_in_the_terminal(self):
         if not shutil.which("gnuplot"):
@@ -174,9 +158,9 @@ class Uneven(Scratch):
                 row["metrics"].pop(name)
             row["metrics"]["p50_us"] = 100.0
         data = self.write(rows, FAST, [plan("show-one", {})])
-        figure = next(f for f in figures.figures_of(data)
+        figure = next(f for f in pictures.figures_of(data)
                       if f.name == "skew-one")
-        self.assertIn("p99 of all", self.draw(figure))
+        self.assertIn("p99 of all", figure.title)
 
     def cells(self, places=("hash", "one"), services=("const", "bimodal")):
         return [{"workers": 2, "service": s, "place": p, "connections": c,
@@ -188,20 +172,23 @@ class Uneven(Scratch):
         rows = [r for cell in self.cells() for r in uneven_rows(
             "skew-work", cell, 5, fast)]
         data = self.write(rows, fast, [plan("skew-work", {})])
-        found = {f.name: f for f in figures.figures_of(data)}
+        found = {f.name: f for f in pictures.figures_of(data)}
         self.assertEqual(list(found), ["skew-work-2", "skew-work-2-load"])
         text = self.draw(found["skew-work-2"])
-        for word in ("const, hash", "bimodal, one", "connections", "2 workers"):
+        for word in (">const, hash, 4<", "30 %",
+                     ">bimodal, one, 64<",
+                     "bimodal, placed by hash, 4 connections, 90 % load: 0.25"):
             self.assertIn(word, text)
+        self.assertEqual(text.count('class="mark"'), len(self.cells()))
         text = self.draw(found["skew-work-2-load"])
         self.assertIn("6 stealing", text)
-        groups = figures.load_groups(self.cells())
+        groups = pictures.load_groups(self.cells())
         self.assertEqual(len(groups), 8)
         self.assertEqual([c["load"] for c in groups[0]], [0.3, 0.5, 0.9])
 
     def test_one_load_makes_no_lines(self):
         cells = [c for c in self.cells() if c["load"] == 0.3]
-        self.assertEqual(figures.load_groups(cells), [])
+        self.assertEqual(pictures.load_groups(cells), [])
 
     def test_wake_ups_have_a_column(self):
         rows = uneven_rows("show-balanced", {"workers": 2})
@@ -275,9 +262,9 @@ class Law(Scratch):
 
     def test_two_points_are_drawn_without_a_law(self):
         data = self.scaling([1, 2])
-        self.assertEqual(figures.law_text(data, "stage6"),
+        self.assertEqual(pictures.law_text(data, "stage6"),
                          "not fitted: 2 points")
-        figure, = figures.figures_of(data)
+        figure, = pictures.figures_of(data)
         self.assertEqual(figure.name, "scaling")
         self.assertNotIn("stroke-dasharray", self.draw(figure))
         self.assertIn("not fitted: 2 points",
@@ -285,11 +272,11 @@ class Law(Scratch):
 
     def test_four_points_are_fitted_and_drawn(self):
         data = self.scaling([1, 2, 4, 8])
-        text = figures.law_text(data, "stage5")
+        text = pictures.law_text(data, "stage5")
         self.assertIn("contention 0.040", text)
         self.assertIn("crosstalk 0.00100", text)
         self.assertIn("most at 31 workers", text)
-        figure, = figures.figures_of(data)
+        figure, = pictures.figures_of(data)
         self.assertIn("stroke-dasharray", self.draw(figure))
 
 
@@ -393,8 +380,6 @@ class Blocks(Scratch):
                 self.assertIn(word, str(caught.exception))
 
     def test_a_report_with_more_sets(self):
-        if pyplot is None:
-            self.skipTest("matplotlib is not installed")
         micro = os.path.join(self.dir, "micro")
         run, self.set = self.set, micro
         os.mkdir(micro)
@@ -409,9 +394,9 @@ class Blocks(Scratch):
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(os.path.join(out, "index.html"), encoding="utf-8") as f:
             page = f.read()
-        for word in ("micro-benchmark: queues", 'id="set1-queues"',
-                     'id="set2-skew"', 'id="skew"', "ring of stage 5",
-                     "p99 of the fast class"):
+        for word in ("Micro-benchmark: queues", 'id="micro1-queues"',
+                     'id="set1-skew"', 'id="skew"', "ring of stage 5",
+                     "p99 of the short requests"):
             self.assertIn(word, page)
         ids = [x.partition('"')[0] for x in page.split(' id="')[1:]]
         self.assertEqual(len(ids), len(set(ids)))

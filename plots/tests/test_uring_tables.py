@@ -192,10 +192,6 @@ class Documents(Scratch):
         self.assertIn("~ 1.00 (0.99 to 1.01)", text)
 
     def test_the_picture(self):
-        try:
-            import matplotlib    # noqa: F401
-        except ImportError:
-            self.skipTest("matplotlib is not installed")
         self.write(rows_of(lambda *_: 1.25))
         self.page("image:ratios")
         self.assertIn("missing", self.tables("--check").stderr)
@@ -203,7 +199,7 @@ class Documents(Scratch):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.tables("--check").returncode, 0)
         path = os.path.join(self.dir, "docs", "img", "ops-ratios.svg")
-        self.assertGreater(len(list(xml.parse(path).iter())), 100)
+        self.assertGreater(len(list(xml.parse(path).iter())), 60)
         self.write(rows_of(lambda *_: 1.26))
         self.assertIn("drawn from other data", self.tables("--check").stderr)
 
