@@ -80,6 +80,7 @@ COMMON_SRC := $(wildcard common/*.c)
 PARTS_SRC := $(wildcard stages/parts/*.c)
 LOADGEN_SRC := $(wildcard bench/loadgen/*.c)
 MICRO_SRC := $(wildcard bench/micro/*.c)
+SIM_SRC := bench/sim/sim.c
 TEST_COMMON_SRC := $(wildcard common/tests/test_*.c)
 TEST_BENCH_SRC := $(wildcard bench/tests/test_*.c)
 DRIVERS := $(patsubst common/tests/%.c,$(B)/%,\
@@ -111,7 +112,7 @@ TEST_PARTS := $(if $(TEST_PARTS_SRC),$(B)/test_parts)
 TEST_LOCKFREE := $(if $(TEST_LOCKFREE_SRC),$(B)/test_lockfree)
 
 .PHONY: all help
-all: $(STAGE_BINS) $(LOADGEN) $(MICRO)
+all: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(B)/sim
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -178,7 +179,7 @@ $(B)/bench/loadgen/libloadgen.a: $(LOADGEN_SRC:%.c=$(B)/%.o)
 
 # The sources that a test or a micro-benchmark looks into.
 $(B)/bench/tests/%.o: INC = -Ibench/loadgen
-$(B)/bench/micro/%.o: INC = -Ibench/loadgen
+$(B)/bench/micro/%.o $(B)/bench/sim/%.o: INC = -Ibench/loadgen
 $(B)/bench/micro/queues.o: INC = -Ibench/loadgen -DHAVE_CK=$(if $(CK),1,0)
 
 # ---- the stages ----
@@ -248,6 +249,9 @@ CK = $(shell $(CK_TRY) | $(CC) -x c -o /dev/null - -lck 2>/dev/null && echo -lck
 $(B)/micro/%: $(B)/bench/micro/%.o $(LIBPARTS) $(LIBCOMMON) \
 		$(LIBLOADGEN)
 	$(call link,$(URING) $(if $(filter queues,$*),$(CK)))
+
+$(B)/sim: $(SIM_SRC:%.c=$(B)/%.o) $(LIBLOADGEN) $(LIBCOMMON)
+	$(call link)
 
 # ---- tests ----
 # Under tsan the unit tests have a small runner of their own.
@@ -348,7 +352,7 @@ test-variants: $(TEST_SERVERS) $(VARIANT_BINS) $(VARIANT_FAULTS)
 py_tests = (bad=0; for t in $(1); do echo "== python, $$t"; \
 	$(PYTHON) -m unittest discover -s $$(dirname $$t) -p $$(basename $$t) \
 		|| bad=1; done; exit $$bad) 2>&1
-test-python: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(DRIVERS)
+test-python: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(B)/sim $(DRIVERS)
 	@failed=0; $(call py_tests,$(PY_TIMED)) >$(B)/test-timed.log & \
 	$(call py_tests,$(PY_OTHERS)) || failed=1; \
 	wait $$! || failed=1; cat $(B)/test-timed.log; exit $$failed
@@ -506,7 +510,7 @@ SCRIPTS = $(shell .ci/files . | xargs grep -lE '^\#!.*/(env )?(ba)?sh')
 # The analyser does not follow an assertion that leaves by longjmp, so tests
 # are left to the compilers and to cppcheck.
 TIDY_FILES := $(COMMON_SRC) $(PARTS_SRC) $(wildcard stages/[0-9]-*/*.c) \
-	$(LOADGEN_SRC) $(MICRO_SRC)
+	$(LOADGEN_SRC) $(MICRO_SRC) $(SIM_SRC)
 TIDY_INC := -Ibench/loadgen
 
 LINTS := lint-format lint-stages lint-tree lint-docs lint-python lint-shell \
