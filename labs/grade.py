@@ -152,6 +152,7 @@ class Server:
         box.lend(self.built)
         program, self.text = build.server(box, lab, source, self.built, work,
                                           args.sanitizer)
+        box.take_back(self.built)
         if box.way == "bubblewrap":
             box.lend(self.report)
         # The tests know a sanitized server by its path.

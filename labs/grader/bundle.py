@@ -143,6 +143,7 @@ def check_no_answer(lab, packed, seed):
         if os.path.exists(path):
             with open(path, encoding="utf-8") as f:
                 text = f.read()
+            text = params.fill(text, seed)
             answers |= pieces(markers.answer(text)) - \
                 pieces(markers.starter(text, path, seed))
     for name, (data, _) in packed.items():

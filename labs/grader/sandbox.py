@@ -17,7 +17,7 @@ processor time, processes, file size and memory.
 import ctypes
 import functools
 import os
-import resource
+import re
 import shlex
 import shutil
 import signal
@@ -123,14 +123,17 @@ class Sandbox:
     def _bubblewrap(self, argv, limits, ro, rw, cwd, env):
         words = ["bwrap", "--unshare-all", "--die-with-parent",
                  "--new-session", "--cap-drop", "ALL", "--clearenv",
-                 "--proc", "/proc", "--dev", "/dev", "--size",
-                 str(limits.file), "--tmpfs", "/tmp"]
+                 "--proc", "/proc", "--dev", "/dev"]
+        for path in ("/tmp", "/dev/shm"):
+            words += ["--size", str(limits.file), "--tmpfs", path]
         for path in SYSTEM:
             words += ["--ro-bind-try", path, path]
         for path in ro:
             words += ["--ro-bind", path, path]
         for path in rw:
             words += ["--bind", path, path]
+        # Without this both are memory that nothing limits.
+        words += ["--remount-ro", "/dev", "--remount-ro", "/"]
         for name, value in env.items():
             words += ["--setenv", name, value]
         # Inside, so that only processes of this user namespace count: outside
@@ -184,12 +187,27 @@ class Sandbox:
         elif self.way in ("namespaces", "user"):
             words = self._drop() + words
         line = " ".join(shlex.quote(w) for w in words + [program])
-        return f'#!/bin/sh\nexec {line} "$@"\n'
+        return f'#!/bin/sh\nunset SEED\nexec {line} "$@"\n'
 
     def lend(self, folder):
         """A folder becomes one that the program may write to."""
         if self.uid is not None:
             os.chown(folder, self.uid, self.uid)
+
+    def take_back(self, folder):
+        """And is no longer one, nor anything in it."""
+        if self.uid is not None:
+            for here, folders, files in os.walk(folder):
+                for name in [here] + [os.path.join(here, n)
+                                      for n in folders + files]:
+                    os.chown(name, 0, 0, follow_symlinks=False)
+
+    def _spilled(self, rw=()):
+        """What the program has written; in the last way also where everybody
+        may write."""
+        shared = ("/tmp", "/var/tmp", "/dev/shm") if self.way == "user" else ()
+        uid = os.geteuid() if self.uid is None else self.uid
+        return spilled(uid, (*rw, *shared))
 
     def run(self, argv, limits=Limits(), ro=(), rw=(), cwd="/", env=None,
             staff=False):
@@ -203,7 +221,8 @@ class Sandbox:
                                        start_new_session=True)
             try:
                 while process.poll() is None and not killed:
-                    killed = self._exceeded(process.pid, limits, began, out)
+                    killed = self._exceeded(process.pid, limits, began,
+                                            out, rw)
                     time.sleep(0 if killed else POLL_S)
             finally:
                 self._end(process)
@@ -213,12 +232,13 @@ class Sandbox:
             text = out.read(OUTPUT_BYTES).decode("utf-8", errors="replace")
         return Outcome(process.returncode, seconds, text, killed)
 
-    @staticmethod
-    def _exceeded(pid, limits, began, out):
+    def _exceeded(self, pid, limits, began, out, rw):
         if time.monotonic() - began > limits.seconds:
             return f"ran longer than {limits.seconds:g} s"
         if os.fstat(out.fileno()).st_size > limits.file:
             return f"printed more than {limits.file} bytes"
+        if sum(size for _, size in self._spilled(rw)) > limits.file * 2:
+            return f"wrote more than {limits.file * 2} bytes"
         used = memory_of(pid)
         if used > limits.memory:
             return f"used more than {limits.memory >> 20} MiB of memory"
@@ -234,6 +254,9 @@ class Sandbox:
                 pass
         process.wait()
         self._kill_rest()
+        if self.way == "user":
+            for path, _ in self._spilled():
+                remove(path)
 
     def _kill_rest(self):
         """Waits until nothing of it is left.  What lost its parent is a child
@@ -295,16 +318,63 @@ def tree(root):
 
 
 def memory_of(root):
-    """Bytes of memory that a process and its descendants hold."""
-    pages = 0
+    """Bytes of memory that a process and its descendants hold: their own, what
+    they share (the most of one process), and files that are memory only."""
+    own, shared, files = 0, 0, {}
     for pid in [root] + tree(root):
         try:
-            with open(f"/proc/{pid}/statm", encoding="ascii") as f:
-                fields = f.read().split()
-            pages += int(fields[1]) - int(fields[2])    # resident, less shared
-        except (OSError, IndexError, ValueError):
+            with open(f"/proc/{pid}/status", encoding="ascii",
+                      errors="replace") as f:
+                found = dict(re.findall(r"^Rss(Anon|Shmem):\s+(\d+) kB",
+                                        f.read(), re.MULTILINE))
+            own += int(found.get("Anon", 0))
+            shared = max(shared, int(found.get("Shmem", 0)))
+            files.update(memory_files(pid))
+        except OSError:
             pass
-    return max(pages, 0) * resource.getpagesize()
+    return (own + max(shared, sum(files.values()) // 1024)) * 1024
+
+
+def memory_files(pid):
+    """{inode: bytes} of memfd_create()'s files: they stand in no folder, and
+    what is not mapped is in no process' account."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
+        try:
+            if os.readlink(path).startswith("/memfd:"):
+                what = os.stat(path)
+                found[what.st_ino] = what.st_blocks * 512
+        except OSError:
+            pass
+    return found
+
+
+def spilled(uid, folders):
+    """(path, bytes) of what a user has in these folders, at any depth."""
+    found, todo = [], list(folders)
+    while todo:
+        try:
+            entries = list(os.scandir(todo.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                what = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if what.st_uid == uid:
+                found.append((entry.path, what.st_blocks * 512))
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+    return found
+
+
+def remove(path):
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def _tools(way):

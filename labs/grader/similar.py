@@ -35,7 +35,8 @@ def pairs(files, starter, percent=PERCENT):
             os.mkdir(os.path.join(top, str(number)))
             text = "".join(own_lines(data.decode("utf-8", errors="replace"),
                                      starter.get(name, ""))
-                           for name, data in sorted(files[key].items()))
+                           for name, data in sorted(files[key].items())
+                           if name.endswith((".c", ".h")))
             path = os.path.join(str(number), "all.c")
             with open(os.path.join(top, path), "w", encoding="utf-8") as f:
                 f.write(text)

@@ -18,7 +18,7 @@ LABS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, LABS)
 
 import selftest                                     # noqa: E402
-from grader import lab as labs, markers             # noqa: E402
+from grader import lab as labs, markers, params     # noqa: E402
 
 GIB = 1 << 30
 
@@ -143,7 +143,7 @@ def partial(lab, files):
 
 def members(lab, count=30):
     """[(name, put, files, reason)]: reason None: no reason is expected."""
-    files = selftest.solution(lab)
+    files = selftest.solution(lab, params.course_seed())
     starter = markers.files(lab)
     fixed = good(files) + hostile(files)
     fixed += [("starter", put_folder, starter, None)]
