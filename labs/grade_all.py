@@ -114,10 +114,7 @@ def prepare(argv):
     """prepare LAB [SEED]: builds the staff's part, once for all jobs."""
     lab = labs.load(labs.find(argv[0]))
     seed = argv[1] if len(argv) > 1 else params.course_seed()
-    objects, work = build.staff(lab, seed, os.path.join(lab.folder, "tests"))
-    if lab.kind == "server":
-        build.staff_runner(lab, objects, work)
-        build.staff_parts(lab)
+    build.prepare(lab, seed, os.path.join(lab.folder, "tests"))
     return 0
 
 

@@ -88,11 +88,11 @@ def _threads_of_user():
 
 
 @functools.cache
-def own_uid():
-    """A user id that no other grader on this machine uses.  An abstract socket
-    holds it: that has one owner, and is gone with its process."""
+def own_uid(pid):
+    """A user id that no other grader on this machine uses, for one process.
+    An abstract socket holds it: that has one owner, and is gone with it."""
     for i in range(UIDS):
-        uid = FIRST_UID + (os.getpid() + i) % UIDS
+        uid = FIRST_UID + (pid + i) % UIDS
         with socket.socket(socket.AF_UNIX) as claim:
             try:
                 claim.bind(f"\0ioladder-grade-{uid}")
@@ -111,7 +111,7 @@ class Sandbox:
         self.hidden = hidden    # "user" only: what must not be readable
         self.uid = None
         if os.geteuid() == 0 and way != "none":
-            self.uid = own_uid()
+            self.uid = own_uid(os.getpid())
 
     def _drop(self):
         """As root: the rest is run by a user that nobody else is."""
