@@ -84,6 +84,8 @@ def values(seed):
         "LINE_SUM": f"'{line[2]}'", "LINE_QUIT": f"'{line[3]}'",
         "LINE_LIMIT": str(number(seed, "line limit", 400, 900)),
         "LINE_NUMBERS": str(number(seed, "line numbers", 5, 12)),
+        "STEAL_GIFT": str(number(seed, "steal gift", 12, 20)),
+        "STEAL_LEAST": str(number(seed, "steal least", 3, 6)),
         "LEND_SHARE": str(number(seed, "lend share", 2, 4)),
         "LEND_MOST": str(number(seed, "lend most", 5, 9)),
         "URING_ACCEPT": str(number(seed, "uring accept", 16, 4000)),
