@@ -460,15 +460,16 @@ OUT ?=
 GRADE_JOBS = $(if $(filter command% environment%,$(origin JOBS)),$(JOBS))
 .PHONY: lab grade watch labs-test grade-all export handout autograder instructor-kit
 lab:
+	$(Q).ci/deps build labs
 	$(Q)$(PYTHON) labs/handout.py lab $(LAB)
 grade:
-	$(Q).ci/deps base labs
+	$(Q).ci/deps build labs
 	$(Q)$(PYTHON) labs/grade.py $(LAB) $(LAB_OPTIONS) $(if $(GDB),--gdb)
 watch:
-	$(Q).ci/deps base labs
+	$(Q).ci/deps build labs
 	$(Q)$(PYTHON) labs/watch.py $(LAB) $(LAB_OPTIONS)
 grade-all:
-	$(Q).ci/deps base labs class
+	$(Q).ci/deps build labs class
 	$(Q)[ -n "$(DIR)" ] && [ -n "$(CSV)" ] || { \
 		echo "usage: make grade-all LAB=0 DIR=folder CSV=out.csv"; exit 64; }
 	$(Q)$(PYTHON) labs/grade_all.py $(LAB) "$(DIR)" --csv "$(CSV)" \
@@ -485,7 +486,7 @@ autograder:
 instructor-kit:
 	$(Q)$(PYTHON) labs/handout.py instructor build/ioladder-instructor.tar.gz
 labs-test:
-	$(Q).ci/deps base labs
+	$(Q).ci/deps build labs
 	$(Q)$(PYTHON) labs/selftest.py --repeat $(LABS_REPEAT) $(LABS_ARGS)
 
 # ---- machine ----

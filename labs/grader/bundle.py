@@ -30,7 +30,8 @@ BUILDS = ("Makefile", "LICENSE", "common/*.[ch]", "stages/parts/*.[ch]",
 OF_LAB = ("grade.toml", "tests/*.[ch]", "staff/*.[ch]", "support/*",
           "tests/*.py", "staff/*.py", "*.py")
 TO_READ = ("README.md", "*.md")
-STUDENT = ("labs/handout.py", "labs/watch.py")
+STUDENT = ("labs/handout.py", "labs/watch.py", "docs/students.md",
+           ".devcontainer/*")
 CLASS = ("labs/grade_all.py", "labs/export.py", "labs/grader/*.py")
 KIT = ("README.md", "CONTRIBUTING.md", "labs/*.py", "labs/README.md",
        "labs/grader/*.py", "labs/tests/*.py", "labs/instructor/*",

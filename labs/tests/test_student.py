@@ -98,6 +98,23 @@ class Watch(Folder):
         self.assertIn("make lab LAB=0", done.stderr)
 
 
+class Machines(unittest.TestCase):
+    """The container and the virtual machine have what the labs need."""
+
+    def test_packages(self):
+        root = os.path.dirname(LABS)
+        listed = subprocess.run(
+            [os.path.join(root, ".ci", "deps"), "--report", "build", "labs"],
+            capture_output=True, text=True, check=True).stdout
+        needed = {line.split()[1] for line in listed.splitlines()}
+        self.assertIn("gcc", needed)
+        for name in ("Dockerfile", "user-data"):
+            with open(os.path.join(root, ".devcontainer", name),
+                      encoding="utf-8") as f:
+                words = set(f.read().split())
+            self.assertEqual(needed - words, set(), name)
+
+
 class OneTest(Folder):
     def grade(self, *words, say=""):
         return subprocess.run(
