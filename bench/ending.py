@@ -6,11 +6,15 @@ in summary.md and in the report.
 """
 
 import math
+import os
 import shutil
+import subprocess
+import sys
 
 import stats_math
 import summary as summaries
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # The suites that a picture may be of, best first, with the cell to prefer.
 PICTURES = (("ladder", {"handler": 5, "connections": 64}),
             ("keepalive", {"connections": 64}))
@@ -39,6 +43,21 @@ def leading(summary):
             if all(cell.get(k) == v for k, v in wanted.items()):
                 return suite, cell
     return next(((suite, cells[-1]) for suite, cells in found.items()), None)
+
+
+def by_gnuplot(directory, width):
+    """The picture of a set as gnuplot draws it in a terminal; [] where it
+    cannot."""
+    script = os.path.join(ROOT, "plots", "draw.py")
+    done = subprocess.run(
+        [sys.executable, script, directory, "--preview", "--only", "cpu",
+         "--columns", str(width)], capture_output=True, text=True,
+        check=False)
+    return done.stdout.rstrip().splitlines() if done.returncode == 0 else []
+
+
+def columns():
+    return min(80, max(40, shutil.get_terminal_size((80, 24)).columns))
 
 
 def picture(summary, suite, cell, width):
@@ -218,13 +237,13 @@ def wrapped(text, width):
     return lines + [line]
 
 
-def screen(manifest, summary, width=None):
-    """All of it, as text."""
-    width = width or min(80, max(
-        40, shutil.get_terminal_size((80, 24)).columns))
+def screen(manifest, summary, width=None, drawn=()):
+    """All of it, as text; `drawn`: the picture, if there is one."""
+    width = width or columns()
     lines, found = [], leading(summary)
     if found:
-        lines += picture(summary, *found, width) + [""]
+        lines += list(drawn) or picture(summary, *found, width)
+        lines.append("")
         for text in sentences(manifest, summary, *found):
             lines += wrapped(text, width)
         for text in doubts(manifest, summary, *found):

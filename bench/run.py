@@ -858,7 +858,9 @@ def finish(args, manifest, rows):
     results.write_json(os.path.join(args.out, "manifest.json"), manifest)
     results.write_json(os.path.join(args.out, "summary.json"), summary)
     results.write_text(os.path.join(args.out, "summary.md"), text)
-    print(ending.screen(manifest, summary))
+    wide = ending.columns()
+    drawn = ending.by_gnuplot(args.out, wide) if sys.stdout.isatty() else ()
+    print(ending.screen(manifest, summary, wide, drawn))
     return summary
 
 

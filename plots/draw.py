@@ -17,9 +17,11 @@ if __name__ == "__main__":
     settings.alone()
 
 import argparse
+import math
 import shutil
 import subprocess
 import tempfile
+import textwrap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HERE = os.path.join(ROOT, "plots")
@@ -135,18 +137,14 @@ def gnuplot(script, variables):
     return done.stdout
 
 
-def draw_one(script, variables, directory, preview):
-    if preview:
-        print(gnuplot(script, {**variables, "term": "dumb"}).rstrip())
-        print()
-        return
+def draw_one(script, variables, directory):
     for term in ("svg", "png"):
         out = os.path.join(directory, f"{script}.{term}")
         gnuplot(script, {**variables, "term": term, "out": out})
         print("figure:", os.path.relpath(out))
 
 
-def draw(data, directory, preview, only):
+def draw(data, directory, only):
     """One that fails costs no other; returns how many have failed."""
     failed = 0
     for script, heading, text, rows, more in pictures(data):
@@ -158,7 +156,66 @@ def draw(data, directory, preview, only):
         variables = {"data": path, "rows": rows, "heading": heading,
                      "here": HERE + "/", **more}
         try:
-            draw_one(script, variables, directory, preview)
+            draw_one(script, variables, directory)
+        except RuntimeError as err:
+            print(f"draw.py: {err}", file=sys.stderr)
+            failed += 1
+    return failed
+
+
+# --- in the terminal ------------------------------------------------------
+
+# picture -> what it shows, column of its lines (after the name), unit
+IN_TERMINAL = {"cpu": ("CPU time of a request", 6, "us"),
+               "ladder": ("requests a second", 0, "/s"),
+               "p99": ("p99", 3, "us"),
+               "syscalls": ("system calls a request", None, ""),
+               "idle": ("", 0, "B"),
+               "skew": ("p99 of the short requests", 0, "us")}
+
+
+def terminal_rows(script, text):
+    """[(name, value)] of a picture's lines."""
+    column, found = IN_TERMINAL[script][1], []
+    for line in text.splitlines():
+        _, name, values = line.split('"')
+        values = [float(v) for v in values.split()]
+        value = sum(values) if column is None else values[column]
+        if not math.isnan(value):
+            found.append((name, value))
+    return found
+
+
+def in_terminal(script, heading, text, wide):
+    """A picture as lines of characters."""
+    words, _, unit = IN_TERMINAL[script]
+    rows = terminal_rows(script, text)
+    labels = [(name, sets.amount(value, unit)) for name, value in rows]
+    names, numbers = (max(map(len, column)) for column in zip(*labels))
+    values = [value for _, value in rows]
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "rows.dat")
+        with open(path, "w", encoding="utf-8") as f:
+            f.writelines(
+                f'"{name:{names}} {number:>{numbers}}" {value:g}\n'
+                for (name, number), value in zip(labels, values))
+        title = ", ".join(filter(None, (words, heading)))
+        lines = gnuplot("terminal", {
+            "data": path, "rows": len(rows), "wide": wide,
+            "margin": names + numbers + 3,
+            "log": int(script in ("idle", "skew")), "least": min(values),
+            "most": max(values)}).splitlines()
+    return textwrap.wrap(title, wide) + [
+        line.rstrip() for line in lines if line.strip(" |")]
+
+
+def preview(data, only, wide):
+    failed = 0
+    for script, heading, text, _, _ in pictures(data):
+        if script not in IN_TERMINAL or only and script not in only:
+            continue
+        try:
+            print("\n".join(in_terminal(script, heading, text, wide)) + "\n")
         except RuntimeError as err:
             print(f"draw.py: {err}", file=sys.stderr)
             failed += 1
@@ -173,6 +230,9 @@ def main(argv=None):
     p.add_argument("--preview", action="store_true")
     p.add_argument("--only", action="append", metavar="NAME",
                    help="ladder, p99, cpu, syscalls, latency, idle, skew")
+    p.add_argument("--columns", type=int, metavar="N", default=min(80, max(
+        40, shutil.get_terminal_size((80, 24)).columns)),
+                   help="width of the preview (that of the terminal)")
     args = p.parse_args(argv)
     if not shutil.which("gnuplot"):
         print("draw.py: gnuplot is not installed (apt-get install "
@@ -181,11 +241,10 @@ def main(argv=None):
     try:
         data = sets.Data(*results.load(args.resultset))
         if args.preview:
-            with tempfile.TemporaryDirectory() as directory:
-                failed = draw(data, directory, True, args.only)
+            failed = preview(data, args.only, args.columns)
         else:
             os.makedirs(args.out, exist_ok=True)
-            failed = draw(data, args.out, False, args.only)
+            failed = draw(data, args.out, args.only)
     except results.ResultError as err:
         print(f"draw.py: {err}", file=sys.stderr)
         return 1

@@ -40,7 +40,8 @@ def number_of(server):
 
 
 def capital(text):
-    return text[:1].upper() + text[1:]
+    """For the head of a title; "p99" stays as it is."""
+    return text if text[1:2].isdigit() else text[:1].upper() + text[1:]
 
 
 def best(data, suite, cell, metric):
@@ -90,7 +91,8 @@ def cheapest(sets):
                            ["cpu_us"][0], "us")
             where = f" with a handler of {cell['handler']} us" \
                 if "handler" in cell else ""
-            parts.append(f"{names(first)}{where} ({value})")
+            apart = ", not told apart" * (len(first) > 1)
+            parts.append(f"{plain_names(first)}{where} ({value}{apart})")
         if parts:
             return (f"The least CPU time a request takes, at "
                     f"{head.get('connections', 64)} connections: "
@@ -98,15 +100,17 @@ def cheapest(sets):
     return ""
 
 
-def names(servers):
-    """"stages 3, 4 and 5, which cannot be told apart"."""
-    stages = [s[-1] for s in servers if s.startswith("stage")]
+def plain_names(servers):
+    """"stages 3, 4 and 5" """
+    stages = sorted(s[-1] for s in servers if s.startswith("stage"))
     if len(stages) != len(servers):
-        return listed([number_of(s) for s in servers]) + (
-            " (not told apart)" if len(servers) > 1 else "")
-    if len(stages) == 1:
-        return f"stage {stages[0]}"
-    return f"stages {listed(stages)} (not told apart)"
+        return listed([number_of(s) for s in servers])
+    return f"stage{'s'[:len(stages) > 1]} {listed(stages)}"
+
+
+def names(servers):
+    """"stages 3, 4 and 5 (not told apart)" """
+    return plain_names(servers) + " (not told apart)" * (len(servers) > 1)
 
 
 def uneven(sets):

@@ -1,7 +1,7 @@
 # Requests a second of each server, with the interval of the median.
 #   gnuplot -e "data='ladder.dat'; term='svg'; out='ladder.svg'" ladder.gp
 # Columns: name, then value, low, high of requests/s, p99, CPU us.
-# plots/draw.py makes the data and calls this; without out: to the terminal.
+# plots/draw.py makes the data and calls this.
 load here."common.gp"
 set title heading
 set xlabel "requests a second (thousands)"

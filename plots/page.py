@@ -60,9 +60,10 @@ class Page:
         self.title, self.heading, self.lead = title, heading, lead
         self.servers, self.sections, self.lost = servers, [], []
 
-    def section(self, name, heading, inside):
+    def section(self, name, heading, inside, listed=True):
+        """`listed`: it stands in the contents."""
         if inside:
-            self.sections.append((name, heading, inside))
+            self.sections.append((name, heading, inside, listed))
 
     def figures(self, data, drawable, prefix=""):
         """A grid of pictures; one that cannot be drawn costs no other."""
@@ -84,11 +85,12 @@ class Page:
     def text(self):
         contents = "<nav aria-label=\"Contents\">" + "".join(
             f'<a href="#{name}">{esc(heading)}</a>'
-            for name, heading, _ in self.sections) + "</nav>"
+            for name, heading, _, listed in self.sections
+            if listed) + "</nav>"
         main = "\n".join(
             f'<section aria-labelledby="{name}"><h2 id="{name}">'
             f"{esc(heading)}</h2>\n{inside}</section>"
-            for name, heading, inside in self.sections)
+            for name, heading, inside, _ in self.sections)
         toggles = "".join(
             f'body.off-s{i} [data-server="{esc(server)}"] {{ display: none; '
             f"}}\n" for i, (server, *_) in enumerate(self.servers))

@@ -67,14 +67,19 @@ def legend_of(sets):
 
 
 def state_html(data):
-    state = summaries.state_text(data.manifest, data.summary)
-    cls = "warn" if data.manifest["state"] != "complete" \
-        or data.manifest.get("draft") or data.manifest["machine"]["git"][
-            "dirty"] else "soft"
-    more = "" if cls == "soft" else " It is not to be quoted." \
-        if data.manifest.get("draft") else ""
+    """The machine, and how the run went; what speaks against it stands out.
+    """
+    against = []
+    if data.manifest.get("draft"):
+        against.append("It is not to be quoted.")
+    elif data.manifest["machine"]["git"]["dirty"]:
+        against.append("The tree had changes that are not in the revision.")
+    cls = "warn" if against or data.manifest["state"] != "complete" \
+        else "soft"
+    words = " ".join([summaries.state_text(data.manifest, data.summary),
+                      *against])
     return (f"<p>{esc(pages.machine_line(data.manifest))}</p>"
-            f'<p class="{cls}">{esc(state + more)}</p>')
+            f'<p class="{cls}">{esc(words)}</p>')
 
 
 def lead_html(sets):
@@ -87,21 +92,27 @@ def lead_html(sets):
 
 
 def fill(page, data, out, prefix=""):
-    """The sections of a set."""
-    drawable = pictures.figures_of(data)
+    """The sections of a set; of a further one only its head is listed."""
+    drawable, listed = pictures.figures_of(data), not prefix
+
+    def add(name, heading, inside):
+        page.section(prefix + name, heading, inside, listed)
     for key, heading, _ in SECTIONS:
         ours = [f for f in drawable if section_of(f.name) == key]
-        page.section(f"{prefix}part-{key}", heading,
-                     page.figures(data, ours, prefix))
+        add("part-" + key, heading, page.figures(data, ours, prefix))
         if key == "latency":
-            page.section(prefix + "steps-of-the-ladder",
-                         "The steps, one by one", pages.cards_html(
-                             steps.cards(data), data, out))
+            add("steps-of-the-ladder", "The steps, one by one",
+                pages.cards_html(steps.cards(data), data, out))
     rest = [f for f in drawable if section_of(f.name) == "more"]
-    page.section(prefix + "part-more", "More", page.figures(data, rest, prefix))
-    page.section(prefix + "tables", "All tables", pages.tables_html(data))
-    page.section(prefix + "peers", "What the peers were started with",
-                 pages.peers_html(data, out))
+    add("part-more", "More", page.figures(data, rest, prefix))
+    add("tables", "All tables", pages.tables_html(data))
+    add("peers", "What the peers were started with",
+        pages.peers_html(data, out))
+
+
+def heading_of(data):
+    return (f"{data.title(next(iter(data.suites)))}: what was measured on "
+            f"{data.manifest['machine']['when'][:10]}")
 
 
 def build(sets, micro, out):
@@ -109,14 +120,13 @@ def build(sets, micro, out):
     first = sets[0]
     page = pages.Page(
         "ioladder: " + first.manifest["name"],
-        f"{first.title(next(iter(first.suites)))}: what was measured on "
-        f"{first.manifest['machine']['when'][:10]}",
-        lead_html(sets), legend_of(sets))
+        heading_of(first), lead_html(sets), legend_of(sets))
     fill(page, first, out)
     for number, data in enumerate(sets[1:], 1):
         prefix = f"set{number}-"
-        page.section(prefix + "head", "Set: " + data.manifest["name"],
-                     state_html(data))
+        page.section(prefix + "head", heading_of(data),
+                     f"<p>Set {esc(data.manifest['name'])}.</p>"
+                     + state_html(data))
         fill(page, data, out, prefix)
     for number, data in enumerate(micro, 1):
         micro_section(page, data, number)

@@ -73,7 +73,7 @@ def draw(rows, unit, width, log=False, base=None):
     else:
         top = max(max(medians), clip(seen))
         x = svg.Linear(0, top * 1.03, left, width - right)
-    count = max(2, int((width - left - right) / 62))
+    count = max(3 if base else 2, int((width - left - right) / 62))
     pic.grid_x(x, 6, bottom, lambda v: tick(v, unit), count)
     if base:
         pic.down(x(base), 4, bottom, "one")

@@ -181,8 +181,8 @@ def tick(value, unit):
             "/s": ((1e6, 1e6, " M/s"), (1e4, 1e3, " k/s"), (0, 1, "/s")),
             }.get(unit, ((0, 1, unit),)):
         if abs(value) >= least:
-            return f"{value / factor:,.4g}{words}" if value else "0"
-    return f"{value:,.4g}"
+            return f"{value / factor:,.6g}{words}" if value else "0"
+    return f"{value:,.6g}"
 
 
 CALL_KINDS = {

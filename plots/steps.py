@@ -14,7 +14,8 @@ from sets import ROOT, decided, without
 
 sys.path.insert(0, os.path.join(ROOT, "stages"))
 
-IDEA = re.compile(r"The one (?:new )?idea[:,] (.*?\.)(?:  |\s+[A-Z]|$)", re.S)
+IDEA = re.compile(r"The one (?:new )?idea[:,] (.*?)(?:\n\s*\n|\Z)", re.S)
+SHORT = 40
 
 
 class Step:
@@ -42,8 +43,10 @@ def idea_of(folder):
     found = IDEA.search(text)
     if not found:
         return ""
-    sentence = " ".join(found.group(1).split())
-    return sentence[:1].upper() + sentence[1:]
+    # "Readiness." alone says little: then the next sentence, too.
+    one, *more = re.split(r"(?<=\.)\s+(?=[A-Z])", found.group(1).strip())
+    words = " ".join(" ".join([one, *more[:len(one) < SHORT]]).split())
+    return words[:1].upper() + words[1:]
 
 
 def sizes():
@@ -107,8 +110,8 @@ def why_words(data, suite, cell, server, base):
     switches = [figure(data, suite, cell, s, "ctx_per_request")
                 for s in (base, server)]
     if None not in switches and abs(switches[0] - switches[1]) > 0.05:
-        parts.append(f"{summaries.number(switches[0])} context switches a "
-                     f"request before, {summaries.number(switches[1])} now")
+        parts.append(f"{switches[0]:.2f} context switches a request before, "
+                     f"{switches[1]:.2f} now")
     return "; ".join(parts)
 
 

@@ -103,12 +103,27 @@ class Gnuplot(Scratch):
                 self.assertGreater(os.path.getsize(png), 4000)
 
     def test_preview_is_text(self):
-        done = script("draw.py", FIXTURE, "--preview", "--only", "ladder")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        for word in ("1 threads", "2 epoll", "4 fixed", "*",
-                     "requests a second"):
-            self.assertIn(word, done.stdout)
-        self.assertLessEqual(max(map(len, done.stdout.splitlines())), 80)
+        for wide in (40, 80):
+            done = script("draw.py", FIXTURE, "--preview", "--columns",
+                          str(wide))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            for word in ("1 threads", "2 epoll", "4 fixed", "----",
+                         "requests a second", "Memory of an idle"):
+                self.assertIn(word, done.stdout.replace("\n", " "))
+            lines = done.stdout.splitlines()
+            self.assertLessEqual(max(map(len, lines)), wide)
+            # No name runs into its neighbour: each has a line of its own.
+            for line in lines:
+                self.assertLessEqual(len(re.findall(
+                    r"\d (?:threads|epoll|fixed)\b", line)), 1, line)
+
+    def test_the_end_of_a_run(self):
+        import ending
+        lines = ending.by_gnuplot(FIXTURE, 60)
+        self.assertIn("CPU time of a request", lines[0])
+        self.assertTrue(any("2 epoll" in line and "---" in line
+                            for line in lines), lines)
+        self.assertEqual(ending.by_gnuplot(self.dir, 60), [])
 
 
 class Damaged(Scratch):
@@ -201,7 +216,7 @@ class Settings(Scratch):
             with open(os.path.join(out, "ladder.svg"), "rb") as f:
                 seen.append(f.read())
             done = script("draw.py", FIXTURE, "--preview", "--only", "p99",
-                          **env)
+                          "--columns", "80", **env)
             seen[-1] += done.stdout.encode()
         self.assertEqual(seen[0], seen[1])
 

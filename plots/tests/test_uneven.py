@@ -147,7 +147,7 @@ class Uneven(Scratch):
              self.set, "--preview"], capture_output=True, text=True,
             check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
-        for word in ("5 per-core", "6 stealing", "p99 of the fast class",
+        for word in ("5 per-core", "6 stealing", "p99 of the short requests",
                      "8 workers, bimodal, 512 connections"):
             self.assertIn(word, done.stdout)
 
