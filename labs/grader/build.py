@@ -166,6 +166,8 @@ def inside(box, argv, out, ro):
     done = box.run(argv, COMPILE, ro=ro, rw=(out,), cwd=out)
     if done.killed:
         raise BuildError(f"the compiler {done.killed}\n{done.output}")
+    if done.status != 0 and done.output.startswith("bwrap: "):
+        raise StaffError(done.output.strip())   # the student never ran
     if done.status != 0:
         raise BuildError(done.output.strip() or f"{argv[0]} failed")
     return done.output

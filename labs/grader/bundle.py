@@ -18,8 +18,8 @@ from .lab import ROOT, names
 
 # What builds the library, the parts and the staff's side of every lab.
 BUILDS = ("Makefile", "LICENSE", "common/*.[ch]", "stages/parts/*.[ch]",
-          "stages/tests/*.h", "stages/tests/server.c", "stages/tests/client.c",
-          "stages/tests/talk.c", "labs/support/*.[ch]", ".ci/deps", ".ci/files",
+          "stages/tests/*.[ch]", "stages/tests/verify/explore.[ch]",
+          "labs/support/*.[ch]", ".ci/deps", ".ci/files",
           ".ci/doctor", "labs/doctor.py", "labs/grade.py",
           "labs/grader/__init__.py", "labs/grader/build.py",
           "labs/grader/debug.py", "labs/grader/hold.py",
@@ -44,6 +44,22 @@ LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s#]+)(?:#[^)\s]*)?\)"
                   r"|\b(?:src|srcset|href)=\"([^\"#]+)\"")
 PACKAGES = ("bubblewrap", "gcc", "libc6-dev", "libcriterion-dev",
             "liburing-dev", "make", "python3", "util-linux")
+
+
+WELCOME = """\
+# {title}
+
+What to do stands in [labs/{lab}/README.md](labs/{lab}/README.md). The commands,
+in this folder:
+
+    make lab LAB={number}       # once: your files, in labs/work/{lab}/
+    make grade LAB={number}     # builds them, runs the tests, shows your points
+    make watch LAB={number}     # the same again whenever a file is saved
+    make grade LAB={number} TEST=suite/test
+    make doctor          # when something is missing on this machine
+
+Hand in the files in labs/work/{lab}/.
+"""
 
 
 class BundleError(Exception):
@@ -114,6 +130,9 @@ def handout(lab, seed):
     packed = grading(lab, STUDENT)
     packed.update(contents(matching(("labs/grader/bundle.py",
                                      "labs/grader/markers.py"))))
+    number = lab.name.split("-")[0]
+    packed["README.md"] = (WELCOME.format(
+        title=lab.title, lab=lab.name, number=number).encode(), False)
     folder = f"labs/{lab.name}"
     pages = matching(TO_READ, folder)
     for page in sorted(pages):

@@ -318,7 +318,8 @@ class GradeAll(Folder):
         done = self.run_it("--hosts", "near,gone", PARALLEL_SSH=ssh)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("gone is left out", done.stderr)
-        self.assertEqual(self.table()["ann"]["points"], "100", done.stderr)
+        ann = self.table()["ann"]
+        self.assertEqual(ann["points"], "100", (ann, done.stderr))
         self.assertEqual(self.table()["one-gib"]["points"], "0")
         self.assertEqual(os.listdir(home), [".parallel"]
                          if os.path.exists(home + "/.parallel") else [])
