@@ -17,7 +17,8 @@ from servers import Failed, Skipped, in_child, may_go_first
 
 LOADGEN = "ioladder-loadgen/1"
 TICK_S = 0.1
-GRACE_S = 40        # beyond warm-up and window: connecting a crowd
+GRACE_S = 40        # beyond warm-up and window
+SLOW_CONNECTS_PER_S = 250   # and for a crowd: on a busy machine
 STEAL_LIMIT = 5.0   # percent; a slice with more is redone
 FOREIGN_LIMIT = 10.0   # percent of the cpus, by others; the same
 TAIL = 10           # samples that must lie beyond a percentile to quote it
@@ -45,8 +46,11 @@ class Outcome:
         """The first and last sample of a window that ended at self.end.
 
         The generator leaves at the end of its window, so counting back from
-        its end needs no agreement about when connecting was done.
+        its end needs no agreement about when connecting was done.  None: it
+        had to be killed.
         """
+        if self.end is None:
+            return None
         inside = [s for s in self.samples
                   if self.end - seconds <= s.time <= self.end - 0.01]
         if len(inside) < 2:
@@ -168,7 +172,8 @@ class Rig:
         """Runs the generator to its end; samples the machine meanwhile."""
         outcome = Outcome()
         argv = self.command(run, args, seconds, warmup, seed)
-        limit = time.monotonic() + warmup + seconds + GRACE_S
+        limit = time.monotonic() + warmup + seconds + GRACE_S \
+            + crowd_of(args) / SLOW_CONNECTS_PER_S
         proc = None
         with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
             try:
@@ -219,6 +224,10 @@ def connections_of(args):
     if "--connections" in args:
         return int(args[args.index("--connections") + 1])
     return 64
+
+
+def crowd_of(args):
+    return int(args[args.index("--idle") + 1]) if "--idle" in args else 0
 
 
 def scrape(port):

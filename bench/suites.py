@@ -331,7 +331,7 @@ RUNS = {
         "title": "Every suite but skew, show4, whatif and hop; half an hour "
                  "for each server",
         "parts": [(name, {}, {}) for name in SUITES
-                  if not name.startswith(("skew-", "show-", "whatif-",
-                                       "hop"))],
+                  if not name.startswith(
+                      ("skew-", "show-", "whatif-", "hop"))],
     },
 }

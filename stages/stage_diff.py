@@ -19,6 +19,8 @@ common/ is left out.
   copies    /* same as 3-uring */ right above a function, struct or enum: its
             text, from its first line to the closing brace, is the same there.
   includes  No stage includes a file of another stage.
+  common    Code of common/ names no ring, epoll set, thread or pool; comments
+            may.  One file is excepted: see COMMON_MAY.
   sections  The banners stand in the same order in every server.c.
   size      Functions, columns and the share of comment stay within the limits
             that BUDGET sets.  The share is that of the lines with a comment on
@@ -39,6 +41,11 @@ LIMITS = {
     "comment-percent-max": 30,
 }
 PLACES = ["server", "folder", "closure"]
+ENGINE = re.compile(r"\b(?:(?:lib|io_)?uring|epoll|pthread|thrd|threads\.h|"
+                    r"mpsc|spmc|\w+_pool|pool_)\w*", re.I)
+# A name may stand for several addresses: one descriptor for all of them.
+COMMON_MAY = {"door.c": "epoll"}
+NO_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 INCLUDE = re.compile(r'#include "([^"]+)"')
 BANNER = re.compile(r"/\* -{4,} ([a-z][a-z ]*?)(?: -+)? \*/$")
 SAME_AS = re.compile(r"\bsame as (\d+-[a-z]+)\b")
@@ -344,6 +351,21 @@ def check_includes(stages):
     return problems
 
 
+def check_common(root):
+    """What belongs to the stages must not be known to what they share."""
+    problems = []
+    for path in sorted((root.parent / "common").glob("*.[ch]")):
+        text = NO_CODE.sub(lambda m: "\n" * m.group().count("\n"),
+                           path.read_text())
+        for number, line in enumerate(text.split("\n"), 1):
+            for word in ENGINE.findall(line):
+                if not word.lower().startswith(
+                        COMMON_MAY.get(path.name, "\n")):
+                    problems.append(f"common/{path.name}:{number}: {word} "
+                                    "belongs to a stage or a part")
+    return problems
+
+
 def equal(stages):
     """Functions that have the same text as in an earlier stage, and are not
     marked as copies: (name, earlier stage, later stage)."""
@@ -420,7 +442,8 @@ def check(root):
     except (OSError, ValueError) as error:
         return [str(error)]
     return (check_budget(stages, pairs, sizes) + check_copies(stages)
-            + check_includes(stages) + check_sections(stages)
+            + check_includes(stages) + check_common(root)
+            + check_sections(stages)
             + check_sizes(stages, limits))
 
 

@@ -777,6 +777,17 @@ class Small(unittest.TestCase):
                 "100.00    0.021978          26      1641         2 total\n")
         self.assertEqual(tool.parse(text), {"recvfrom": 841, "sendto": 800})
 
+    def test_a_generator_that_had_to_be_killed(self):
+        import slices
+        outcome = slices.Outcome()
+        outcome.samples = [object(), object()]
+        outcome.error = "generator did not end in time"
+        self.assertIsNone(outcome.between(1.0))
+        self.assertEqual(slices.complaints(outcome, None, None, 1.0),
+                         [outcome.error])
+        self.assertEqual(slices.crowd_of(["--idle", "500"]), 500)
+        self.assertEqual(slices.crowd_of(["--rate", "20"]), 0)
+
     def test_own_counters(self):
         def own(binary, **moved):
             class Server:

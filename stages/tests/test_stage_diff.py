@@ -62,7 +62,8 @@ class Tree(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.TemporaryDirectory()
         self.addCleanup(self.dir.cleanup)
-        self.root = Path(self.dir.name)
+        self.root = Path(self.dir.name) / "stages"
+        self.root.mkdir()
         for name in ("1-one", "2-two", "3-three"):
             (self.root / name).mkdir()
             self.put(name, SERVER)
@@ -217,6 +218,20 @@ class Folders(Tree):
             self.only("3-three/server.c", name, "not of this stage")
         self.edit("3-three", "#include <stdio.h>", '#include "parts/more.h"')
         self.assertEqual(self.problems(), [])
+
+    def test_common_knows_no_engine(self):
+        for line in ("#include <pthread.h>", "#include <liburing.h>",
+                     "int fd = epoll_create1(0);", "struct io_uring ring;",
+                     "void f(struct thread_pool *p);"):
+            self.beside("../common/net.c", f"/* epoll, a ring */\n{line}\n")
+            self.only("common/net.c:2:", "belongs to a stage or a part")
+        for line in ("/* an epoll\n * set */", '"io_uring"', "int during;"):
+            self.beside("../common/net.c", f"{line}\n")
+            self.assertEqual(self.problems(), [])
+        self.beside("../common/door.c", "#include <sys/epoll.h>\n")
+        self.assertEqual(self.problems(), [])
+        self.beside("../common/door.c", "#include <pthread.h>\n")
+        self.only("common/door.c:1: pthread")
 
     def test_equal_functions_are_listed(self):
         self.put("2-two", SERVER.replace("return a + b;", "return b + a;")
