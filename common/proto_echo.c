@@ -9,7 +9,7 @@ static enum want echo_step(struct session *s, struct stats *st)
     if (buf_len(in) > 0) {
         buf_consume(in, buf_append(&s->out, buf_data(in), buf_len(in)));
         STAT_ADD(st, requests, 1);
-        s->turn++;
+        s->restarts++;
         return WANT_SEND;
     }
     return s->eof ? WANT_CLOSE : WANT_RECV;

@@ -173,7 +173,7 @@ static void header(struct session *s, struct stats *st, struct http_str type,
 /* The whole answer is in `out`. */
 static int answered(struct session *s)
 {
-    s->turn++;
+    s->restarts++;
     s->phase = s->flags & KEEP ? HEAD : BYE;
     s->flags &= LINGER;
     return GO_ON;
@@ -530,7 +530,7 @@ static int read_head(struct session *s, struct stats *st)
     if (buf_room(&s->out) < ANSWER_ROOM)
         return WANT_SEND;
     if (s->scanned == 0 && buf_len(&s->in) > 0)
-        s->turn++; /* the first bytes of a request */
+        s->restarts++; /* the first bytes of a request */
     if (!begin_parse(s))
         return receive(s);
     /* What r points to stays in place until the engine receives again. */

@@ -61,9 +61,9 @@ struct app {
 struct session {
     struct buf in, out;
     const struct app *app;
-    uint32_t turn; /* grows when the peer's deadline starts anew */
-    bool eof;      /* set by the engine: the peer sends no more */
-    bool fin;      /* set by the session: everything is said; the engine
+    uint32_t restarts; /* grows when the peer's deadline starts anew */
+    bool eof;          /* set by the engine: the peer sends no more */
+    bool fin;          /* set by the session: everything is said; the engine
                     * calls shutdown(SHUT_WR) before its next receive */
     /* What follows is the protocol's own; engines read s->file only. */
     uint8_t phase;

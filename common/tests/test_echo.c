@@ -64,14 +64,14 @@ Test(echo, every_receive_starts_the_deadline_anew)
     struct talk *t = talk_new(&proto_echo);
 
     for (int i = 0; i < 3; i++) {
-        uint32_t turn = t->s.turn;
+        uint32_t restarts = t->s.restarts;
 
         talk_say(t, "x");
-        cr_assert_neq(t->s.turn, turn);
-        turn = t->s.turn;
+        cr_assert_neq(t->s.restarts, restarts);
+        restarts = t->s.restarts;
         talk_lend(t);
         session_step(&t->s, &t->st);
-        cr_assert_eq(t->s.turn, turn,
+        cr_assert_eq(t->s.restarts, restarts,
                      "a step without bytes is no sign of life");
     }
 }

@@ -1095,42 +1095,42 @@ Test(http, the_deadline_moves_with_requests_not_with_bytes)
 {
     static const char input[] = POST("/echo", "Content-Length: 3\r\n", "abc");
     struct talk *t = http();
-    uint32_t turn = t->s.turn;
+    uint32_t restarts = t->s.restarts;
 
     for (int round = 0; round < 3; round++) {
         talk_bytes(t, input, 1, true);
-        cr_assert_neq(t->s.turn, turn, "the first byte of a request");
-        turn = t->s.turn;
+        cr_assert_neq(t->s.restarts, restarts, "the first byte of a request");
+        restarts = t->s.restarts;
         for (size_t i = 1; i < sizeof input - 2; i++) {
             talk_bytes(t, input + i, 1, true);
-            cr_assert_eq(t->s.turn, turn, "byte %zu", i);
+            cr_assert_eq(t->s.restarts, restarts, "byte %zu", i);
         }
         talk_bytes(t, input + sizeof input - 2, 1, true);
-        cr_assert_neq(t->s.turn, turn, "answered");
-        turn = t->s.turn;
+        cr_assert_neq(t->s.restarts, restarts, "answered");
+        restarts = t->s.restarts;
         talk_lend(t);
         session_step(&t->s, &t->st);
-        cr_assert_eq(t->s.turn, turn, "waiting for the next");
+        cr_assert_eq(t->s.restarts, restarts, "waiting for the next");
     }
     /* Empty lines before a request are its first bytes, too. */
     talk_say(t, "\r");
-    cr_assert_neq(t->s.turn, turn);
-    turn = t->s.turn;
+    cr_assert_neq(t->s.restarts, restarts);
+    restarts = t->s.restarts;
     talk_say(t, "\n");
     talk_say(t, "G");
-    cr_assert_eq(t->s.turn, turn);
+    cr_assert_eq(t->s.restarts, restarts);
 }
 
 Test(http, discarding_does_not_move_the_deadline)
 {
     struct talk *t = http();
-    uint32_t turn;
+    uint32_t restarts;
 
     talk_say(t, "bad\r\n");
-    turn = t->s.turn;
+    restarts = t->s.restarts;
     talk_say(t, "more");
     talk_say(t, GET("/"));
-    cr_assert_eq(t->s.turn, turn);
+    cr_assert_eq(t->s.restarts, restarts);
 }
 
 /* A peer that sends single bytes makes the parser look again only when a line

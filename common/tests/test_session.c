@@ -211,7 +211,7 @@ Test(session, begins_empty_and_ends_safely)
     cr_assert_eq(t->s.file.fd, -1);
     cr_assert_null(t->s.body.mem);
     cr_assert(!t->s.eof && !t->s.fin);
-    cr_assert_eq(t->s.turn, 0);
+    cr_assert_eq(t->s.restarts, 0);
     session_end(&t->s);
     session_end(&t->s);
 }

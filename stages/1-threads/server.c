@@ -53,7 +53,7 @@ struct conn {
     struct stats *stats;   /* lent: they outlive the connection */
     LIST_ENTRY(conn) link; /* on w->live */
     int fd;
-    uint32_t turn;            /* s.turn when the deadline was last set */
+    uint32_t restarts;        /* s.restarts when the deadline was last set */
     int64_t due_ms;           /* the deadline */
     int64_t recv_ms, send_ms; /* how long the socket lets a call sleep */
     uint64_t acked;           /* for net_grace_ms() */
@@ -75,7 +75,7 @@ struct worker {
 /* Starts the peer's --idle-timeout anew. */
 static void conn_touch(struct worker *w, struct conn *c)
 {
-    c->turn = c->s.turn;
+    c->restarts = c->s.restarts;
     c->due_ms = clock_ms() + w->sv.opt.idle_ms;
 }
 
@@ -207,7 +207,7 @@ static void *conn_run(void *arg)
         enum want want = session_step(&c->s, c->stats);
 
         c->busy = session_in_flight(&c->s); /* see drain() */
-        if (c->turn != c->s.turn)
+        if (c->restarts != c->s.restarts)
             conn_touch(w, c);
         switch (want) {
         case WANT_RECV:

@@ -54,11 +54,11 @@ struct conn {
     struct timer timer;
     LIST_ENTRY(conn) link; /* on w->live */
     int fd;
-    uint32_t turn;    /* s.turn when the deadline was last set */
-    uint64_t acked;   /* for net_grace_ms() */
-    uint32_t watched; /* what epoll watches for: EPOLLIN or EPOLLOUT */
-    uint8_t sends;    /* windows it may still send in this turn */
-    bool readable;    /* epoll said so, and no recv has been done since */
+    uint32_t restarts; /* s.restarts when the deadline was last set */
+    uint64_t acked;    /* for net_grace_ms() */
+    uint32_t watched;  /* what epoll watches for: EPOLLIN or EPOLLOUT */
+    uint8_t sends;     /* windows it may still send in this turn */
+    bool readable;     /* epoll said so, and no recv has been done since */
     uint8_t in[BUF_SIZE], out[BUF_SIZE];
 };
 
@@ -77,7 +77,7 @@ struct worker {
 /* Starts the peer's --idle-timeout anew. */
 static void conn_touch(struct worker *w, struct conn *c)
 {
-    c->turn = c->s.turn;
+    c->restarts = c->s.restarts;
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
 }
 
@@ -212,7 +212,7 @@ static void conn_run(struct worker *w, struct conn *c)
     while (going) {
         enum want want = session_step(&c->s, &w->stats);
 
-        if (c->turn != c->s.turn)
+        if (c->restarts != c->s.restarts)
             conn_touch(w, c);
         switch (want) {
         case WANT_RECV:

@@ -62,10 +62,10 @@ struct conn {
     LIST_ENTRY(conn) link;      /* on w->live */
     STAILQ_ENTRY(conn) waiting; /* on w->waiting */
     int fd;
-    uint32_t turn;  /* s.turn when the deadline was last set */
-    uint64_t acked; /* for net_grace_ms() */
-    enum op op;     /* the operation in flight */
-    bool more;      /* the last receive left bytes in the socket */
+    uint32_t restarts; /* s.restarts when the deadline was last set */
+    uint64_t acked;    /* for net_grace_ms() */
+    enum op op;        /* the operation in flight */
+    bool more;         /* the last receive left bytes in the socket */
     uint8_t in[BUF_SIZE], out[BUF_SIZE];
 };
 
@@ -88,7 +88,7 @@ struct worker {
 /* Starts the peer's --idle-timeout anew.  (same as 2-epoll) */
 static void conn_touch(struct worker *w, struct conn *c)
 {
-    c->turn = c->s.turn;
+    c->restarts = c->s.restarts;
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
 }
 
@@ -201,7 +201,7 @@ static void conn_run(struct worker *w, struct conn *c)
     while (uring_make_room(&w->ring, &w->stats)) {
         enum want want = session_step(&c->s, &w->stats);
 
-        if (c->turn != c->s.turn)
+        if (c->restarts != c->s.restarts)
             conn_touch(w, c);
         switch (want) {
         case WANT_RECV:
@@ -398,7 +398,7 @@ static void worker_init(struct worker *w)
     uring_watch(&w->ring, &w->sv.signal);
 }
 
-static error_t own_switch(int key, char *arg, struct argp_state *state)
+static error_t parse_switch(int key, char *arg, struct argp_state *state)
 {
     return uring_switch(key, arg, state, state->input);
 }
@@ -406,11 +406,12 @@ static error_t own_switch(int key, char *arg, struct argp_state *state)
 int main(int argc, char **argv)
 {
     static const struct argp_option switches[] = {URING_SWITCHES, {0}};
-    static const struct argp own = {.options = switches, .parser = own_switch};
+    static const struct argp argp = {.options = switches,
+                                     .parser = parse_switch};
     static struct worker w = {.uring.taskrun = "defer"};
 
     stats_own(own_metrics, OWN_COUNTERS);
-    service_open(&w.sv, "stage3", "Stage 3: one io_uring.", argc, argv, &own,
+    service_open(&w.sv, "stage3", "Stage 3: one io_uring.", argc, argv, &argp,
                  &w.uring);
     service_one_loop(&w.sv);
     worker_init(&w);

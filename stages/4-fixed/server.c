@@ -59,10 +59,10 @@ struct conn {
     LIST_ENTRY(conn) link;      /* on w->live */
     STAILQ_ENTRY(conn) waiting; /* on w->waiting */
     int fd;
-    uint32_t turn;  /* s.turn when the deadline was last set */
-    uint64_t acked; /* for net_grace_ms() */
-    enum op op;     /* the operation in flight */
-    bool more;      /* the last receive left bytes in the socket */
+    uint32_t restarts; /* s.restarts when the deadline was last set */
+    uint64_t acked;    /* for net_grace_ms() */
+    enum op op;        /* the operation in flight */
+    bool more;         /* the last receive left bytes in the socket */
 };
 
 _Static_assert(sizeof(struct conn) <= 256, "all that an idle peer costs");
@@ -87,7 +87,7 @@ struct worker {
 /* Starts the peer's --idle-timeout anew.  (same as 3-uring) */
 static void conn_touch(struct worker *w, struct conn *c)
 {
-    c->turn = c->s.turn;
+    c->restarts = c->s.restarts;
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
 }
 
@@ -243,7 +243,7 @@ static void conn_run(struct worker *w, struct conn *c)
            arena_lend(&w->arena, &c->s.out)) {
         enum want want = session_step(&c->s, &w->stats);
 
-        if (c->turn != c->s.turn)
+        if (c->restarts != c->s.restarts)
             conn_touch(w, c);
         if (!windows_settle(w, &c->s, want))
             want = WANT_CLOSE;
@@ -472,7 +472,7 @@ static void worker_init(struct worker *w)
     uring_watch(&w->ring, &w->sv.signal);
 }
 
-static error_t own_switch(int key, char *arg, struct argp_state *state)
+static error_t parse_switch(int key, char *arg, struct argp_state *state)
 {
     struct worker *w = state->input;
 
@@ -484,12 +484,13 @@ int main(int argc, char **argv)
 {
     static const struct argp_option switches[] = {
         ARENA_SWITCH, URING_SWITCHES, {0}};
-    static const struct argp own = {.options = switches, .parser = own_switch};
+    static const struct argp argp = {.options = switches,
+                                     .parser = parse_switch};
     static struct worker w = {.uring.taskrun = "defer", .arena.n = 1024};
 
     stats_own(own_metrics, OWN_COUNTERS);
     service_open(&w.sv, "stage4", "Stage 4: one io_uring, fixed buffers.", argc,
-                 argv, &own, &w);
+                 argv, &argp, &w);
     service_one_loop(&w.sv);
     worker_init(&w);
     service_ready(

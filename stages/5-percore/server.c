@@ -37,12 +37,12 @@
 #include "container_of.h"
 #include "lockable.h"
 #include "net.h"
-#include "own.h"
 #include "parts/arena.h"
 #include "parts/launch.h"
 #include "parts/uring.h"
 #include "pool.h"
 #include "service.h"
+#include "switches.h"
 #include "timer_wheel.h"
 
 /* ------------------------------------------------------------ connection */
@@ -56,12 +56,12 @@ struct conn {
     LIST_ENTRY(conn) link;      /* on w->live */
     STAILQ_ENTRY(conn) waiting; /* on w->waiting */
     int fd;
-    uint32_t turn;   /* s.turn when the deadline was last set */
-    uint64_t acked;  /* for net_grace_ms() */
-    enum op op;      /* the operation in flight */
-    bool more;       /* the last receive left bytes in the socket */
-    bool back;       /* a helper has found out what it wants: job.want */
-    int64_t rest_ms; /* left of the deadline, while it stands still */
+    uint32_t restarts; /* s.restarts when the deadline was last set */
+    uint64_t acked;    /* for net_grace_ms() */
+    enum op op;        /* the operation in flight */
+    bool more;         /* the last receive left bytes in the socket */
+    bool back;         /* a helper has found out what it wants: job.want */
+    int64_t rest_ms;   /* left of the deadline, while it stands still */
 };
 
 /* Made by its own thread, on its own core; others read the counters only. */
@@ -95,7 +95,7 @@ static struct server server = {
 /* Starts the peer's --idle-timeout anew.  (same as 4-fixed) */
 static void conn_touch(struct worker *w, struct conn *c)
 {
-    c->turn = c->s.turn;
+    c->restarts = c->s.restarts;
     wheel_set(&w->wheel, &c->timer, w->now_ms + w->sv.opt.idle_ms);
 }
 
@@ -289,7 +289,7 @@ static void conn_run(struct worker *w, struct conn *c)
            arena_lend(&w->arena, &c->s.out)) {
         enum want want = conn_step(w, c);
 
-        if (c->turn != c->s.turn)
+        if (c->restarts != c->s.restarts)
             conn_touch(w, c);
         if (!windows_settle(w, &c->s, want))
             want = WANT_CLOSE;
@@ -601,7 +601,7 @@ int main(int argc, char **argv)
 
     stats_own(own_metrics, OWN_COUNTERS);
     service_open(&server.service, "stage5", "Stage 5: a ring for every core.",
-                 argc, argv, &own_argp, &server);
+                 argc, argv, &switches_argp, &server);
     team_size(team, TEAM_MOST, uring_afford(2), 4 + server.helpers);
     lockable_divide(team->n_workers, 4); /* three quarters for the arena */
     team_listen(team);

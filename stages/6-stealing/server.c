@@ -64,7 +64,7 @@ enum {
     MAX_EVENTS = 256,    /* taken by one epoll_wait */
     BATCH = 256,         /* connections run together, at most */
     HARVEST_US = 50,     /* between two harvests of our set: worker_loop */
-    ACCEPTS_A_TURN = 64, /* then the connections have their turn */
+    ACCEPTS_A_TURN = 64, /* then connections are run again */
     BATCH_LEAST = 4,     /* connections; fewer are run by plain calls */
 };
 
@@ -75,7 +75,7 @@ enum {
     X(wakes, counter, "wake-ups sent to another thread")                       \
     X(enters, counter, "batches given to the ring")                            \
     X(completions, counter, "completions that those batches returned")         \
-    X(runs, counter, "turns that connections were given")                      \
+    X(runs, counter, "times that a connection was run")                      \
     X(injected, counter, "connections queued by their own events")             \
     X(stolen, counter, "connections taken from a sibling's queue")             \
     X(rescued, counter, "events taken from the set of a stuck sibling")        \
@@ -102,7 +102,7 @@ struct conn {
     struct worker *home;
     struct timer timer; /* home's */
     uint32_t gen, slot; /* home's: generation; index in home->conns */
-    uint32_t turn;      /* s.turn when the deadline was last set */
+    uint32_t restarts;  /* s.restarts when the deadline was last set */
     uint64_t acked;     /* for net_grace_ms() */
     int fd, res;        /* res: of its last receive or send */
     int64_t rest_ms;    /* left to the deadline, which a handler stops */
@@ -132,7 +132,7 @@ struct worker {
     PADDED struct seat *seat;
     struct server *server;
     struct service sv; /* a copy, as is the next */
-    struct choice own;
+    struct choice choice;
     struct pieces pieces;
     struct timer_wheel wheel;
     struct mpsc_node *spare; /* slots used before */
@@ -155,7 +155,7 @@ struct server {
     struct park park;
     struct sentinel sentinel;
     PADDED struct service service;
-    struct choice own;
+    struct choice choice;
     struct team team;
     ATOMIC(bool) over;
 };
@@ -197,7 +197,7 @@ static void tick(struct worker *w)
 /* The peer has another --idle-timeout from here on. */
 static void conn_touch(struct worker *w, struct conn *c)
 {
-    c->turn = c->s.turn;
+    c->restarts = c->s.restarts;
     a_store(&c->due_ms, w->now_ms + w->sv.opt.idle_ms, relaxed);
 }
 
@@ -431,7 +431,7 @@ static bool conn_step(struct worker *w, struct conn *c)
         want = WANT_CLOSE;
         if (piece_lend(&w->pieces, &c->s.out))
             want = session_step(&c->s, &w->stats);
-        if (c->turn != c->s.turn)
+        if (c->restarts != c->s.restarts)
             conn_touch(w, c);
         piece_reclaim(&w->pieces, &c->s.in);
         if (want == WANT_FILE && !conn_file(w, c))
@@ -536,7 +536,7 @@ static void run_batch(struct worker *w, struct conn **c, int n)
  * many workers as have work, and no more.  False: it woke none. */
 static bool wake_one(struct server *v)
 {
-    int target = v->own.steal == STEAL_OFF ? -1 : park_wake(&v->park);
+    int target = v->choice.steal == STEAL_OFF ? -1 : park_wake(&v->park);
 
     if (target >= 0)
         seat_wake(&v->team.seats[target]);
@@ -571,11 +571,11 @@ static void run_handler(struct worker *w, struct conn *c)
     if (deque_len(&w->ready) > 0)
         OWN_ADD(&w->stats, wakes, wake_one(w->server));
     tick(w);
-    if (w->own.steal == STEAL_ALL)
+    if (w->choice.steal == STEAL_ALL)
         busy_begin(&w->busy, &w->server->sentinel, w->now_us);
     STAT_ADD(&w->stats, works, 1);
     session_work(&c->s);
-    if (w->own.steal == STEAL_ALL)
+    if (w->choice.steal == STEAL_ALL)
         busy_end(&w->busy);
     tick(w);
     a_store(&c->due_ms, w->now_ms + c->rest_ms, relaxed);
@@ -754,7 +754,8 @@ static void take_reads(struct worker *w, struct worker *from)
  * what only the owner can do; the event is level-triggered, so it is told
  * again.  Only the signal is an edge, as it stays readable for good: the thief
  * wakes the owner instead. */
-static void own_event(struct worker *w, struct worker *from, uint32_t number)
+static void descriptor_event(struct worker *w, struct worker *from,
+                             uint32_t number)
 {
     if (number == EVENT_SIGNAL && from != w) /* the owner missed it */
         seat_wake(from->seat);
@@ -802,7 +803,7 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
     }
     for (int i = 0; i < n; i++) /* these fill the room that is left */
         if ((uint32_t)evs[i].data.u64 >= EVENT_LISTENER)
-            own_event(w, from, (uint32_t)evs[i].data.u64);
+            descriptor_event(w, from, (uint32_t)evs[i].data.u64);
     return n;
 }
 
@@ -837,7 +838,7 @@ static bool rescue(struct worker *w)
         struct worker *from = sibling(w, i);
         int n = 0;
 
-        if (busy_longer(&from->busy, w->now_us, w->own.stuck_us))
+        if (busy_longer(&from->busy, w->now_us, w->choice.stuck_us))
             n = harvest(w, from, 0);
         OWN_ADD(&w->stats, rescued, n > 0 ? (uint64_t)n : 0);
         if (deque_len(&w->ready) > 0)
@@ -907,7 +908,7 @@ static bool finished(struct worker *w)
  * idle() comes next, and its sleep is a harvest, too. */
 static void worker_loop(struct worker *w)
 {
-    bool alone = w->own.steal == STEAL_OFF;
+    bool alone = w->choice.steal == STEAL_OFF;
 
     while (!finished(w)) {
         bool empty;
@@ -933,7 +934,7 @@ static bool sentinel_look(struct server *v, bool *watched)
         struct worker *w = v->team.seats[i].worker;
         struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.fd = i};
 
-        if (!watched[i] && busy_longer(&w->busy, now_us, v->own.stuck_us)) {
+        if (!watched[i] && busy_longer(&w->busy, now_us, v->choice.stuck_us)) {
             watched[i] =
                 epoll_ctl(v->sentinel.epoll, EPOLL_CTL_ADD, w->epoll, &ev) == 0;
             if (!watched[i]) /* no memory: wake a worker, to look */
@@ -963,7 +964,7 @@ static void sentinel_wait(struct server *v, bool *watched, int64_t us)
 
         if (!w)
             continue; /* eventfd: a handler has begun */
-        if (busy_longer(&w->busy, clock_us(), v->own.stuck_us)) {
+        if (busy_longer(&w->busy, clock_us(), v->choice.stuck_us)) {
             wake_one(v);
             continue;
         }
@@ -980,7 +981,7 @@ static void *sentinel_main(void *arg)
 {
     struct server *v = arg;
     bool watched[PARK_WORKERS] = {false};
-    int64_t us = v->own.stuck_us;
+    int64_t us = v->choice.stuck_us;
     int quiet = 0;
 
     while (!a_load(&v->over, relaxed)) {
@@ -993,9 +994,9 @@ static void *sentinel_main(void *arg)
         if (sleeps && looks)
             sentinel_stay(&v->sentinel);
         sentinel_wait(v, watched, sleeps && !looks ? -1 : us);
-        us = sleeps ? v->own.stuck_us : 2 * us;
-        if (us > LOOKS_SLOWER * v->own.stuck_us)
-            us = LOOKS_SLOWER * v->own.stuck_us;
+        us = sleeps ? v->choice.stuck_us : 2 * us;
+        if (us > LOOKS_SLOWER * v->choice.stuck_us)
+            us = LOOKS_SLOWER * v->choice.stuck_us;
     }
     return NULL;
 }
@@ -1003,7 +1004,7 @@ static void *sentinel_main(void *arg)
 /* ------------------------------------------------------------------ main */
 
 /* Zeroed pages, touched as they are used. */
-static void *own_pages(size_t size)
+static void *map_pages(size_t size)
 {
     void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -1016,19 +1017,19 @@ static void *own_pages(size_t size)
 /* In the worker's thread: only its maker may use a DEFER_TASKRUN ring. */
 static struct worker *worker_new(struct seat *seat)
 {
-    struct worker *w = own_pages(sizeof *w);
+    struct worker *w = map_pages(sizeof *w);
     struct server *v = container_of(seat->team, struct server, team);
     unsigned room;
 
-    *w = (struct worker){.seat = seat, .server = v, .own = v->own};
+    *w = (struct worker){.seat = seat, .server = v, .choice = v->choice};
     seat_service(seat, &w->sv);
-    uring_open(&w->ring, "stage6", &w->own.uring, BATCH);
+    uring_open(&w->ring, "stage6", &w->choice.uring, BATCH);
     room = io_uring_sq_space_left(&w->ring);
     w->batch_most = room < BATCH ? (int)room : BATCH;
     disk_open(&w->disk, "stage6");
     deque_init(&w->ready);
     mpsc_init(&w->returns);
-    w->conns = own_pages((size_t)w->sv.opt.max_conns * sizeof *w->conns);
+    w->conns = map_pages((size_t)w->sv.opt.max_conns * sizeof *w->conns);
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (w->epoll < 0 || !watch(w, seat->eventfd, EPOLLIN, 0, EVENT_WAKE) ||
         (disk_fd(&w->disk) >= 0 &&
@@ -1065,21 +1066,21 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-static error_t own_switch(int key, char *arg, struct argp_state *state)
+static error_t parse_switch(int key, char *arg, struct argp_state *state)
 {
     static const char *const pin[] = {"on", "off", NULL};
-    struct choice *own = state->input;
+    struct choice *choice = state->input;
 
     if (key == 'P')
-        own->pin = option_choice(state, "--pin", arg, pin);
+        choice->pin = option_choice(state, "--pin", arg, pin);
     else if (key == 'l')
-        own->place = option_choice(state, "--place", arg, deal_names);
+        choice->place = option_choice(state, "--place", arg, deal_names);
     else if (key == 's')
-        own->steal = option_choice(state, "--steal", arg, steal_names);
+        choice->steal = option_choice(state, "--steal", arg, steal_names);
     else if (key == 'u')
-        own->stuck_us = option_int(state, "--stuck-us", arg, 1, 1000000);
+        choice->stuck_us = option_int(state, "--stuck-us", arg, 1, 1000000);
     else
-        return uring_switch(key, arg, state, &own->uring);
+        return uring_switch(key, arg, state, &choice->uring);
     return 0;
 }
 
@@ -1098,10 +1099,10 @@ static void server_describe(struct server *v)
         fprintf(stderr, w->seat->listener < 0 ? "none\n" : "%d\n",
                 w->seat->listener);
     }
-    service_ready(&v->service,
-                  "%d workers, place %s, steal %s, taskrun %s, lines of %d",
-                  t->n_workers, deal_names[t->deal], steal_names[v->own.steal],
-                  first->own.uring.taskrun, PAD);
+    service_ready(
+        &v->service, "%d workers, place %s, steal %s, taskrun %s, lines of %d",
+        t->n_workers, deal_names[t->deal], steal_names[v->choice.steal],
+        first->choice.uring.taskrun, PAD);
 }
 
 /* From the sizes to the end of all workers. */
@@ -1117,8 +1118,8 @@ static void server_run(struct server *v)
     team_size(t, PARK_WORKERS, uring_afford(2), 6);
     lockable_divide(t->n_workers, 2); /* the batch ring, the disk */
     if (t->n_workers == 1)
-        v->own.steal = STEAL_OFF; /* there is no sibling */
-    watched = v->own.steal == STEAL_ALL;
+        v->choice.steal = STEAL_OFF; /* there is no sibling */
+    watched = v->choice.steal == STEAL_ALL;
     team_listen(t);
     park_init(&v->park, t->n_workers);
     team_start(t, worker_main);
@@ -1151,16 +1152,18 @@ int main(int argc, char **argv)
          "in a handler for so long: siblings harvest its set (100)", 0},
         URING_SWITCHES,
         {0}};
-    static const struct argp own = {.options = switches, .parser = own_switch};
-    static struct server v = {
-        .own = {.uring.taskrun = "defer", .steal = STEAL_ALL, .stuck_us = 100}};
+    static const struct argp argp = {.options = switches,
+                                     .parser = parse_switch};
+    static struct server v = {.choice = {.uring.taskrun = "defer",
+                                         .steal = STEAL_ALL,
+                                         .stuck_us = 100}};
 
     stats_own(own_metrics, OWN_COUNTERS);
     service_open(&v.service, "stage6", "Stage 6: idle cores help.", argc, argv,
-                 &own, &v.own);
+                 &argp, &v.choice);
     v.team = (struct team){.service = &v.service,
-                           .deal = (enum deal_by)v.own.place,
-                           .unpinned = v.own.pin};
+                           .deal = (enum deal_by)v.choice.place,
+                           .unpinned = v.choice.pin};
     server_run(&v);
     return 0;
 }

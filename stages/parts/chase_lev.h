@@ -100,7 +100,7 @@ static inline void *chase_lev_take(struct chase_lev *q)
         item = a_load(&q->slot[bottom % CHASE_LEV_SIZE], relaxed);
         if (top < bottom)
             return item;
-        /* The last one: whoever raises top has it.
+        /* The last one: the thread that raises top has it.
          * seq_cst: in one order with the thieves' swaps and the fences. */
         if (!a_cas(&q->top, &top, top + 1, seq_cst, relaxed))
             item = NULL;

@@ -236,7 +236,7 @@ bool seat_deal(struct seat *seat, int fd)
     struct deal *deal;
 
     if (t->deal == DEAL_RR)
-        to = &t->seats[t->turn++ % (unsigned)t->n_workers];
+        to = &t->seats[t->dealt++ % (unsigned)t->n_workers];
     deal = to == seat ? NULL : malloc(sizeof *deal);
     if (!deal)
         return false;

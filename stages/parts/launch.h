@@ -65,7 +65,7 @@ struct team {
     bool unpinned;
     /* The rest is of this part. */
     int n_workers;
-    unsigned turn;         /* worker 0's: turn % n_workers gets the next */
+    unsigned dealt;        /* worker 0's: dealt % n_workers gets the next */
     sem_t there;           /* a worker is up, or has ended */
     pthread_barrier_t all; /* the workers and main */
     struct admit admit;
@@ -122,7 +122,7 @@ void seat_wake(struct seat *seat);
 void seat_clear_wake(struct seat *seat);
 
 /* Accepts a peer at this seat's listener for this worker.  With DEAL_RR it
- * deals peers to the other workers, until it is this worker's turn.  The peer
+ * deals peers to the other workers, until this worker gets the next.  The peer
  * has one of the --max-conns permits, which team_leave() gives back.  -EAGAIN:
  * no peer waits.  -EBUSY: the server is full; the worker is woken when a permit
  * may be free, and must try again then, as that wakes the next worker.  Another

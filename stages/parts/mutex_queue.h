@@ -2,7 +2,7 @@
  *
  * As good as one lock gets:
  *   - a bounded ring inside, no allocation, two copies of a pointer per item;
- *   - the lock is held for a few instructions, never while waking somebody;
+ *   - the lock is held for a few instructions, never while waking a thread;
  *   - no thread is woken while all are awake, and none twice;
  *   - a look at its length does not take the lock.
  *
@@ -151,7 +151,7 @@ static inline void *mq_wait(struct mutex_queue *q)
         q->waiting++;
         pthread_cond_wait(&q->filled, &q->lock);
         q->waiting--;
-        /* A wake-up without a signal takes somebody else's off the count:
+        /* A wake-up without a signal takes another thread's off the count:
          * the next push then signals once too often, never too seldom. */
         if (q->woken > 0)
             q->woken--;

@@ -62,7 +62,7 @@ static inline void spmc_init(struct spmc_ring *r)
 /* Producer only.  False: the ring is full and nothing was added. */
 static inline bool spmc_push(struct spmc_ring *r, void *item)
 {
-    /* relaxed: nobody else writes tail, so this is our own last store. */
+    /* relaxed: no other thread writes tail, so this is our own last store. */
     uint64_t tail = a_load(&r->tail, relaxed);
 
     if (tail - r->head_seen >= SPMC_SIZE) {
@@ -85,8 +85,9 @@ static inline bool spmc_push(struct spmc_ring *r, void *item)
 /* Any consumer.  The oldest item, or NULL: the ring is empty. */
 static inline void *spmc_pop(struct spmc_ring *r)
 {
-    /* acquire: whoever moved head here had seen a tail beyond it; so must we,
-     * or head would be ahead of our tail.  The same when the swap fails. */
+    /* acquire: the thread that moved head here had seen a tail beyond it; so
+     * must we, or head would be ahead of our tail.  The same when the swap
+     * fails. */
     uint64_t head = a_load(&r->head, acquire);
 
     for (;;) {
@@ -107,7 +108,7 @@ static inline void *spmc_pop(struct spmc_ring *r)
     }
 }
 
-/* Anybody; true at some instant during the call, old news afterwards. */
+/* Any thread; true at some instant during the call, old news afterwards. */
 static inline bool spmc_empty(struct spmc_ring *r)
 {
     uint64_t head = a_load(&r->head, acquire);

@@ -546,7 +546,7 @@ long server_sample(const struct server *s, const char *name, int worker)
     return value;
 }
 
-/* As much as each takes; false when nobody took anything. */
+/* As much as each takes; false when none took anything. */
 static bool echo_fill(struct client c[], int n)
 {
     static const char piece[64 * 1024];

@@ -223,7 +223,7 @@ void launch_main(int argc, char **argv)
         launch_option(*argv, &uid, &deny, &owner);
     argv++; /* the "--" */
     close_range(3, ~0U, 0);
-    /* Opened before the change of user, who may be unable to walk to it. */
+    /* Opened before the change of user, which may be unable to walk to it. */
     binary = open(argv[0], O_PATH | O_CLOEXEC);
     if (binary < 0)
         launch_fail(argv[0]);
@@ -249,8 +249,8 @@ void launch_main(int argc, char **argv)
 enum { MAX_ARGS = 40 };
 
 /* kernel.io_uring_disabled is one for the whole machine, and a test sets it: so
- * a server of another user is started while nobody has it set.  The file of the
- * setting itself is what is locked: it is there whoever runs the tests, and a
+ * a server of another user is started while no test has it set.  The file of
+ * the setting itself is what is locked: it is there for every user, and a
  * kernel that has no such file needs no lock.  Returns what rings_unlock()
  * takes. */
 int rings_lock(bool to_forbid)

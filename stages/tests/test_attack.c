@@ -131,7 +131,7 @@ Test(any_attack, stalled_readers_starve_nobody)
     clients_stall(stalled, N, &s);
     client_open(&c, &s);
     for (int i = 0; i < 100; i++)
-        cr_assert(client_ping(&c), "request %d of the one who reads", i);
+        cr_assert(client_ping(&c), "request %d of the one that reads", i);
     client_close(&c);
     for (int i = 0; i < 20; i++)
         cr_assert(server_answers(&s), "new connection %d", i);

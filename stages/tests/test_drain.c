@@ -111,7 +111,7 @@ static bool served_by_any(const struct server *s)
     return served;
 }
 
-/* Nobody new is served, also while somebody old still is. */
+/* No new peer is served, also while an old one still is. */
 Test(any_drain, nobody_new_is_served)
 {
     struct client stuck, c;
@@ -281,7 +281,7 @@ Test(http_drain, handler_is_finished)
     must_finish(&s, &c, NULL);
 }
 
-/* Who waits for that has nothing to do: a look every 10 ms, of two workers. */
+/* A worker that waits for that has nothing to do: a look every 10 ms. */
 Test(http_drain, waiting_for_a_handler_costs_nothing)
 {
     unsigned long waits = 0;

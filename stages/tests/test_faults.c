@@ -298,7 +298,7 @@ static unsigned summed(const struct server *s, const char *name)
 }
 
 /* Connections that a fault has ended, then a drain with a request in flight:
- * what was freed is not ended once more, and nobody else in its place. */
+ * what was freed is not ended once more, and no other in its place. */
 static void must_close_once(const char *plan, int before, int beside)
 {
     enum { ALL = 8 << 20, FIRST = 1 << 20 };

@@ -88,7 +88,7 @@ static void start_at_several(struct server *s, const char *conns, bool one)
                     one && server_stage() > 4 ? "--workers" : NULL, "1", NULL);
 }
 
-/* A place is free for whoever comes, at any address, in any order. */
+/* A place is free for any peer, at any address, in any order. */
 Test(any_host, every_address_is_served)
 {
     int n = is_here("::1") ? PLACES : PLACES - 1;
@@ -109,7 +109,7 @@ Test(any_host, every_address_is_served)
     server_stop(&s);
 }
 
-/* Whoever stands in line when the server is told to stop is served. */
+/* A peer that stands in line when the server is told to stop is served. */
 Test(any_host, every_line_is_served_at_the_end)
 {
     enum { N = 12 };
@@ -136,7 +136,7 @@ Test(any_host, every_line_is_served_at_the_end)
     cr_assert(server_wait(&s, scaled(15)) == 0, "%s", server_stderr(&s));
 }
 
-/* One of them is somebody else's: then none is taken. */
+/* Another program has one of them: then none is taken. */
 Test(any_host, one_address_in_use)
 {
     struct launch how = {.binary = fault_path()};

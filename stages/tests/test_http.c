@@ -316,7 +316,7 @@ Test(http_routes, request_followed_by_fin_is_answered)
     server_stop(&s);
 }
 
-/* Half a request and FIN: nobody waits for the rest, nothing is invented. */
+/* Half a request and FIN: the server waits for no rest and invents nothing. */
 Test(http_routes, half_a_request_followed_by_fin)
 {
     static const char *const requests[] = {

@@ -57,8 +57,8 @@ static const char *joined(const char *const args[])
 
 enum { LINE = 256 };
 
-/* Nobody runs while the line forms, so all of it is there when the signal is
- * heard.  At least `least` of it are served, and nobody is after that. */
+/* The server stands still while the line forms, so all of it is there when the
+ * signal is heard.  At least `least` of it are served, and none after that. */
 static void must_serve(int least, const char *const args[])
 {
     struct client c[LINE];
@@ -143,8 +143,8 @@ Test(http_line, behind_a_handler)
 
 /* ==== full ================================================================ */
 
-/* A place anywhere is for anybody: all places are used, whichever listener a
- * peer has come to, one more waits, and gets the place of whoever leaves. */
+/* A place anywhere is for any peer: all places are used, whichever listener a
+ * peer has come to, one more waits, and gets the place of one that leaves. */
 static void must_fill(const char *const args[])
 {
     enum { ALLOWED = 16, LAPS = 24 };
@@ -188,7 +188,7 @@ Test(any_line, every_place_is_used)
         FILL("--workers", "2", "--pool", "2");
 }
 
-/* The first that was served goes; who that is, is for the server to say. */
+/* The first that was served goes; which one that is, the server decides. */
 static bool one_leaves(struct client c[], int n)
 {
     for (int i = 0; i < n; i++) {
@@ -202,7 +202,7 @@ static bool one_leaves(struct client c[], int n)
     return false;
 }
 
-/* More peers than places come and go: nobody who was let in is turned away. */
+/* More peers than places come and go: none that was let in is turned away. */
 static void must_turn_nobody_away(const char *const args[])
 {
     enum { N = 8, ROUNDS = 60 };

@@ -40,7 +40,7 @@ static void report_unable(void)
 }
 
 /* `test_servers @deny EPERM|ENOSYS COMMAND...` runs a command where io_uring
- * seems to be missing: for scripts, and for whoever wants to see it. */
+ * seems to be missing: for scripts, and for people. */
 static _Noreturn void deny_main(char **argv)
 {
     int err = deny_uring(strcmp(argv[0], "ENOSYS") == 0 ? ENOSYS : EPERM);

@@ -65,7 +65,7 @@ static const char *name_of(const struct mode *m)
     return text;
 }
 
-/* Everybody speaks at once, then everybody listens. */
+/* All speak at once, then all listen. */
 static void crowd(const struct server *s, const char *mode)
 {
     enum { N = 60 };
@@ -106,7 +106,8 @@ Test(any_modes, same_bytes)
             try_mode(&modes[i]);
 }
 
-/* Whoever does not read holds what he was lent; the others must find more. */
+/* A peer that does not read holds what it was lent; the others must find more.
+ */
 static void stall_mode(const struct mode *m)
 {
     enum { N = 40 };

@@ -1,4 +1,4 @@
-/* test_peers.c - peers who come and go at a bad moment: they leave before they
+/* test_peers.c - peers that come and go at a bad moment: they leave before they
  * are let in, or go on talking when all is said.
  */
 #include <criterion/criterion.h>
@@ -17,7 +17,7 @@ TestSuite(http_peers, .timeout = 300);
 /* ==== at the door ========================================================= */
 
 /* Half of the accepts bring only word of a peer that is gone.  That is no
- * shortage: nobody is refused, and there is no pause. */
+ * shortage: no peer is refused, and there is no pause. */
 static void must_not_pause(const char *plan)
 {
     struct launch how = {.binary = fault_path(), .fault = plan};
@@ -214,8 +214,8 @@ Test(http_peers, more_bytes_while_a_long_answer_is_under_way)
     server_stop(&s);
 }
 
-/* Who asked for the close, has it, and does not go: bounded like any silence,
- * and not put off by what is said. */
+/* A peer that asked for the close, has it, and does not go: bounded like any
+ * silence, and not put off by what is said. */
 Test(http_peers, the_end_of_a_long_answer_is_not_waited_for_without_end)
 {
     struct client c;

@@ -39,7 +39,7 @@ static bool counted(const struct server *s, const char *name, unsigned n)
 
 /* ==== what a helper is for ================================================ */
 
-/* While `slow` sleeps in a handler, somebody else is served.  The machine may
+/* While `slow` sleeps in a handler, another one is served.  The machine may
  * be so busy that the second is over: then another try. */
 static bool served_beside(const struct server *s, const char *slow)
 {
@@ -202,7 +202,7 @@ static long total(const struct server *s, const char *name)
 }
 
 /* Most of them wait for a piece of memory longer than the timeout: that is not
- * idleness, for them and for one more who asks.  And meanwhile the loop sleeps
+ * idleness, for them and for one more that asks.  And meanwhile the loop sleeps
  * until a piece comes back. */
 Test(http_pools, to_wait_for_a_piece_is_not_idle)
 {
@@ -336,7 +336,7 @@ Test(any_pools, interrupted_messages)
     WAKE(&busy, "--pool", "1", "--workers", "2");
 }
 
-/* ==== who sits where ====================================================== */
+/* ==== which cpu a thread has ============================================== */
 
 /* How many threads of the server may run on just so many cpus. */
 static int threads_on(const struct server *s, int cpus)
@@ -432,8 +432,8 @@ Test(any_pools, few_descriptors)
 
 /* Rings count as locked memory: the workers have to share what there is.  It is
  * counted by user, and given back when the kernel likes: so each server has a
- * user of its own, and one that nobody else is likely to be. */
-static int somebody(void)
+ * user of its own, and one that no other program is likely to have. */
+static int fresh_user(void)
 {
     static int n;
 
@@ -442,7 +442,7 @@ static int somebody(void)
 
 static void must_share(const char *binary, long memlock, const char *workers)
 {
-    struct launch how = {.memlock = memlock, .uid = somebody()};
+    struct launch how = {.memlock = memlock, .uid = fresh_user()};
     struct server s;
     int status;
 

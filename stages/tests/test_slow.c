@@ -1,5 +1,5 @@
-/* test_slow.c - who is late: readers that take little, and those that take
- * nothing; and what had come in time when the process was stopped.
+/* test_slow.c - peers that are late: readers that take little, and those that
+ * take nothing; and what had come in time when the process was stopped.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -222,9 +222,9 @@ static bool readers_are_told_apart(const struct server *s,
     if (told) {
         cr_expect(seen.all > 0.9 * TIMEOUT, "one left after %.1f s", seen.all);
         cr_expect(seen.all < scaled(1.6 * TIMEOUT),
-                  "who takes nothing left after %.1f s", seen.all);
+                  "one that takes nothing left after %.1f s", seen.all);
         cr_expect(seen.live < 2.5 + scaled(1.6 * TIMEOUT),
-                  "who stopped left after %.1f s", seen.live);
+                  "one that stopped left after %.1f s", seen.live);
     }
     for (int i = 0; i < n; i++)
         close(r[i].fd);
@@ -321,7 +321,7 @@ static bool stop_in_time(void)
         got += client_pattern(&reader, got, LONG - got);
         cr_expect(!told || got == LONG, "the reader got %zu bytes", got);
     }
-    cr_expect(client_ends_silently(&silent), "who says nothing stays");
+    cr_expect(client_ends_silently(&silent), "one that says nothing stays");
     for (int i = 0; i < N; i++)
         client_close(&c[i]);
     client_close(&reader);
@@ -357,7 +357,7 @@ Test(any_slow, peer_of_a_server_that_slept)
     pause_s(1.2);
     for (int i = 0; i < N; i++)
         client_open(&c[i], &s);
-    pause_s(0.15); /* whoever is late by mistake is sent away by now */
+    pause_s(0.15); /* one that is late by mistake is gone by now */
     for (int i = 0; i < N; i++)
         lost += !client_ping(&c[i]);
     cr_expect(lost == 0, "%d of %d were sent away", lost, N);

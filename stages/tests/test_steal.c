@@ -29,9 +29,9 @@ static long total(const struct server *s, const char *name)
 
 enum { OLD = 24, NEW = 8 };
 
-/* While `slow` runs, all who were there before say something, and new ones
- * come.  Who had to wait for it shares its end: then another try, since the
- * machine may have been that busy. */
+/* While `slow` runs, all that were there before say something, and new ones
+ * come.  One that had to wait for it shares its end: then another try, since
+ * the machine may have been that busy. */
 static bool served_beside(const struct server *s, struct client old[], int who,
                           const char *slow)
 {
@@ -168,7 +168,7 @@ Test(http_steal, one_long_handler_costs_nothing_beside_it)
     must_rest_beside_a_handler(true);
 }
 
-/* ==== what is taken, and by whom ========================================== */
+/* ==== what is taken, and where to ========================================= */
 
 /* Handlers that block, all on the connections of one worker. */
 static void sleep_together(const struct server *s, int n)
@@ -210,7 +210,7 @@ static void must_take(const char *what, bool queued, bool readiness)
     bool all = false;
 
     server_start(&s, "--workers", "3", "--place", "one", "--steal", what, NULL);
-    /* Who is awake anyway needs no waking, and so on: not all at once. */
+    /* A worker that is awake needs no waking, and so on: not all at once. */
     for (int try = 0; try < 20 && !all; try++) {
         sleep_together(&s, 40);
         speak_meanwhile(&s);
@@ -306,7 +306,8 @@ Test(any_steal, dealt_to_workers_that_are_busy)
 
 /* ==== peers that leave ==================================================== */
 
-/* Slots, descriptors and memory come back, whoever closed the connection. */
+/* Slots, descriptors and memory come back, whichever side closed the
+ * connection. */
 static void must_give_back(const char *place)
 {
     enum { N = 12, ROUNDS = 100 };

@@ -365,7 +365,7 @@ Test(any_uring, fifty_clients_two_buffers)
     } else {
         enobufs = end_counted(&s, "enobufs");
     }
-    cr_assert(!takes_late() || enobufs > 0, "%s: nobody found the ring empty",
+    cr_assert(!takes_late() || enobufs > 0, "%s: none found the ring empty",
               what);
     free(t);
 }
@@ -397,7 +397,7 @@ Test(any_uring, stalled_peers_hold_no_buffer)
         longest = now() - since > longest ? now() - since : longest;
     }
     cr_assert(longest < scaled(5), "%.3f s for an answer", longest);
-    cr_assert(server_answers(&s), "nobody new");
+    cr_assert(server_answers(&s), "no new peer");
     cr_assert(server_rests(&s, 0.2, 0.3), "spins");
     for (int i = 0; i < STALLED + HALF; i++)
         client_close(&c[i]);
@@ -467,9 +467,9 @@ Test(any_uring, completions_overflow)
     overflow("8", "defer");
 }
 
-/* The SQ is full and the kernel takes nothing: whoever finds no place waits for
- * one, and nobody is forgotten.  Completions must come meanwhile, or nobody
- * looks for a place: so not in the mode that holds them back. */
+/* The SQ is full and the kernel takes nothing: a connection that finds no place
+ * waits for one, and none is forgotten.  Completions must come meanwhile, or
+ * none looks for a place: so not in the mode that holds them back. */
 static void submission_refused(const char *plan)
 {
     enum { N = 60 };
@@ -765,7 +765,7 @@ static void race_once(const struct server *s, struct rng *r, int *whole,
         t[i].pause = 0.15 + (double)rng_between(r, 0, 1000) / 10000;
         t[i].start = now() + (double)rng_between(r, 0, 300) / 1000;
     }
-    cr_assert(talk_all(t, N, s, 20), "somebody was not sent away");
+    cr_assert(talk_all(t, N, s, 20), "one was not sent away");
     for (int i = 0; i < N; i++) {
         const char *wrong_so_far = talk_wrong_so_far(&t[i]);
 
@@ -777,7 +777,7 @@ static void race_once(const struct server *s, struct rng *r, int *whole,
     free(t);
 }
 
-/* Until both have been seen: a crowded machine makes everybody late. */
+/* Until both have been seen: a crowded machine makes all late. */
 static void race_the_deadline(const char *const args[])
 {
     struct rng r = rng_start(45);
@@ -789,8 +789,8 @@ static void race_the_deadline(const char *const args[])
     start = trace_of(&s);
     for (int i = 0; i < 10 && (whole == 0 || late == 0); i++)
         race_once(&s, &r, &whole, &late);
-    cr_assert(late > 0, "nobody was late");
-    cr_assert(whole > 0 || server_is_sanitized(), "everybody was late");
+    cr_assert(late > 0, "none was late");
+    cr_assert(whole > 0 || server_is_sanitized(), "all were late");
     must_return_to(&s, start, "deadlines");
     server_stop(&s);
 }

@@ -165,7 +165,7 @@ static bool next_line(struct session *s, bool *quit)
         return false;
     *quit = do_line(s, begin, len);
     buf_consume(in, len + 1);
-    s->turn++;
+    s->restarts++;
     return true;
 }
 /* LAB-END */
@@ -173,13 +173,13 @@ static bool next_line(struct session *s, bool *quit)
 static enum want line_step(struct session *s, struct stats *st)
 {
     /* LAB-BEGIN */
-    uint32_t before = s->turn;
+    uint32_t before = s->restarts;
     bool quit = s->phase;
 
     while (!quit && buf_len(&s->in) > 0 && buf_room(&s->out) >= ANSWER_MAX)
         if (!next_line(s, &quit))
             break;
-    STAT_ADD(st, requests, s->turn - before);
+    STAT_ADD(st, requests, s->restarts - before);
     s->phase = quit;
     if (buf_len(&s->out) > 0)
         return WANT_SEND;

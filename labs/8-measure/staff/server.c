@@ -22,7 +22,7 @@
 #include "service.h"
 #include "timer_wheel.h"
 
-/* Connections are dealt to the logs in turn. */
+/* Connections are dealt to the logs in restarts. */
 struct log {
     pthread_mutex_t lock; /* held during a flush, too */
     bool flushes;
@@ -129,10 +129,10 @@ static void *conn_run(void *arg)
     buf_lend(&c->s.in, in, sizeof in);
     buf_lend(&c->s.out, out, sizeof out);
     while (open) {
-        uint32_t turn = c->s.turn;
+        uint32_t restarts = c->s.restarts;
         enum want want = session_step(&c->s, c->stats);
 
-        for (; turn != c->s.turn; turn++)
+        for (; restarts != c->s.restarts; restarts++)
             log_request(c->log);
         if (want == WANT_RECV)
             open = conn_recv(c);

@@ -1,6 +1,6 @@
-/* own.h - the switches of stage 5, beside the common ones. */
-#ifndef OWN_H
-#define OWN_H
+/* switches.h - the switches of stage 5, beside the common ones. */
+#ifndef SWITCHES_H
+#define SWITCHES_H
 
 #include "parts/launch.h"
 #include "parts/uring.h"
@@ -13,6 +13,6 @@ struct server {
     int helpers;      /* --pool: of each worker; 0: it runs the requests */
 };
 
-extern const struct argp own_argp; /* its input is a struct server */
+extern const struct argp switches_argp; /* its input is a struct server */
 
 #endif

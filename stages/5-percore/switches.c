@@ -1,6 +1,6 @@
-/* own.c - see own.h. */
+/* switches.c - see switches.h. */
 
-#include "own.h"
+#include "switches.h"
 
 #include "parts/arena.h"
 
@@ -35,4 +35,4 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-const struct argp own_argp = {.options = switches, .parser = parse};
+const struct argp switches_argp = {.options = switches, .parser = parse};
