@@ -3,7 +3,7 @@
  * lab_calls.c is linked with the student's server: the linker leads the calls
  * that grade.toml names under `wrap` through it.  It counts them, lets
  * fault_wrap.c make some fail, and keeps the student's hands off the counts:
- * they are the last line that the process says.
+ * the line that reports them begins with a number that only the tests know.
  *
  * A turn is what happens between two returns of epoll_wait().
  */
@@ -11,6 +11,8 @@
 #define LAB_CALLS_H
 
 struct server;
+
+#define LAB_NONCE "LAB_NONCE" /* its name in the environment */
 
 struct counts {
     unsigned long recvs, sends, accepts, polls, threads; /* pthread_create */
@@ -22,7 +24,7 @@ struct counts {
     unsigned long dry;               /* receives that found nothing */
 };
 
-/* The server's side: the last thing that it says. */
+/* The server's side, when all is over. */
 void lab_calls_say(void);
 
 /* The tests' side: SIGTERM, exit status 0, and what the server had counted; or
