@@ -93,6 +93,8 @@ def values(seed):
         "MEASURE_PLAN": f"UINT64_C({measure(seed)[0]:#x})",
         "MEASURE_BUSY_PCT": str(number(seed, "measure busy", 80, 94)),
         "MEASURE_COVER_PCT": str(number(seed, "measure cover", 90, 97)),
+        "POOL_LEAST": str(number(seed, "pool least", 2, 5)),
+        "POOL_SPARE_MS": str(50 * number(seed, "pool spare", 4, 9)),
         "LOOP_HEADER_MS": str(20 * number(seed, "header ms", 20, 32)),
         "LOOP_TURN_BYTES": str(1024 * number(seed, "turn bytes", 18, 30)),
     }
