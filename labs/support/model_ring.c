@@ -24,10 +24,11 @@ enum {
     CQES = 4 * MODEL_SOCKS,
     GROUPS = 4,
     BLOCKS = 1024,
+    MODEL_BUFFERS = 1024, /* of one group */
     REAL_OPS = 4096,
     LINES = 24,
     COLUMNS = 120,
-    STUCK = 20000, /* turns, then nothing will come of it */
+    STUCK = 1000000, /* turns, then nothing will come of it */
 };
 
 struct sock {
@@ -56,6 +57,15 @@ struct block {
     bool live;
 };
 
+/* A ring of buffers. */
+struct group {
+    unsigned id, n, size;
+    struct io_uring_buf_ring *ring;
+    uint8_t *memory;
+    uint16_t head, seen; /* taken up to here; looked at up to here */
+    bool held[MODEL_BUFFERS];
+};
+
 struct model model;
 unsigned real_enters;
 
@@ -69,11 +79,8 @@ static struct {
     int order[OPS], n_ops;
     struct queued cqes[CQES], held[CQES];
     int n_cqes, n_held;
-    struct {
-        struct io_uring_buf_ring *ring;
-        unsigned n;
-        uint16_t head;
-    } groups[GROUPS];
+    struct group groups[GROUPS];
+    int n_groups;
     struct block blocks[BLOCKS];
     int n_blocks;
     char lines[LINES][COLUMNS], story[LINES * COLUMNS];
@@ -382,6 +389,7 @@ static void take_send(const struct io_uring_sqe *sqe, const struct sock *s)
 
 static void take_recv(const struct io_uring_sqe *sqe)
 {
+    model.group[model.recvs % MODEL_STARTED] = sqe->buf_group;
     model.started[model.recvs++ % MODEL_STARTED] = sqe->fd;
     if (!(sqe->flags & IOSQE_BUFFER_SELECT) && sqe->len == 0)
         model_broken("a receive of no bytes on %d", sqe->fd);
@@ -489,6 +497,7 @@ static void finish(int at, int res, unsigned flags)
     int late = op.expired ? -ETIME : -ECANCELED;
 
     op_end(at);
+    model.no_buffers += res == -ENOBUFS;
     model_note("%s on %d: %d%s", op_name(&op.sqe), op.sqe.fd, res,
                op.has_timeout && op.expired ? ", and its deadline has passed"
                                             : "");
@@ -500,23 +509,61 @@ static void finish(int at, int res, unsigned flags)
         complete(op.sqe.fd, op.timeout, late, 0, model.hold_second);
 }
 
+static struct group *group_of(unsigned id)
+{
+    for (int i = 0; i < k.n_groups; i++)
+        if (k.groups[i].id == id)
+            return &k.groups[i];
+    model_broken("there is no group %u of buffers", id);
+}
+
+/* One entry that was added to a ring. */
+static void look(struct group *g, const struct io_uring_buf *buf)
+{
+    if (buf->bid >= g->n)
+        model_broken("buffer %u was put into group %u, which has %u", buf->bid,
+                     g->id, g->n);
+    if (buf->addr != (uintptr_t)g->memory + (size_t)buf->bid * g->size ||
+        buf->len != g->size)
+        model_broken("buffer %u of group %u was put into its ring with another "
+                     "address, or with %u bytes instead of %u",
+                     buf->bid, g->id, buf->len, g->size);
+    if (g->held[buf->bid])
+        model_broken("buffer %u of group %u was put into its ring twice",
+                     buf->bid, g->id);
+    g->held[buf->bid] = true;
+    memset((void *)(uintptr_t)buf->addr, 0xEE, g->size);
+}
+
+void model_buffers_look(void)
+{
+    for (int i = 0; i < k.n_groups; i++) {
+        struct group *g = &k.groups[i];
+
+        for (; g->seen != g->ring->tail; g->seen++) {
+            if ((uint16_t)(g->seen - g->head) >= g->n)
+                model_broken("more than %u buffers were put into the ring of "
+                             "group %u",
+                             g->n, g->id);
+            look(g, &g->ring->bufs[g->seen & (g->n - 1)]);
+        }
+    }
+}
+
 /* The buffer that a receive with buffer selection gets; NULL: none is left. */
 static void *choose_buffer(const struct io_uring_sqe *sqe, uint32_t *len,
                            unsigned *id)
 {
-    unsigned g = sqe->buf_group;
+    struct group *g = group_of(sqe->buf_group);
     struct io_uring_buf *buf;
 
-    if (g >= GROUPS || !k.groups[g].ring)
-        model_broken("a receive from buffer group %u, which is not there", g);
-    if (model_buffers_held(g) == 0)
+    model_buffers_look();
+    if (g->head == g->seen)
         return NULL;
-    buf = &k.groups[g].ring->bufs[k.groups[g].head++ & (k.groups[g].n - 1)];
-    if (!sqe->len || buf->len < sqe->len)
-        *len = buf->len;
-    else
-        *len = sqe->len;
+    buf = &g->ring->bufs[g->head++ & (g->n - 1)];
+    *len = sqe->len && sqe->len < buf->len ? sqe->len : buf->len;
     *id = buf->bid;
+    g->held[buf->bid] = false;
     return (void *)(uintptr_t)buf->addr;
 }
 
@@ -639,22 +686,20 @@ void model_release(void)
     k.n_held = 0;
 }
 
-void model_buffers(unsigned group, struct io_uring_buf_ring *ring, unsigned n)
+void model_buffers(unsigned group, struct io_uring_buf_ring *ring, unsigned n,
+                   uint8_t *memory, unsigned size)
 {
-    cr_assert(group < GROUPS);
-    k.groups[group].ring = ring;
-    k.groups[group].n = n;
+    cr_assert(k.n_groups < GROUPS && n <= MODEL_BUFFERS);
+    k.groups[k.n_groups++] = (struct group){
+        .id = group, .n = n, .size = size, .ring = ring, .memory = memory};
 }
 
 unsigned model_buffers_held(unsigned group)
 {
-    unsigned held =
-        (uint16_t)(k.groups[group].ring->tail - k.groups[group].head);
+    const struct group *g = group_of(group);
 
-    if (held > k.groups[group].n)
-        model_broken("buffer group %u has %u entries and holds %u buffers",
-                     group, k.groups[group].n, held);
-    return held;
+    model_buffers_look();
+    return (uint16_t)(g->seen - g->head);
 }
 
 unsigned model_turn(void (*take_cqe)(const struct io_uring_cqe *cqe))

@@ -36,15 +36,18 @@ struct model {
     bool accept_ends;     /* the next accepted peer ends the accept */
 
     /* What has happened. */
-    unsigned taken;             /* SQEs */
-    unsigned submits;           /* calls of io_uring_submit() by the student */
-    unsigned sends, recvs;      /* taken */
-    unsigned largest_send;      /* bytes asked for */
-    unsigned accepts;           /* taken */
-    int accepting;              /* in flight */
-    unsigned blocks;            /* of conn_memory(), not released */
-    unsigned closed;            /* sockets */
-    int started[MODEL_STARTED]; /* descriptors of the receives, in order */
+    unsigned taken;        /* SQEs */
+    unsigned submits;      /* calls of io_uring_submit() by the student */
+    unsigned sends, recvs; /* taken */
+    unsigned largest_send; /* bytes asked for */
+    unsigned accepts;      /* taken */
+    int accepting;         /* in flight */
+    unsigned blocks;       /* of conn_memory(), not released */
+    unsigned closed;       /* sockets */
+    unsigned no_buffers;   /* receives that ended with -ENOBUFS */
+    /* Of the receives, in order: descriptors, and groups of buffers. */
+    int started[MODEL_STARTED];
+    unsigned group[MODEL_STARTED];
 };
 
 extern struct model model;
@@ -85,9 +88,14 @@ void model_release(void);
  * does what can be done, hands over the completions.  Returns how many. */
 unsigned model_turn(void (*complete)(const struct io_uring_cqe *cqe));
 
-/* A ring of buffers of the student's, as io_uring_register_buf_ring() tells it
- * to the kernel: n is a power of two. */
-void model_buffers(unsigned group, struct io_uring_buf_ring *ring, unsigned n);
+/* A ring of buffers, as io_uring_register_buf_ring() tells it to the kernel: n
+ * entries, a power of two.  Buffer i has `size` bytes at memory + i * size. */
+void model_buffers(unsigned group, struct io_uring_buf_ring *ring, unsigned n,
+                   uint8_t *memory, unsigned size);
+
+/* Looks at what was put into the rings since the last time.  A buffer that is
+ * there already, or is none, ends the test; the others lose their bytes. */
+void model_buffers_look(void);
 
 /* How many buffers the kernel holds there. */
 unsigned model_buffers_held(unsigned group);

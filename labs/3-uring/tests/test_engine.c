@@ -1,15 +1,13 @@
 /* test_engine.c - lab 3: the engine over a model of a ring (labs/support), and
  * over a real one. */
 #include <criterion/criterion.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine.h"
 #include "model_ring.h"
-#include "net.h"
 #include "params.h"
+#include "real_peers.h"
 #include "timer_wheel.h"
 
 enum {
@@ -472,25 +470,9 @@ Test(step4, nobody_is_lost)
 
 /* ==== a real ring ========================================================= */
 
-enum { PEERS = 60, PEER_BYTES = 40000, PATIENCE_MS = 10000 };
+enum { PEER_BYTES = 40000 };
 
-struct peer {
-    int fd;
-    size_t said, heard, all;
-    bool ended;
-};
-
-static struct {
-    int listener;
-    int port;
-    struct peer peers[PEERS];
-    size_t completions;
-} r;
-
-static uint8_t byte_of(int peer, size_t at)
-{
-    return (uint8_t)(at * 31 + at / 251 + (size_t)peer * 7);
-}
+static size_t completions;
 
 static void begin_real(unsigned sq_entries, int idle_ms, int send_buffer)
 {
@@ -501,13 +483,8 @@ static void begin_real(unsigned sq_entries, int idle_ms, int send_buffer)
     cr_assert(err == 0, "io_uring_queue_init: %s", strerror(-err));
     t.app =
         (struct app){.proto = &proto_echo, .cancel = &t.stop, .root_fd = -1};
-    net_listen("127.0.0.1", &r.port, 1, &r.listener);
-    fcntl(r.listener, F_SETFL, 0);
-    if (send_buffer) /* accepted sockets inherit it */
-        setsockopt(r.listener, SOL_SOCKET, SO_SNDBUF, &send_buffer,
-                   sizeof send_buffer);
     engine_open(&(struct engine_setup){.ring = &t.ring,
-                                       .listener = r.listener,
+                                       .listener = peers_listener(send_buffer),
                                        .idle_ms = idle_ms,
                                        .app = &t.app,
                                        .stats = &t.stats});
@@ -516,51 +493,7 @@ static void begin_real(unsigned sq_entries, int idle_ms, int send_buffer)
 static void real_step(int ms)
 {
     engine_turn();
-    r.completions += real_turn(&t.ring, ms, engine_complete);
-}
-
-static void peers_open(int n, size_t bytes)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)r.port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-
-    for (int i = 0; i < n; i++) {
-        r.peers[i] =
-            (struct peer){.fd = socket(AF_INET, SOCK_STREAM, 0), .all = bytes};
-        cr_assert(connect(r.peers[i].fd, (void *)&to, sizeof to) == 0,
-                  "connect: %s", strerror(errno));
-        fcntl(r.peers[i].fd, F_SETFL, O_NONBLOCK);
-    }
-}
-
-/* Says and hears what it can now.  most: bytes to read; 0: nothing. */
-static void peer_step(int i, size_t most)
-{
-    static uint8_t buf[8192];
-    struct peer *p = &r.peers[i];
-    size_t n = p->all - p->said < sizeof buf ? p->all - p->said : sizeof buf;
-    ssize_t got;
-
-    for (size_t k = 0; k < n; k++)
-        buf[k] = byte_of(i, p->said + k);
-    got = n > 0 ? send(p->fd, buf, n, MSG_NOSIGNAL) : 0;
-    p->said += got > 0 ? (size_t)got : 0;
-    if (most == 0)
-        return;
-    got = recv(p->fd, buf, most < sizeof buf ? most : sizeof buf, 0);
-    p->ended = got == 0;
-    for (ssize_t k = 0; k < got; k++, p->heard++)
-        cr_assert(buf[k] == byte_of(i, p->heard),
-                  "peer %d: byte %zu of the answer is wrong", i, p->heard);
-}
-
-static bool all_heard(int n)
-{
-    for (int i = 0; i < n; i++)
-        if (r.peers[i].heard < r.peers[i].all)
-            return false;
-    return true;
+    completions += real_turn(&t.ring, ms, engine_complete);
 }
 
 /* Steps of both sides until all have heard what they said. */
@@ -568,14 +501,13 @@ static void talk(int n, size_t most)
 {
     int64_t began = clock_ms();
 
-    while (!all_heard(n)) {
+    while (!peers_have_all(n)) {
         for (int i = 0; i < n; i++)
             peer_step(i, most);
         real_step(1);
         cr_assert(clock_ms() - began < PATIENCE_MS,
                   "peer 0 said %zu of %zu bytes and heard %zu; %zu completions",
-                  r.peers[0].said, r.peers[0].all, r.peers[0].heard,
-                  r.completions);
+                  peers[0].said, peers[0].all, peers[0].heard, completions);
     }
 }
 
@@ -594,10 +526,10 @@ static void must_have_no_connection(void)
 Test(ring, many)
 {
     begin_real(8, 60000, 0);
-    peers_open(PEERS, PEER_BYTES);
-    talk(PEERS, 8192);
-    for (int i = 0; i < PEERS; i++)
-        close(r.peers[i].fd);
+    peers_open(60, PEER_BYTES);
+    talk(60, 8192);
+    for (int i = 0; i < 60; i++)
+        close(peers[i].fd);
     must_have_no_connection();
 }
 
@@ -622,14 +554,14 @@ Test(ring, silent_peers)
     begin_real(64, 100, 0);
     peers_open(N, 0);
     for (int i = 0; i < N / 2; i++)
-        shutdown(r.peers[i].fd, SHUT_WR);
+        shutdown(peers[i].fd, SHUT_WR);
     for (int left = N; left > 0;) {
         real_step(1);
         left = 0;
         for (int i = 0; i < N; i++) {
-            if (!r.peers[i].ended)
+            if (!peers[i].ended)
                 peer_step(i, 1);
-            left += !r.peers[i].ended;
+            left += !peers[i].ended;
         }
         cr_assert(clock_ms() - began < PATIENCE_MS,
                   "%d of %d silent peers were not closed", left, N);
@@ -639,8 +571,6 @@ Test(ring, silent_peers)
 
 Test(ring, peers_that_vanish)
 {
-    struct linger rst = {.l_onoff = 1};
-
     begin_real(16, 60000, 4096);
     for (int round = 0; round < 5; round++) {
         peers_open(30, PEER_BYTES);
@@ -649,12 +579,7 @@ Test(ring, peers_that_vanish)
                 peer_step(i, i % 3 ? 500 : 0);
             real_step(0);
         }
-        for (int i = 0; i < 30; i++) {
-            if (i % 2)
-                setsockopt(r.peers[i].fd, SOL_SOCKET, SO_LINGER, &rst,
-                           sizeof rst);
-            close(r.peers[i].fd);
-        }
+        peers_vanish(30);
         must_have_no_connection();
     }
 }
@@ -667,7 +592,7 @@ Test(ring, enters)
     peers_open(N, 0);
     for (int k = 0; k < ROUNDS; k++) {
         for (int i = 0; i < N; i++)
-            r.peers[i].all += 64;
+            peers[i].all += 64;
         talk(N, 8192);
     }
     /* Two or three a round are enough; one for each operation is 1600. */
