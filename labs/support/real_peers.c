@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "timer_wheel.h"
+
+enum { SLOW_TURNS = 100, STUCK_TURNS = 300, STUCK_MS = 2000 };
 
 struct peer peers[PEERS];
 static int port;
@@ -71,6 +74,24 @@ bool peers_have_all(int n)
         if (peers[i].heard < peers[i].all)
             return false;
     return true;
+}
+
+bool peers_are_stuck(size_t left)
+{
+    static size_t seen, turns;
+    static int64_t since;
+    size_t now = left;
+
+    for (int i = 0; i < PEERS; i++)
+        now += peers[i].heard;
+    if (now != seen || turns == 0) {
+        seen = now;
+        turns = 0;
+        since = clock_ms();
+    }
+    if (turns > SLOW_TURNS)
+        usleep(5000); /* a machine with other work to do gets on with it */
+    return ++turns > STUCK_TURNS && clock_ms() - since > STUCK_MS;
 }
 
 void peers_vanish(int n)

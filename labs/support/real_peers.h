@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { PEERS = 64, PATIENCE_MS = 10000 };
+enum { PEERS = 64 };
 
 struct peer {
     int fd;
@@ -27,6 +27,10 @@ void peers_open(int n, size_t bytes);
 void peer_step(int i, size_t most);
 
 bool peers_have_all(int n);
+
+/* Call it at each turn: true once nothing has changed for a long time, that is
+ * for hundreds of turns and for seconds.  `left`: what must change. */
+bool peers_are_stuck(size_t left);
 
 /* They leave, every second one with a reset. */
 void peers_vanish(int n);
