@@ -363,7 +363,8 @@ class Run:
         return True
 
     def find_capacity(self, part):
-        """The lowest capacity of all servers: the same rates for all."""
+        """The lowest capacity of all servers, the same rates for all; or that
+        of each, where the suite asks for it."""
         for cell in part.capacity_cells():
             if part.needs_capacity:
                 for block in range(CAPACITY_BLOCKS):
@@ -380,8 +381,11 @@ class Run:
             if not found:
                 raise slices.Aborted(
                     f"{part.suite.name}: no capacity could be measured")
-            part.capacity[summaries.cell_key(cell)] = min(
-                stats_math.median(v) for v in found.values())
+            medians = {n: stats_math.median(v) for n, v in found.items()}
+            part.capacity[summaries.cell_key(cell)] = {
+                name: medians.get(name, min(medians.values()))
+                if part.suite.own_capacity else min(medians.values())
+                for name in self.servers}
 
     def run_servers(self, part, cell, block, kind, attempt=0):
         """Every server, in one random order; to measure, then in reverse."""
@@ -430,13 +434,15 @@ class Run:
             self.calibration = time.monotonic(), found
         return self.calibration[1]
 
-    def arguments(self, part, cell, templates):
+    def arguments(self, part, cell, templates, name=None):
+        """`name`: the server, where the rate may be its own."""
         values = {name: part.suite.words.get(name, {}).get(value, value)
                   for name, value in cell.items()}
         if "load" in cell:
             capacity = part.capacity[
                 summaries.cell_key(part.capacity_cell(cell))]
-            values["rate"] = max(1, round(cell["load"] * capacity))
+            values["rate"] = max(1, round(cell["load"] * capacity.get(
+                name, min(capacity.values()))))
         if "idle" in cell:
             crowd = cell["idle"]
             values["processes"] = crowd // CROWD_PER_PROCESS + 1
@@ -468,7 +474,8 @@ class Run:
         the block it is."""
         server, suite = self.servers[name], part.suite
         templates = suite.loadgen if kind == "measure" else suite.load.split()
-        args = self.arguments(part, cell, templates) + self.args.loadgen_arg
+        args = self.arguments(part, cell, templates, name) \
+            + self.args.loadgen_arg
         if self.args.app == "echo":
             args += ["--app", "echo"]
         each = None
@@ -514,7 +521,7 @@ class Run:
 
     def trace(self, part, cell, name):
         server = self.servers[name]
-        args = self.arguments(part, cell, part.suite.loadgen)
+        args = self.arguments(part, cell, part.suite.loadgen, name)
         if self.args.app == "echo":
             args += ["--app", "echo"]
         if part.suite.evict:

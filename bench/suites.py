@@ -37,6 +37,7 @@ class Suite:
     load: str = ""               # the cell's `load` is a share of capacity,
     #                              measured closed loop with these arguments
     capacity_at: dict = field(default_factory=dict)   # in the cell, with this
+    own_capacity: bool = False   # each server's own; else the lowest of all
     words: dict = field(default_factory=dict)     # param -> value -> its text
     cpus: str = ""               # "workers": a cpu for each worker
     reference: str = ""          # all others are compared with this server
@@ -264,6 +265,13 @@ def _suites():
          "--arrivals", "poisson"],
         load="--connections {connections}", trace=False, seconds=3.0)
     yield Suite(
+        "load", "GET / at a share of each server's own capacity, open loop",
+        {"connections": [64],
+         "load": [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1]},
+        ["--connections", "{connections}", "--rate", "{rate}",
+         "--arrivals", "poisson"],
+        load="--connections {connections}", own_capacity=True, trace=False)
+    yield Suite(
         "idle", "Idle keep-alive connections",
         {"idle": [5000, 10000, 19000]},
         ["--connections", "1", "--rate", "20", "--idle", "{idle}",
@@ -328,8 +336,8 @@ RUNS = {
                   if name.startswith("whatif-")],
     },
     "full": {
-        "title": "Every suite but skew, show4, whatif and hop; half an hour "
-                 "for each server",
+        "title": "Every suite but skew, show4, whatif and hop; 40 "
+                 "minutes for each server",
         "parts": [(name, {}, {}) for name in SUITES
                   if not name.startswith(
                       ("skew-", "show-", "whatif-", "hop"))],

@@ -473,10 +473,12 @@ def others(data, shown):
 def figures_of(data):
     """Every figure this set has the rows for."""
     found = []
-    load = data.suites.get("latency", ())
-    for group in load_groups(load):
-        found.append(latency(data, "latency", group))
-        found[-1].name += f"-{len(found)}" if len(found) > 1 else ""
+    for suite in ("load", "latency"):
+        for group in load_groups(data.suites.get(suite, ())):
+            figure = latency(data, suite, group)
+            figure.name += f"-{len(found)}" if figure.name in [
+                f.name for f in found] else ""
+            found.append(figure)
     found += [*ladder(data), calls_figure(data), idle(data)]
     names = {"show-sleep": "skew", "show-one": "skew-one",
              "show-hash": "skew-hash"}
@@ -493,7 +495,8 @@ def figures_of(data):
                 data, f"pipeline-{connections}", "Pipelining", "pipeline",
                 ours, "depth", "requests in flight on each connection"))
     found += files(data)
-    shown = {data.lead, "latency", "idle", "files", "scaling", *UNEVEN, *SKEW}
+    shown = {data.lead, "latency", "load", "idle", "files", "scaling",
+             *UNEVEN, *SKEW}
     if len(depth) > 1:
         shown.add("pipeline")
     found += others(data, shown)

@@ -234,6 +234,16 @@ class Whole(Bench):
                              want)
         self.assertEqual(len(self.rows("capacity")), 6)
 
+    def test_open_loop_at_a_share_of_each_ones_own(self):
+        self.plan = {"servers": {"stage1": {"qps": 5000.0},
+                                 "stage2": {"qps": 20000.0}}}
+        self.run_py("--suite", "load", "--servers", "stage1,stage2",
+                    "--blocks", "1", "--seconds", "0.1", "--warmup", "0",
+                    "--set", "load=0.5")
+        rates = {row["server"]: row["args"][row["args"].index("--rate") + 1]
+                 for row in self.rows()}
+        self.assertEqual(rates, {"stage1": "2500", "stage2": "10000"})
+
     def test_system_calls_per_request(self):
         self.keepalive("--servers", "stage2", blocks="1", trace=True)
         row = self.rows("trace")[0]

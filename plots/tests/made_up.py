@@ -23,6 +23,7 @@ SERVERS = {"stage1": (8.4, 2.0), "stage2": (6.9, 2.05), "stage3": (5.9, 0.4),
 PLAN = {"ladder": {"handler": [0, 5, 20], "connections": [16, 64, 256]},
         "latency": {"connections": [64],
                     "load": [0.1, 0.3, 0.5, 0.7, 0.9, 1.1]},
+        "load": {"connections": [64], "load": [0.2, 0.6, 0.9, 1.1]},
         "idle": {"idle": [500, 2000]},
         "show-sleep": {"workers": [8], "service": ["bimodal"],
                        "connections": [512], "rate": [10000]},
@@ -77,8 +78,9 @@ def figures(server, name, cell, rng):
     cpu = (base + cell.get("handler", 0)) * rng.gauss(1, 0.02)
     rate, wanted, notes = 1e6 / cpu, 0, []
     queue = 64 / rate * 1e6
-    if name == "latency":
-        wanted = round(110000 * cell["load"])
+    if name in ("latency", "load"):
+        wanted = round(cell["load"] * (110000 if name == "latency"
+                                       else 1e6 / base))
         busy = wanted * cpu / 1e6
         queue = 40 / max(0.03, 1 - busy) * rng.gauss(1, 0.05)
         if busy > 1:
