@@ -240,15 +240,15 @@ variant-save:
 	$(Q)$(PYTHON) stages/variants.py save '$(NAME)'
 
 # ---- the generator and the micro-benchmarks ----
-$(B)/loadgen: $(LOADGEN_SRC:%.c=$(B)/%.o) $(LIBCOMMON)
-	$(call link)
+$(B)/loadgen: $(LOADGEN_SRC:%.c=$(B)/%.o) $(LIBPARTS) $(LIBCOMMON)
+	$(call link,$(URING))
 
 # Concurrency Kit, if a program with it links: a cross compiler may find the
 # header of the machine it runs on, and no library.
 CK_TRY := printf '\#include <ck_ring.h>\nint main(void) { return 0; }\n'
 CK = $(shell $(CK_TRY) | $(CC) -x c -o /dev/null - -lck 2>/dev/null && echo -lck)
-$(B)/micro/%: $(B)/bench/micro/%.o $(LIBPARTS) $(LIBCOMMON) \
-		$(LIBLOADGEN)
+$(B)/micro/%: $(B)/bench/micro/%.o $(LIBLOADGEN) $(LIBPARTS) \
+		$(LIBCOMMON)
 	$(call link,$(URING) $(if $(filter queues,$*),$(CK)))
 
 $(B)/sim: $(SIM_SRC:%.c=$(B)/%.o) $(LIBLOADGEN) $(LIBCOMMON)
@@ -269,8 +269,9 @@ $(B)/test_common: $(TEST_COMMON_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBCOMMON)
 	$(call link,$(CRITERION))
 $(B)/%_driver: $(B)/common/tests/%_driver.o $(LIBCOMMON)
 	$(call link)
-$(B)/test_bench: $(TEST_BENCH_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBLOADGEN) $(LIBCOMMON)
-	$(call link,$(CRITERION))
+$(B)/test_bench: $(TEST_BENCH_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBLOADGEN) \
+		$(LIBPARTS) $(LIBCOMMON)
+	$(call link,$(CRITERION) $(URING))
 $(B)/test_parts: $(TEST_PARTS_SRC:%.c=$(B)/%.o) $(TSAN_RUN) $(LIBPARTS) \
 		$(LIBCOMMON)
 	$(call link,$(CRITERION) $(URING))

@@ -39,6 +39,7 @@ enum key {
     KEY_ARRIVALS,
     KEY_PATTERN,
     KEY_SPIN,
+    KEY_ENGINE,
     KEY_DURATION,
     KEY_WARMUP,
     KEY_TIMEOUT,
@@ -98,6 +99,10 @@ static const struct argp_option options[] = {
      "poll instead of sleeping, which makes the server pay for a wake-up: auto "
      "does, when each thread has a cpu (--cpu) that the server may not use; "
      "otherwise only in the last 100 us before a send time (auto)",
+     0},
+    {"engine", KEY_ENGINE, "epoll|uring|auto", 0,
+     "how it waits, receives and sends: uring takes less CPU a request, and is "
+     "refused where there is none; auto takes it where there is one (epoll)",
      0},
     {"duration", KEY_DURATION, "S", 0, "measured (10)", 0},
     {"warmup", KEY_WARMUP, "S", 0, "before, not measured (1)", 0},
@@ -297,6 +302,7 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
 {
     static const char *const arrivals[] = {"fixed", "poisson", NULL};
     static const char *const spins[] = {"auto", "on", "off", NULL};
+    static const char *const engines[] = {"epoll", "uring", "auto", NULL};
     struct config *cf = state->input;
 
     switch (key) {
@@ -327,6 +333,9 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
         break;
     case KEY_SPIN:
         cf->spin = (enum spin)word(state, "spin", arg, spins);
+        break;
+    case KEY_ENGINE:
+        cf->engine = (enum engine_kind)word(state, "engine", arg, engines);
         break;
     case KEY_DURATION:
         cf->duration_ns = seconds(state, "duration", arg, 0.01);
@@ -480,7 +489,8 @@ void config_parse(struct config *cf, int argc, char **argv)
         "",
         "A load generator that checks every byte: closed or open loop.\v"
         "Exit status: 0 measured without an error, 1 measured and errors "
-        "counted, 2 could not measure, 64 wrong usage.",
+        "counted, 2 could not measure, 64 wrong usage, 77 this machine has no "
+        "ring for --engine uring.",
         NULL,
         NULL,
         NULL};

@@ -14,6 +14,7 @@ enum { CONFIG_MAX_CPUS = 64, CONFIG_MAX_PIDS = 64, CONFIG_MAX_DEPTH = 4096 };
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST };
 enum spin { SPIN_AUTO, SPIN_ON, SPIN_OFF };
+enum engine_kind { ENGINE_EPOLL, ENGINE_URING, ENGINE_AUTO };
 
 struct config {
     /* where to */
@@ -43,7 +44,8 @@ struct config {
     double rate; /* requests a second, 0: closed loop */
     bool poisson;
     struct pattern pattern;
-    enum spin spin; /* see run.spins */
+    enum spin spin;          /* see run.spins */
+    enum engine_kind engine; /* see engine.h; auto only until it is chosen */
     int64_t duration_ns, warmup_ns, timeout_ns, connect_timeout_ns;
     uint64_t seed;
 

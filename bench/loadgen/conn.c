@@ -5,10 +5,10 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "engine.h"
 #include "source.h"
 
 enum { RETRY_NS = 100000000 }; /* after a connect that failed */
@@ -76,16 +76,14 @@ static int make_socket(struct load *l)
 
 bool conn_open(struct load *l, struct conn *c)
 {
-    struct epoll_event ev = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-        .data.u64 = (uint64_t)(c - l->conns) << 32 | ++c->generation};
     int fd = make_socket(l), err = fd < 0 ? -fd : 0;
 
+    c->generation++;
     c->fd = fd < 0 ? -1 : fd;
     if (err == 0)
         err = source_connect(l->cf, fd, c->id + c->generation);
-    if (err == 0 && epoll_ctl(l->epfd, EPOLL_CTL_ADD, fd, &ev) < 0)
-        err = errno;
+    if (err == 0)
+        err = l->engine->watch(l, c);
     if (err != 0) {
         connect_failed(l, c, err);
         return false;
@@ -98,8 +96,10 @@ bool conn_open(struct load *l, struct conn *c)
 
 void conn_drop(struct load *l, struct conn *c)
 {
-    if (c->fd >= 0)
+    if (c->fd >= 0) {
+        l->engine->forget(l, c);
         close(c->fd);
+    }
     if (c->state == CONN_CONNECTING)
         l->connecting--;
     else if (c->state != CONN_DOWN)
@@ -202,7 +202,7 @@ static ssize_t send_some(struct load *l, struct conn *c, const char *p,
     return -1;
 }
 
-static void keep_rest(struct conn *c, const char *p, size_t n)
+void conn_keep(struct conn *c, const char *p, size_t n)
 {
     if (n > c->rest_cap) {
         free(c->rest);
@@ -216,34 +216,40 @@ static void keep_rest(struct conn *c, const char *p, size_t n)
     c->rest_len = n;
 }
 
-/* Requests from c->built on, as bytes: as many as fit.  Moves c->built. */
-static const char *build(struct load *l, struct conn *c, size_t *len)
+const char *conn_build(struct load *l, struct conn *c, char *room, size_t cap,
+                       size_t *len)
 {
     const struct plan *p = l->plan;
+    uint64_t from = c->built;
     size_t n = 0;
 
     if (p->kind == PLAN_SAME) {
-        *len = (size_t)(c->tail - c->built) * p->same_len;
+        n = (size_t)(c->tail - c->built) * p->same_len;
         c->built = c->tail;
-        return p->same;
     }
-    while (c->built < c->tail && n + p->max_len <= l->scratch_len) {
-        n += request_build(p, l->scratch + n, c->id, c->built,
-                           slot(c, c->built)->arg);
+    while (c->built < c->tail && n + p->max_len <= cap) {
+        n +=
+            request_build(p, room + n, c->id, c->built, slot(c, c->built)->arg);
         c->built++;
     }
+    for (; from < c->built; from++)
+        slot(c, from)->sent_ns = l->now_ns;
     *len = n;
-    return l->scratch;
+    return p->kind == PLAN_SAME ? p->same : room;
 }
 
-/* A connection that broke while we were sending: what came before may still be
- * read, but the replies owed will not come. */
-static void reset(struct load *l, struct conn *c)
+void conn_held_up(const struct load *l, struct conn *c, int64_t since)
+{
+    for (uint64_t i = c->built; i < c->tail; i++)
+        slot(c, i)->lag_ns += l->now_ns - since;
+}
+
+void conn_broke(struct load *l, struct conn *c, int err)
 {
     uint64_t owed = unanswered(c);
 
     if (c->state == CONN_CONNECTING) {
-        connect_failed(l, c, errno);
+        connect_failed(l, c, err);
         return;
     }
     if (owed > 0 || c->state == CONN_UP)
@@ -252,33 +258,30 @@ static void reset(struct load *l, struct conn *c)
     reopen(l, c);
 }
 
-void conn_flush(struct load *l, struct conn *c)
+void conn_write(struct load *l, struct conn *c)
 {
     ssize_t sent;
 
     if (c->rest_len > 0) {
         sent = send_some(l, c, c->rest + c->rest_off, c->rest_len);
         if (sent < 0) {
-            reset(l, c);
+            conn_broke(l, c, errno);
             return;
         }
         c->rest_off += (size_t)sent;
         c->rest_len -= (size_t)sent;
     }
     while (c->rest_len == 0 && c->built < c->tail) {
-        uint64_t from = c->built;
         size_t len;
-        const char *p = build(l, c, &len);
+        const char *p = conn_build(l, c, l->scratch, l->scratch_len, &len);
 
-        for (; from < c->built; from++)
-            slot(c, from)->sent_ns = l->now_ns;
         sent = send_some(l, c, p, len);
         if (sent < 0) {
-            reset(l, c);
+            conn_broke(l, c, errno);
             return;
         }
         if ((size_t)sent < len)
-            keep_rest(c, p + sent, len - (size_t)sent);
+            conn_keep(c, p + sent, len - (size_t)sent);
     }
 }
 
@@ -478,17 +481,16 @@ static bool echo_bytes(struct load *l, struct conn *c, const char *p, size_t n)
     return true;
 }
 
-static bool take_bytes(struct load *l, struct conn *c, size_t n)
+bool conn_bytes(struct load *l, struct conn *c, const char *p, size_t n)
 {
     load_clock(l);
     l->t->bytes_in += n;
     if (l->plan->kind == PLAN_ECHO)
-        return echo_bytes(l, c, l->in, n);
-    return http_bytes(l, c, l->in, n);
+        return echo_bytes(l, c, p, n);
+    return http_bytes(l, c, p, n);
 }
 
-/* The server has said that no more will come. */
-static void ended(struct load *l, struct conn *c)
+void conn_ended(struct load *l, struct conn *c)
 {
     struct expect e;
     enum verdict v;
@@ -510,49 +512,30 @@ static void ended(struct load *l, struct conn *c)
     reopen(l, c);
 }
 
-static void readable(struct load *l, struct conn *c, uint32_t events)
+void conn_flush(struct load *l, struct conn *c)
 {
-    bool last = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
-    ssize_t n;
-
-    do {
-        n = recv(c->fd, l->in, LOAD_IN_SIZE, 0);
-        if (n > 0) {
-            if (!take_bytes(l, c, (size_t)n))
-                return;
-        } else if (n == 0) {
-            ended(l, c);
-            return;
-        } else if (errno != EAGAIN && errno != EINTR) {
-            reset(l, c);
-            return;
-        }
-    } while (n == LOAD_IN_SIZE || (n > 0 && last) || (n < 0 && errno == EINTR));
-    load_feed(l, c);
+    l->engine->flush(l, c);
 }
 
-void conn_event(struct load *l, struct conn *c, uint32_t events)
+void conn_writable(struct load *l, struct conn *c)
 {
     int err = 0;
     socklen_t len = sizeof(err);
 
-    if (c->state == CONN_CONNECTING) {
-        getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
-        if (err != 0) {
-            connect_failed(l, c, err);
-            return;
-        }
-        if (!(events & EPOLLOUT))
-            return;
-        connected(l, c);
-        conn_flush(l, c);
-        if (c->state == CONN_UP)
-            load_feed(l, c);
-    } else if (events & EPOLLOUT && c->rest_len > 0) {
-        conn_flush(l, c);
+    if (c->state != CONN_CONNECTING) {
+        if (c->rest_len > 0)
+            conn_write(l, c);
+        return;
     }
-    if (events & ~(uint32_t)EPOLLOUT && c->state >= CONN_UP)
-        readable(l, c, events);
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+    if (err != 0) {
+        connect_failed(l, c, err);
+        return;
+    }
+    connected(l, c);
+    conn_flush(l, c);
+    if (c->state == CONN_UP)
+        load_feed(l, c);
 }
 
 void conn_sweep(struct load *l, struct conn *c)

@@ -1,8 +1,7 @@
 /* conn.h - one connection of the generator.
  *
- * Registered once with epoll, edge-triggered, for everything: a request costs
- * one send(), its reply one recv(), and no epoll_ctl().  A receive that fills
- * less than its buffer has drained the socket; what comes later is a new edge.
+ * It owns no loop and does not wait: an engine (engine.h) says what happened to
+ * its socket, and brings the bytes.
  *
  * Requests are numbered.  The ring holds those that are not answered yet:
  *
@@ -46,6 +45,13 @@ struct conn {
                          * have, had the generator been in time */
     struct conn *next_free;
     struct queue queue; /* wishes that may go nowhere else */
+
+    /* the ring's (engine_uring.c) */
+    uint8_t todo;       /* what its next submission does for us */
+    bool receives;      /* a receive is in the kernel */
+    int64_t todo_ns;    /* since when a send is among it */
+    const char *flying; /* the bytes of the last send */
+    uint32_t flying_len;
 };
 
 void conn_init(struct conn *c, uint32_t id, int depth);
@@ -59,11 +65,42 @@ static inline uint64_t conn_in_flight(const struct conn *c)
 /* Starts to connect; false, and counted, when that failed at once. */
 bool conn_open(struct load *l, struct conn *c);
 
-/* Adds a request; conn_flush() sends what was added. */
+/* Adds a request; conn_flush() has the engine send what was added, now or in a
+ * moment. */
 void conn_push(struct load *l, struct conn *c, struct wish w, int64_t lag);
 void conn_flush(struct load *l, struct conn *c);
 
-void conn_event(struct load *l, struct conn *c, uint32_t events);
+/* ---- what an engine says; after each, the connection may be another ---- */
+
+/* Sends by send() what waits to be sent. */
+void conn_write(struct load *l, struct conn *c);
+
+/* The socket can be written to, or has connected, or has failed to. */
+void conn_writable(struct load *l, struct conn *c);
+
+/* Bytes came.  False: the connection is gone, with all that it was. */
+bool conn_bytes(struct load *l, struct conn *c, const char *p, size_t n);
+
+/* The server has said that no more will come. */
+void conn_ended(struct load *l, struct conn *c);
+
+/* The connection broke: what came before may still be read, but the replies
+ * owed will not come. */
+void conn_broke(struct load *l, struct conn *c, int err);
+
+/* ---- for an engine that sends by itself ---- */
+
+/* Requests that are not built yet, as bytes: as many as fit.  They are in
+ * `room` (cap bytes) or in memory that stays.  Marks them as sent now. */
+const char *conn_build(struct load *l, struct conn *c, char *room, size_t cap,
+                       size_t *len);
+
+/* Requests that are not built yet could have been sent at `since`; that they
+ * were not is the generator's fault. */
+void conn_held_up(const struct load *l, struct conn *c, int64_t since);
+
+/* Bytes of which only some were sent: a copy of the rest waits its turn. */
+void conn_keep(struct conn *c, const char *p, size_t n);
 
 /* Closes without a word; requests in flight are dropped, unsent ones too. */
 void conn_drop(struct load *l, struct conn *c);

@@ -20,6 +20,7 @@
 
 #include "check.h"
 #include "conn.h"
+#include "engine.h"
 
 enum { SPARE_FDS = 64, UNMEASURED = 2 };
 
@@ -48,6 +49,7 @@ static void crowd_config(struct config *to, const struct config *cf,
     to->close = to->mix = false;
     to->pattern = (struct pattern){.kind = PATTERN_ANY};
     to->spin = SPIN_OFF;
+    to->engine = ENGINE_EPOLL; /* a process more than a ring each */
     to->poisson = false;
     to->rate = 0;
     to->pause_ns = 0;
@@ -92,6 +94,8 @@ __attribute__((noreturn)) static void crowd_main(struct part *part,
     part->run.plan = &plan;
     part->run.crowd = true;
     load_init(&l, &part->run, 0);
+    l.engine = engine_of(&own);
+    l.engine->open(&l);
     free(l.marks);
     l.marks = &part->marks;           /* the parent has reset it */
     for (int i = 0; i < members; i++) /* so that sources are used evenly */

@@ -5,16 +5,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "conn.h"
 #include "cpu_set.h"
+#include "engine.h"
 
 enum {
-    MAX_EVENTS = 512,
     MAX_CONNECTING = 128, /* at a time, so that no backlog overflows */
     MAX_QUEUED = 1 << 20, /* wishes; the schedule waits beyond */
     SCRATCH = 64 * 1024,  /* bytes of requests built at a time, at least */
@@ -381,19 +380,6 @@ static int64_t wake_at(const struct load *l)
     return due < t ? due : t;
 }
 
-static int wait_events(struct load *l, struct epoll_event *ev, int64_t ns)
-{
-    struct timespec ts = {ns / 1000000000, ns % 1000000000};
-    int n;
-
-    if (ns <= 0)
-        return epoll_wait(l->epfd, ev, MAX_EVENTS, 0);
-    n = epoll_pwait2(l->epfd, ev, MAX_EVENTS, &ts, NULL);
-    if (n < 0 && errno == ENOSYS) /* before Linux 5.11: whole milliseconds */
-        n = epoll_wait(l->epfd, ev, MAX_EVENTS, (int)(ns / 1000000));
-    return n;
-}
-
 /* Adds up the time spent polling in vain.  A turn that took longer lost its cpu
  * meanwhile, and that is no use of it. */
 static void note_idle(struct load *l, bool idle)
@@ -409,14 +395,13 @@ static void note_idle(struct load *l, bool idle)
  * there was something. */
 static bool turn(struct load *l)
 {
-    struct epoll_event ev[MAX_EVENTS];
     int64_t before, until;
     int n;
 
     load_clock(l);
     before = l->now_ns;
     until = l->run->spins && l->phase != RUN_CONNECT ? before : wake_at(l);
-    n = wait_events(l, ev, until - before);
+    n = l->engine->wait(l, until - before);
     load_clock(l);
     if (until <= before || l->now_ns - before < BLOCKED_NS)
         l->attended_ns = l->looked_ns;
@@ -424,12 +409,7 @@ static bool turn(struct load *l)
         l->attended_ns = l->now_ns < until ? l->now_ns : until;
     note_idle(l, n == 0 && until <= before);
     l->looked_ns = l->now_ns;
-    for (int i = 0; i < n; i++) {
-        struct conn *c = &l->conns[ev[i].data.u64 >> 32];
-
-        if (c->generation == (uint32_t)ev[i].data.u64) /* not a closed one's */
-            conn_event(l, c, ev[i].events);
-    }
+    l->engine->deliver(l);
     return n > 0;
 }
 
@@ -453,6 +433,13 @@ static void test_pause(struct load *l)
         return;
     l->pause_at_ns = 0;
     nanosleep(&ts, NULL);
+}
+
+struct conn *load_conn(struct load *l, uint32_t index, uint32_t generation)
+{
+    struct conn *c = &l->conns[index];
+
+    return c->generation == generation ? c : NULL;
 }
 
 void load_turn(struct load *l)
@@ -545,12 +532,15 @@ void *load_main(void *arg)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     pin(l);
+    l->engine = engine_of(l->cf);
+    l->engine->open(l);
     if (!l->cf->close)
         load_connect(l);
     pthread_barrier_wait(&l->run->connected);
     pthread_barrier_wait(&l->run->started); /* the main thread set the times */
     if (l->run->end_ns > 0)
         run_loop(l);
+    l->engine->close(l);
     return NULL;
 }
 
@@ -596,12 +586,8 @@ void load_init(struct load *l, struct run *run, int index)
     l->conns = zeroed((size_t)l->n_conns, sizeof(*l->conns));
     for (int i = 0; i < l->n_conns; i++)
         conn_init(&l->conns[i], (uint32_t)(index + i * l->step), cf->depth);
-    l->epfd = epoll_create1(EPOLL_CLOEXEC);
-    if (l->epfd < 0)
-        die_status(2, "loadgen: epoll_create1: %s", strerror(errno));
     l->scratch_len = l->plan->max_len > SCRATCH ? l->plan->max_len : SCRATCH;
     l->scratch = zeroed(1, l->scratch_len);
-    l->in = zeroed(1, LOAD_IN_SIZE);
     l->marks = zeroed(1, sizeof(*l->marks));
     l->t = &l->warm;
     /* Written now, so that the window has no page faults of ours. */
@@ -619,11 +605,9 @@ void load_free(struct load *l)
 {
     for (int i = 0; i < l->n_conns; i++)
         conn_free(&l->conns[i]);
-    close(l->epfd);
     free(l->conns);
     free(l->cdf);
     free(l->again.at);
     free(l->scratch);
-    free(l->in);
     free(l->marks);
 }

@@ -71,10 +71,7 @@ struct tally {
 };
 
 enum phase_of_run { RUN_CONNECT, RUN_WARMUP, RUN_MEASURE, RUN_DRAIN, RUN_DONE };
-enum {
-    CLASSES = 2, /* fast, slow */
-    LOAD_IN_SIZE = 256 * 1024,
-};
+enum { CLASSES = 2 }; /* fast, slow */
 
 /* What the histograms of one thread hold, in nanoseconds. */
 struct marks {
@@ -114,6 +111,7 @@ struct queue {
 };
 
 struct conn;
+struct engine;
 
 struct load {
     struct run *run;
@@ -123,13 +121,15 @@ struct load {
     pthread_t thread;
 
     enum phase_of_run phase;
-    int epfd, n_conns;
+    const struct engine *engine; /* how it waits, receives and sends */
+    void *own;                   /* the engine's */
+    int n_conns;
     struct conn *conns;
     double *cdf, share; /* weights of these connections; of the whole rate */
     int up, connecting, connect_errno;
     uint64_t outstanding; /* requests given to connections, not answered */
     uint64_t queued;      /* wishes in queues */
-    char *in, *scratch;
+    char *scratch;
     size_t scratch_len;
     struct head_cache cache;
     struct rng rng;
@@ -201,6 +201,10 @@ static inline bool load_wants(const struct load *l)
     return l->phase == RUN_WARMUP || l->phase == RUN_MEASURE ||
            (l->phase == RUN_DRAIN && l->cf->rate > 0);
 }
+
+/* The connection of an event; NULL when the event is an earlier one's, that had
+ * its place. */
+struct conn *load_conn(struct load *l, uint32_t index, uint32_t generation);
 
 void queue_push(struct queue *q, struct wish w);
 struct wish queue_pop(struct queue *q);

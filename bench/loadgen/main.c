@@ -5,9 +5,11 @@
  *   request  what is sent and expected    reply    checks every byte
  *   hist     latencies                    sample   the server's CPU and memory
  *   crowd    idle connections             report   JSON, and who was the limit
+ *   engine   how a thread waits, receives and sends: by epoll, or by a ring
  *
- * Linux, epoll and threads; no io_uring, so that it runs where io_uring is
- * forbidden and never shares a fault with what it measures.
+ * Linux and threads.  The engine of a ring takes less of the client's core; the
+ * other runs where io_uring is forbidden, and shares no fault with the stages
+ * that are measured.
  */
 #include <errno.h>
 #include <signal.h>
@@ -20,6 +22,7 @@
 #include "check.h"
 #include "conn.h"
 #include "cpu_set.h"
+#include "engine.h"
 #include "inherit.h"
 #include "report.h"
 
@@ -378,6 +381,7 @@ int main(int argc, char **argv)
     hgrm = open_output(cf.hgrm);
     raise_limits(&cf);
     pin_all(&cf);
+    engine_choose(&cf);
     plan_init(&plan, &cf);
     if (cf.pid_count > 0 && server_status_read(&cf, &r.before) < 0)
         die_status(EXIT_UNMEASURED, "loadgen: --server-pid: no such process");

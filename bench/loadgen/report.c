@@ -275,9 +275,11 @@ static void json_setup(const struct result *r, FILE *f)
     json_text(f, cf->echo ? "" : cf->path);
     fprintf(f,
             ", \"connections\": %d, \"threads\": %d, \"pipeline\": %d, "
-            "\"close\": %s, \"seed\": %llu,\n",
+            "\"close\": %s, \"engine\": \"%s\", \"seed\": %llu,\n",
             cf->connections, cf->threads, cf->depth,
-            cf->close ? "true" : "false", (unsigned long long)cf->seed);
+            cf->close ? "true" : "false",
+            cf->engine == ENGINE_URING ? "uring" : "epoll",
+            (unsigned long long)cf->seed);
 }
 
 void report_json(const struct result *r, FILE *f)

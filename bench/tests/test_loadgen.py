@@ -4,6 +4,7 @@ Run by `make test`; V=asan or V=tsan picks the build.
 """
 
 import collections
+import ctypes
 import functools
 import json
 import math
@@ -14,6 +15,7 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -31,10 +33,50 @@ LOADGEN = os.path.join(BUILD, "loadgen")
 LIMIT_S = 60  # a run that takes longer hangs
 
 
-def command(port, *switches, duration=0.3, warmup=0):
+ENGINE = []    # what class ByRing adds to every command
+
+
+def command(port, *switches, duration=None, warmup=0):
+    if duration is None:
+        duration = 0.15 if ENGINE else 0.3
     return [LOADGEN, "--port", str(port), "--duration", str(duration),
-            "--warmup", str(warmup), "--json", "-", "--quiet",
+            "--warmup", str(warmup), "--json", "-", "--quiet", *ENGINE,
             *map(str, switches)]
+
+
+def forbid_uring():
+    """In a child before it begins: a filter of system calls as containers
+    have, io_uring_setup is not permitted."""
+    setup, allow, errno_eperm = 425, 0x7fff0000, 0x00050001
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, setup), (0x06, 0, 0, errno_eperm),
+            (0x06, 0, 0, allow)]
+    raw = b"".join(struct.pack("HBBI", *line) for line in code)
+    held = ctypes.create_string_buffer(raw)
+    program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(held))
+    libc = ctypes.CDLL(None)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):
+        os._exit(99)
+
+
+@functools.cache
+def no_ring():
+    """Why --engine uring is refused here, or "".  Nobody listens there, so
+    nothing is measured in any case."""
+    done = subprocess.run([LOADGEN, "--port", "1", "--engine", "uring"],
+                          timeout=LIMIT_S, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    return done.stderr if done.returncode == 77 else ""
+
+
+class ByRing:
+    """The tests of a class once more, with the other engine."""
+
+    def setUp(self):
+        if no_ring():
+            self.skipTest(no_ring())
+        ENGINE[:] = ["--engine", "uring"]
+        self.addCleanup(ENGINE.clear)
+        super().setUp()
 
 
 def load(port, *switches, **times):
@@ -548,6 +590,154 @@ class OneThread:
 
     def __exit__(self, *_):
         self.close()
+
+
+class RightRepliesByRing(ByRing, RightReplies):
+    # What is before the first byte is not the engine's.
+    test_a_name_of_several_addresses = test_brackets_of_a_url = None
+
+
+class WrongRepliesByRing(ByRing, WrongReplies):
+    test_silence = None    # as SilenceByRing
+
+
+class SilenceByRing(ByRing, Silence):
+    pass
+
+
+class WrongEchoesByRing(ByRing, WrongEchoes):
+    test_dropped = None    # as WrongRepliesByRing.test_lost_behind_others
+
+
+class SlowReaders(Case):
+    """A server that reads slowly: sends take a part, or nothing."""
+
+    def slow(self, conn):
+        """An echo server of POST that looks away between its reads."""
+        conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        held = b""
+        while True:
+            time.sleep(0.002)
+            data = conn.recv(50000)
+            if not data:
+                return
+            held += data
+            while b"\r\n\r\n" in held:
+                head, _, rest = held.partition(b"\r\n\r\n")
+                size = int(re.search(rb"Content-Length: (\d+)", head)[1])
+                if len(rest) < size:
+                    break
+                conn.sendall(bad.reply(rest[:size]))
+                held = rest[size:]
+
+    def ask(self, *switches):
+        """All that was asked is answered, though perhaps after the window."""
+        def serve(_server, conn, _number):
+            self.slow(conn)
+        with bad.Server(serve) as server:
+            _, result, stderr = load(server.port, "--method", "POST",
+                                     "--connections", 1, "--timeout", 30,
+                                     "--rate", 2000, *switches, duration=0.1)
+        self.assertEqual(result["errors"]["total"], 0, stderr)
+        self.assertEqual(result["unfinished"], 0, stderr)
+        self.assertEqual(result["latency_us"]["count"], result["arrivals"])
+        self.assertGreater(result["arrivals"], 2)
+
+    def test_more_than_the_sockets_hold(self):
+        self.ask("--pipeline", 256, "--size", 60000)
+
+    def test_bodies_that_no_turn_has_room_for(self):
+        self.ask("--size", 1200000, "--rate", 40)
+
+
+class SlowReadersByRing(ByRing, SlowReaders):
+    pass
+
+
+class OfTheRing(ByRing, Case):
+    """What only this engine has: buffers that can run out, and receives that
+    hold a socket open."""
+
+    def test_more_bytes_than_buffers(self):
+        """It looks away while more comes than its buffers hold."""
+        server = subprocess.Popen(
+            [os.path.join(BUILD, "stage2"), "--port", "0"],
+            stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.terminate)
+        port = int(server.stdout.readline().rsplit(":", 1)[1])
+        _, result, stderr = load(
+            port, "--connections", 256, "--path", "/bytes/200000",
+            "--timeout", 30, "--test-pause", "0:400", duration=0.5)
+        self.assertEqual(result["errors"]["total"], 0, stderr)
+
+    def test_a_connection_that_is_given_up_is_closed(self):
+        """The server has no more open than the generator has."""
+        def serve(server, conn, _number):
+            most = server.add("open")
+            server.count["most"] = max(server.count["most"], most)
+            for _ in bad.Requests(conn):
+                conn.sendall(b"this is not HTTP\r\n\r\n")
+            server.add("open", -1)
+        with bad.Server(serve) as server:
+            _, result, _ = load(server.port, "--connections", 2)
+            most = server.count["most"]
+        self.assertGreater(result["errors"]["malformed"], 0)
+        if result["errors"]["malformed"] > 40:   # else too slow to show it
+            self.assertLess(most, 20)
+
+
+class Engines(Case):
+    """Which engine it was, and the open loop by both."""
+
+    def test_each_is_named(self):
+        with bad.Server(bad.http(lambda *_: bad.reply())) as server:
+            for asked, got in (("epoll", "epoll"), (None, "epoll"),
+                               ("auto", "epoll" if no_ring() else "uring")):
+                with self.subTest(asked):
+                    words = ["--engine", asked] if asked else []
+                    result = self.clean(load(server.port, *words,
+                                             duration=0.1))
+                    self.assertEqual(result["engine"], got)
+
+    def test_no_such_engine(self):
+        status, _, stderr = load(1, "--engine", "poll")
+        self.assertEqual(status, 64)
+        self.assertIn("--engine", stderr)
+
+    def test_a_ring_that_is_forbidden(self):
+        """77 and the reason; auto takes the other engine."""
+        with bad.Server(bad.http(lambda *_: bad.reply())) as server:
+            for asked, want in (("uring", 77), ("auto", 0)):
+                done = subprocess.run(
+                    command(server.port, "--engine", asked, duration=0.1),
+                    timeout=LIMIT_S, capture_output=True, text=True,
+                    check=False, preexec_fn=forbid_uring)
+                self.assertEqual(done.returncode, want, done.stderr)
+                if want == 0:
+                    self.assertEqual(json.loads(done.stdout)["engine"],
+                                     "epoll")
+                else:
+                    self.assertRegex(done.stderr, "--engine uring: .*EPERM")
+
+    def open_loop(self, *switches):
+        """Requests at their intended times: a pause of the server of 200 ms
+        is in the latency of some, and no request is lost or made up."""
+        with OneThread(pause_at=0.3, pause_s=0.2) as server:
+            result = self.clean(load(
+                server.port, "--connections", 4, "--rate", 2000, *switches,
+                duration=1))
+        self.assertGreaterEqual(result["latency_us"]["max"], 190000)
+        self.assertEqual(result["arrivals"], result["latency_us"]["count"])
+        self.assertAlmostEqual(result["arrivals"], 2000, delta=1)
+
+    def test_open_loop_by_ring(self):
+        if no_ring():
+            self.skipTest(no_ring())
+        self.open_loop("--engine", "uring")
+        self.open_loop("--engine", "uring", "--spin", "on",
+                       "--pattern", "zipf:1", "--pipeline", 8)
 
 
 @measures
