@@ -23,6 +23,7 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -767,6 +768,10 @@ def parse_arguments(argv):
     p.add_argument("--build", default=os.path.join(ROOT, "build"),
                    metavar="DIR", help="where the binaries are")
     p.add_argument("--loadgen", metavar="PATH")
+    p.add_argument("--engine", choices=["auto", "uring", "epoll"],
+                   default="epoll",
+                   help="the generator's: auto takes a ring where there is "
+                        "one; a set has one engine only (epoll)")
     p.add_argument("--loadgen-arg", action="append", default=[],
                    metavar="ARG", help="one more argument of the generator")
     args = p.parse_args(argv)
@@ -884,7 +889,7 @@ def make_manifest(args, parts, servers, skipped, rig, name):
         "state": "running", "suite": args.suite, "seed": args.seed,
         "redo": args.redo,
         "max_steal_pct": args.max_steal, "app": args.app or "http",
-        "loadgen_args": args.loadgen_arg,
+        "loadgen_args": args.loadgen_arg, "engine": args.engine,
         "loadgen": {"sha256": machine.sha256(args.loadgen),
                     "compiled_with": machine.compiled_with(args.loadgen)},
         "plan": [p.describe(args.app) for p in parts],
@@ -901,6 +906,23 @@ def summarise_again(args):
         manifest["state"] = "interrupted"
     finish(args, manifest, rows)
     return 0
+
+
+def choose_engine(args):
+    """Turns auto into one engine, for the whole set, and has the generator use
+    it.  Raises Skipped where a ring was asked for and there is none."""
+    if args.engine == "epoll":
+        return
+    # Nobody listens at port 1, so this measures nothing in any case.
+    asked = subprocess.run(
+        [args.loadgen, "--engine", "uring", "--port", "1", "--quiet"],
+        capture_output=True, text=True, check=False, timeout=30,
+        stdin=subprocess.DEVNULL)
+    if asked.returncode == SKIP and args.engine == "uring":
+        raise Skipped(asked.stderr.strip())
+    args.engine = "epoll" if asked.returncode == SKIP else "uring"
+    if args.engine == "uring":
+        args.loadgen_arg[:0] = ["--engine", "uring"]
 
 
 def pick_cpus(args):
@@ -961,6 +983,11 @@ def benchmark(args):
         raise ValueError(f"{slices.calibrator(args.build)} is not built "
                          f"(make)")
     refuse_draft(args)
+    try:
+        choose_engine(args)
+    except Skipped as err:
+        print(f"run.py: {err}", file=sys.stderr)
+        return SKIP
     slices.STEAL_LIMIT = args.max_steal
     slices.FOREIGN_LIMIT = args.max_foreign
     parts, budget = make_parts(args.suite, args)

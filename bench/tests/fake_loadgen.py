@@ -4,6 +4,7 @@
 FAKE_PLAN names a JSON file: {"servers": {NAME: {"qps", "cpu", "p99"}},
 "calls": {N: what the N-th call does wrong}, "sleep": seconds a call takes}.
 Wrong can be: "errors", "steal", "hang", "cut", "version", "crash", "usage".
+"ring": false means that there is none for --engine uring.
 """
 import json
 import os
@@ -19,6 +20,11 @@ def option(name, default=None):
 
 with open(os.environ["FAKE_PLAN"], encoding="utf-8") as f:
     plan = json.load(f)
+if option("--port") == "1":    # what the runner asks before it measures
+    if plan.get("ring", True):
+        sys.exit("loadgen: cannot connect")
+    print("loadgen: --engine uring: it is forbidden here", file=sys.stderr)
+    sys.exit(77)
 log = os.environ["FAKE_LOG"] + ".loadgen"
 with open(log, "a+", encoding="utf-8") as f:
     f.write(" ".join(args) + "\n")

@@ -102,6 +102,29 @@ class Bench(unittest.TestCase):
             return [int(line.split()[0]) for line in f]
 
 
+class Engine(Bench):
+    def used(self):
+        with open(self.log + ".loadgen", encoding="utf-8") as f:
+            return {"--engine uring" in line for line in f}
+
+    def test_auto_is_one_engine_for_the_whole_set(self):
+        self.keepalive("--engine", "auto", blocks="1")
+        self.assertEqual(results.load_manifest(self.out)["engine"], "uring")
+        self.assertEqual(self.used(), {True})
+
+    def test_auto_without_a_ring(self):
+        self.plan = {"ring": False}
+        self.keepalive("--engine", "auto", blocks="1")
+        self.assertEqual(results.load_manifest(self.out)["engine"], "epoll")
+        self.assertEqual(self.used(), {False})
+
+    def test_a_ring_that_is_not_there(self):
+        self.plan = {"ring": False}
+        done = self.keepalive("--engine", "uring", blocks="1", expect=77)
+        self.assertIn("forbidden here", done.stderr)
+        self.assertFalse(os.path.exists(self.out))
+
+
 class Whole(Bench):
     def test_a_block_goes_there_and_back_in_a_random_order(self):
         self.keepalive(blocks="4")
