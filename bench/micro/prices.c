@@ -14,6 +14,9 @@
  *   same cpu       write, sleep, switch, read  wake_same
  *   two cpus       write, wake-up, read        wake_other
  *   both awake     one line changes its cpu    line_transfer
+ *
+ * The peers of the echo prices send and receive on the second cpu, as a client
+ * does: their lines must come over.  That part is not timed.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -27,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -353,8 +357,42 @@ static struct {
     char in[PAIRS][MESSAGE];
     struct io_uring ring;
     int ring_error; /* of making the ring; 0: it is there */
+    int epoll;
     bool open;
+    struct partner peer; /* on the second cpu, for good, if there is one */
+    void (*peers_do)(int n);
+    int peers_n;
 } net;
+
+/* Waits for its turn, which is an odd word, and gives it back.  It goes to
+ * sleep when nothing is wanted for long, and a bit of its time is not timed. */
+static void peers_take_turns(struct partner *p)
+{
+    for (uint64_t turn = 1;; turn += 2) {
+        for (int i = 0; atomic_load(&p->word) != turn; i++)
+            if (i > 20000)
+                usleep(50);
+        net.peers_do(net.peers_n);
+        atomic_store(&p->word, turn + 1);
+    }
+}
+
+/* Has the peers do it, and waits for them. */
+static void peers(void (*what)(int n), int n)
+{
+    uint64_t turn = atomic_load(&net.peer.word) + 1;
+
+    if (cpu_b < 0) {
+        what(n);
+        return;
+    }
+    net.peers_do = what;
+    net.peers_n = n;
+    atomic_store(&net.peer.word, turn);
+    for (int i = 0; atomic_load(&net.peer.word) == turn; i++)
+        if (i > 20000)
+            sched_yield();
+}
 
 static void pair_open(int listener, const struct sockaddr_in *addr, int i)
 {
@@ -390,6 +428,16 @@ static void net_open(void)
     net.ring_error = io_uring_queue_init_params(2 * PAIRS, &net.ring, &params);
     if (net.ring_error == -EINVAL) /* before Linux 6.1 */
         net.ring_error = io_uring_queue_init(2 * PAIRS, &net.ring, 0);
+    net.epoll = epoll_create1(EPOLL_CLOEXEC);
+    for (int i = 0; i < PAIRS; i++) {
+        struct epoll_event ev = {.events = EPOLLIN};
+
+        if (epoll_ctl(net.epoll, EPOLL_CTL_ADD, net.ours[i], &ev) < 0)
+            die("prices: epoll: %s", strerror(errno));
+    }
+    net.peer = (struct partner){.cpu = cpu_b, .play = peers_take_turns};
+    if (cpu_b >= 0)
+        partner_start(&net.peer);
     net.open = true;
 }
 
@@ -426,11 +474,8 @@ static void echo_calls(int n)
     }
 }
 
-static void ring_pass(int n, bool sending)
+static void ring_prepare(int n, bool sending)
 {
-    struct io_uring_cqe *cqe;
-    unsigned head, seen = 0;
-
     for (int i = 0; i < n; i++) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&net.ring);
 
@@ -439,6 +484,13 @@ static void ring_pass(int n, bool sending)
         else
             io_uring_prep_recv(sqe, net.ours[i], net.in[i], MESSAGE, 0);
     }
+}
+
+static void ring_complete(int n)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, seen = 0;
+
     while (seen < (unsigned)n) {
         unsigned got = 0;
 
@@ -453,12 +505,33 @@ static void ring_pass(int n, bool sending)
     }
 }
 
+static void ring_pass(int n, bool sending)
+{
+    ring_prepare(n, sending);
+    ring_complete(n);
+}
+
+/* Nanoseconds of CPU since `begin`, without what looking at the clock takes. */
+static int64_t spent_since(int64_t begin)
+{
+    int64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int64_t clock = clock_ns(CLOCK_THREAD_CPUTIME_ID) - end;
+
+    return end - begin - clock;
+}
+
+/* So many rounds that a batch takes about as long for each n. */
+static int rounds_of(int n)
+{
+    return n == 1 ? 200 : 8;
+}
+
 /* CPU time of one recv and one send; n > 0: of n connections in two enters of
  * the ring; 0: by calls. */
 static double echo_batch(int n)
 {
-    int rounds = n == 1 ? 200 : 8, wide = n ? n : PAIRS;
-    int64_t spent = 0, clock = 0;
+    int rounds = rounds_of(n), wide = n ? n : PAIRS;
+    int64_t spent = 0;
 
     if (!net.open)
         net_open();
@@ -467,19 +540,68 @@ static double echo_batch(int n)
     for (int k = 0; k < rounds; k++) {
         int64_t begin;
 
-        peers_send(wide);
+        peers(peers_send, wide);
         begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        clock = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin;
         if (n) {
             ring_pass(n, false);
             ring_pass(n, true);
         } else {
             echo_calls(wide);
         }
-        spent += clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin - 2 * clock;
-        peers_receive(wide);
+        spent += spent_since(begin);
+        peers(peers_receive, wide);
     }
     return (double)spent / rounds / wide;
+}
+
+/* The same, but the receives wait in the ring before there are bytes: three
+ * enters, since nobody sends while we wait. */
+static double armed_batch(int n)
+{
+    int rounds = rounds_of(n);
+    int64_t spent = 0;
+
+    if (!net.open)
+        net_open();
+    if (net.ring_error)
+        return -1;
+    for (int k = 0; k < rounds; k++) {
+        int64_t begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+        ring_prepare(n, false);
+        io_uring_submit(&net.ring);
+        spent += spent_since(begin);
+        peers(peers_send, n);
+        begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        ring_complete(n);
+        ring_pass(n, true);
+        spent += spent_since(begin);
+        peers(peers_receive, n);
+    }
+    return (double)spent / rounds / n;
+}
+
+/* One event of an epoll_wait that returns n of them. */
+static double event_of_batch(int n)
+{
+    struct epoll_event ev[PAIRS];
+    int rounds = rounds_of(n);
+    int64_t spent = 0;
+
+    if (!net.open)
+        net_open();
+    for (int k = 0; k < rounds; k++) {
+        int64_t begin;
+
+        peers(peers_send, n);
+        begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        while (epoll_wait(net.epoll, ev, PAIRS, 0) < n)
+            ; /* a packet may still be on its way */
+        spent += spent_since(begin);
+        echo_calls(n);
+        peers(peers_receive, n);
+    }
+    return (double)spent / rounds / n;
 }
 
 /* ---- the protocol: what all stages share ---- */
@@ -545,6 +667,10 @@ static const struct price {
     {"echo_ring_1", echo_batch, 1, false, "the same by a ring, 1 an enter"},
     {"echo_ring_16", echo_batch, 16, false, "16 an enter"},
     {"echo_ring_64", echo_batch, 64, false, "64 an enter"},
+    {"echo_armed_1", armed_batch, 1, false, "receives that wait in the ring"},
+    {"echo_armed_16", armed_batch, 16, false, "the same, 16 an enter"},
+    {"echo_armed_64", armed_batch, 64, false, "64 an enter"},
+    {"epoll_event", event_of_batch, PAIRS, false, "an event of a wait of 64"},
 };
 
 static int by_value(const void *a, const void *b)
