@@ -173,27 +173,13 @@ static void run_block(int block, unsigned *seed)
 {
     int order[CASES];
 
-    for (int i = 0; i < CASES; i++)
-        order[i] = i;
-    for (int i = CASES - 1; i > 0; i--) {
-        int k = rand_r(seed) % (i + 1), t = order[i];
-
-        order[i] = order[k];
-        order[k] = t;
-    }
+    random_order(order, CASES, seed);
     for (int i = 0; i < CASES; i++) {
         int o = order[i] / (PADS * GAPS), g = order[i] / PADS % GAPS;
         int p = order[i] % PADS;
 
         cost[block][o][g][p] = run_slice((enum op)o, pads[p], gaps[g]);
     }
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
 }
 
 /* Over the blocks: the cost, or with a base its ratio to that padding's. */
@@ -203,8 +189,7 @@ static double median(int o, int g, int p, int base)
 
     for (int b = 0; b < opt.blocks; b++)
         v[b] = cost[b][o][g][p] / (base < 0 ? 1 : cost[b][o][g][base]);
-    qsort(v, (size_t)opt.blocks, sizeof v[0], by_value);
-    return (v[(opt.blocks - 1) / 2] + v[opt.blocks / 2]) / 2;
+    return median_of(v, opt.blocks);
 }
 
 static void print_table(void)

@@ -408,16 +408,9 @@ static void run_block(int block, unsigned *seed)
 {
     int order[QUEUES];
 
-    for (int i = 0; i < QUEUES; i++)
-        order[i] = i;
     for (int w = 0; w < WAITS; w++)
         for (int l = 0; l < LOADS; l++) {
-            for (int i = QUEUES - 1; i > 0; i--) {
-                int k = rand_r(seed) % (i + 1), t = order[i];
-
-                order[i] = order[k];
-                order[k] = t;
-            }
+            random_order(order, QUEUES, seed);
             waits = (enum wait)w;
             load = (enum load)l;
             for (int i = 0; i < QUEUES; i++) {
@@ -426,13 +419,6 @@ static void run_block(int block, unsigned *seed)
                     rows[block][w][l][order[i]] = run_slice();
             }
         }
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
 }
 
 static double figure_of(const struct row *row, size_t figure)
@@ -453,8 +439,7 @@ static double median(int w, int l, int q, size_t figure, int base)
         if (base >= 0)
             v[b] /= figure_of(&rows[b][w][l][base], figure);
     }
-    qsort(v, (size_t)opt.blocks, sizeof v[0], by_value);
-    return (v[(opt.blocks - 1) / 2] + v[opt.blocks / 2]) / 2;
+    return median_of(v, opt.blocks);
 }
 
 #define MEDIAN(figure) median(w, l, q, offsetof(struct row, figure), -1)
