@@ -129,6 +129,7 @@ help:
 ## make fuzz            libFuzzer, FUZZ_SECONDS=60 in all
 ## make differential    the HTTP parser beside the one of Node.js
 ## make verify          explores the interleavings of the lock-free parts
+## make advise          prices of this machine, and what follows from them
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make lab             LAB=0: the starter of a lab, in labs/work/
 ## make grade           LAB=0: your points; TEST=suite/test: of one test, also
@@ -434,6 +435,11 @@ bench-run: all variants
 	$(Q)$(PYTHON) bench/run.py --suite $(SUITE) $(BENCH_ARGS)
 	$(Q)failed=0; $(PYTHON) plots/draw.py >/dev/null || failed=1; \
 		$(PYTHON) plots/report.py && exit $$failed
+
+# What a request should cost on this machine, and what follows from that.
+.PHONY: advise
+advise: $(B)/micro/prices
+	$(Q)$(PYTHON) bench/model.py --advise --build $(B)
 
 # What one stage does for the same four requests, as a picture.
 .PHONY: timeline

@@ -20,6 +20,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   law:scaling                  the Universal Scalability Law, where it fits
   whatif                       a line for each variant, against its stage
   machine                      what it was measured on
+  model                        predicted from prices, beside what was measured
   image:cpu                    a picture of the report, as docs/img/SET-cpu.svg:
                                cpu, heat, paid, latency, tails, syscalls, ...
   bars:cost,SUITE,FILTER       a picture with its finding as title: cost, tail
@@ -47,6 +48,7 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, os.path.join(ROOT, "plots"))
 
 import micro_results               # noqa: E402
+import model                       # noqa: E402
 import results                     # noqa: E402
 import summary as summaries        # noqa: E402
 import bars                        # noqa: E402
@@ -203,6 +205,11 @@ def render(data, what):
         return text
     if what == "machine":
         return machine_text(data)
+    if what == "model":
+        try:
+            return model.markdown(data.manifest, data.rows, data.summary)
+        except model.Missing as err:
+            raise DocError(str(err)) from None
     if what == "law:scaling":
         return law_table(data)
     if what == "whatif":
