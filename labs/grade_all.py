@@ -472,7 +472,8 @@ def grade_class(lab, args):
             "and the same command goes on from there")
         return 130
     finally:
-        shutil.rmtree(os.path.join(group.work, "jobs"), ignore_errors=True)
+        for ident in group.keys:        # another class may be graded beside it
+            shutil.rmtree(group.path("jobs", ident), ignore_errors=True)
     return write_tables(group)
 
 
