@@ -207,10 +207,14 @@ def peers(sets):
                 continue
             ours, theirs = (two[k]["metrics"]["cpu_us"][0]
                             for k in (False, True))
+            ends = [two[k]["metrics"]["cpu_us"] for k in (False, True)]
+            apart = None not in (*ends[0], *ends[1]) and (
+                ends[0][2] < ends[1][1] or ends[1][2] < ends[0][1])
             return (f"The cheapest stage ({number_of(two[False]['server'])}) "
                     f"needs {amount(ours, 'us')} of CPU time a request, the "
                     f"cheapest peer ({data.name(two[True]['server'])}) "
-                    f"{amount(theirs, 'us')} ({cell_words(cell)}).")
+                    f"{amount(theirs, 'us')} ({cell_words(cell)}"
+                    f"{'' if apart else '; not told apart'}).")
     return ""
 
 

@@ -156,7 +156,8 @@ def latency(data, suite, cells):
 def latency_title(data, suite, cells):
     """At the highest load that all stages reach, who has the lowest p99."""
     for cell in sorted(cells, key=lambda c: -c.get("load", 0)):
-        entries = data.entries(suite, cell)
+        entries = [e for e in data.entries(suite, cell)
+                   if not data.is_peer(e["server"])]
         if entries and all(offered(data, suite, cell, e["server"])[1]
                            for e in entries):
             title = findings.best_title(data, suite, cell, "p99_us", "us",

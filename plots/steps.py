@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(ROOT, "stages"))
 
 IDEA = re.compile(r"The one (?:new )?idea[:,] (.*?)(?:\n\s*\n|\Z)", re.S)
 SHORT = 40
+LEAST_CALLS = 0.1     # of a request: fewer explain nothing
 
 
 class Step:
@@ -100,13 +101,13 @@ def why_words(data, suite, cell, server, base):
     cpu = [figure(data, suite, cell, s, "cpu_us") for s in (base, server)]
     parts = []
     if price and None not in (*calls, *cpu):
-        saved = calls[0] - calls[1]
-        word = "fewer" if saved >= 0 else "more"
-        parts.append(f"{summaries.number(abs(saved), 2)} calls {word} at "
-                     f"{price / 1000:.2f} us are "
-                     f"{summaries.number(abs(saved) * price / 1000, 2)} us of "
-                     f"the {summaries.number(abs(cpu[0] - cpu[1]), 2)} us "
-                     f"{'less' if cpu[1] < cpu[0] else 'more'}")
+        saved, less = calls[0] - calls[1], cpu[0] - cpu[1]
+        if abs(saved) >= LEAST_CALLS:
+            parts.append(
+                f"{abs(saved):.2f} {'fewer' if saved > 0 else 'more'} calls "
+                f"at {price / 1000:.2f} us each are "
+                f"{abs(saved) * price / 1000:.2f} us; the request takes "
+                f"{abs(less):.2f} us {'less' if less > 0 else 'more'}")
     switches = [figure(data, suite, cell, s, "ctx_per_request")
                 for s in (base, server)]
     if None not in switches and abs(switches[0] - switches[1]) > 0.05:
