@@ -170,10 +170,19 @@ int model_peer(void)
     return fd;
 }
 
+/* Memory is had in steps that double. */
 static void more(uint8_t **to, size_t *len, const void *bytes, size_t n)
 {
-    *to = realloc(*to, *len + n + 1);
-    cr_assert(*to != NULL);
+    size_t cap = 4096;
+
+    while (cap < *len)
+        cap *= 2;
+    if (*to == NULL || *len + n > cap) {
+        while (cap < *len + n)
+            cap *= 2;
+        *to = realloc(*to, cap);
+        cr_assert(*to != NULL);
+    }
     if (n > 0)
         memcpy(*to + *len, bytes, n);
     *len += n;
