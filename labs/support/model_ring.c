@@ -104,7 +104,8 @@ void model_note(const char *what, ...)
 const char *model_story(void)
 {
     unsigned first = k.n_lines > LINES ? k.n_lines - LINES : 0;
-    size_t n = (size_t)snprintf(k.story, sizeof k.story, "the last events:");
+    size_t n = (size_t)snprintf(k.story, sizeof k.story, "%s",
+                                k.n_lines ? "the last events:" : "");
 
     for (unsigned i = first; i < k.n_lines && n < sizeof k.story; i++)
         n += (size_t)snprintf(k.story + n, sizeof k.story - n, "\n  %s",
