@@ -25,7 +25,33 @@ static uint32_t dice(void *self)
     return (uint32_t)(*state >> 32);
 }
 
+/* low .. high; the seed of the course or of the tests decides which. */
+static uint64_t drawn(uint64_t low, uint64_t high)
+{
+    static uint64_t state;
+    const char *seed = getenv("SEED");
+    uint64_t bits;
+
+    if (state == 0)
+        for (state = 1; seed && *seed; seed++)
+            state = state * 31 + (unsigned char)*seed;
+    bits = dice(&state);
+    return low + (bits << 32 | dice(&state)) % (high - low + 1);
+}
+
 /* ---- step 1 ---- */
+
+static void expect_time(uint64_t start, uint64_t i, uint64_t rate,
+                        uint64_t wanted)
+{
+    uint64_t got = when_ns(start, i, rate);
+
+    cr_assert_eq(got, wanted,
+                 "when_ns(%llu, %llu, %llu): expected %llu, got %llu",
+                 (unsigned long long)start, (unsigned long long)i,
+                 (unsigned long long)rate, (unsigned long long)wanted,
+                 (unsigned long long)got);
+}
 
 Test(step1, schedule)
 {
@@ -42,15 +68,15 @@ Test(step1, schedule)
         {0, 9999999999, 7, UINT64_C(1428571428428571428)},
     };
 
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint64_t got = when_ns(cases[i].start, cases[i].i, cases[i].rate);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_time(cases[i].start, cases[i].i, cases[i].rate, cases[i].wanted);
+    for (int k = 0; k < 200; k++) {
+        uint64_t start = drawn(0, 1000 * SECOND), i = drawn(0, 9999999999),
+                 rate = drawn(1, 100000), whole = i / rate, rest = i % rate;
 
-        cr_assert_eq(
-            got, cases[i].wanted,
-            "when_ns(%llu, %llu, %llu): expected %llu, got %llu",
-            (unsigned long long)cases[i].start, (unsigned long long)cases[i].i,
-            (unsigned long long)cases[i].rate,
-            (unsigned long long)cases[i].wanted, (unsigned long long)got);
+        if (whole < 1000000000)
+            expect_time(start, i, rate,
+                        start + whole * SECOND + rest * SECOND / rate);
     }
 }
 
@@ -84,18 +110,27 @@ Test(step1, percentiles)
     expect_percentile(v, 1000, 500000, 500);
     expect_percentile(v, 999, 500000, 500);
     expect_percentile(v, 1000, 1, 1);
+    for (int k = 0; k < 200; k++) {
+        uint64_t n = drawn(1, 1000), ppm = drawn(1, 1000000), rank = 1;
+
+        while (rank * 1000000 < n * ppm)
+            rank++;
+        expect_percentile(v, n, (uint32_t)ppm, rank);
+    }
 }
 
-/* A server that stood still from 100 to 400 ms, at 100 requests a second. */
+/* A server that stood still for 300 ms, at 100 requests a second. */
 static size_t recorded(struct sample *s)
 {
+    uint64_t begin = 10 * MS * drawn(5, 50), end = begin + 300 * MS;
+
     for (size_t i = 0; i < 100; i++) {
         uint64_t at = 10 * MS * (i + 1);
-        bool held = at >= 100 * MS && at < 400 * MS;
+        bool held = at >= begin && at < end;
 
-        s[i] = (struct sample){at, at, held ? 400 * MS : at + MS};
-        if (held && at > 100 * MS) /* a client that waited for its answer */
-            s[i].sent = 400 * MS, s[i].done = 401 * MS;
+        s[i] = (struct sample){at, at, held ? end : at + MS};
+        if (held && at > begin) /* a client that waited for its answer */
+            s[i].sent = end, s[i].done = end + MS;
     }
     return 100;
 }
@@ -289,32 +324,37 @@ Test(step2, prompt)
 
 Test(step2, through_a_pause)
 {
-    t.pause_begin = SECOND + 100 * MS;
-    t.pause_end = SECOND + 300 * MS;
+    size_t first = drawn(50, 150); /* request, and ms */
+    uint64_t took;
+
+    t.pause_begin = SECOND + first * MS;
+    t.pause_end = t.pause_begin + 200 * MS;
     cr_assert_eq(drive(10 * SECOND), REQUESTS, "not all were answered");
     expect_times(REQUESTS);
     /* During the pause nothing comes back, and the requests go on. */
-    expect_prompt(0, 299);
-    cr_assert(samples[101].done - samples[101].intended > 190 * MS,
-              "a request of the pause took %llu us",
-              (unsigned long long)(samples[101].done - samples[101].intended) /
-                  1000);
+    expect_prompt(0, first + 199);
+    took = samples[first + 1].done - samples[first + 1].intended;
+    cr_assert(took > 190 * MS, "a request of the pause took %llu us",
+              (unsigned long long)took / 1000);
     expect_answers(REQUESTS);
 }
 
 Test(step2, refused_wire)
 {
-    t.refused_begin = SECOND + 100 * MS;
-    t.refused_end = SECOND + 200 * MS;
+    size_t first = drawn(50, 150); /* request, and ms */
+
+    t.refused_begin = SECOND + first * MS;
+    t.refused_end = t.refused_begin + 100 * MS;
     cr_assert_eq(drive(10 * SECOND), REQUESTS,
                  "not all were answered: %zu were sent", t.next);
     expect_times(REQUESTS);
-    expect_prompt(0, 100);
+    expect_prompt(0, first);
     /* Those that are late go at once, with the time that was meant for them. */
-    cr_assert(samples[199].sent < SECOND + 205 * MS,
-              "the wire takes bytes again at 200 ms; request 199 went at %llu",
-              (unsigned long long)((samples[199].sent - SECOND) / MS));
-    expect_prompt(210, REQUESTS);
+    cr_assert(samples[first + 99].sent < t.refused_end + 5 * MS,
+              "the wire takes bytes again at %zu ms; request %zu went at %llu",
+              first + 100, first + 99,
+              (unsigned long long)((samples[first + 99].sent - SECOND) / MS));
+    expect_prompt(first + 110, REQUESTS);
 }
 
 Test(step2, ends)
@@ -468,7 +508,7 @@ Test(step4, order)
 {
     enum { N = 5, BLOCKS = 2000 };
     unsigned firsts[N] = {0}, ascents = 0;
-    uint64_t state = 42;
+    uint64_t state = drawn(1, 1000000);
 
     for (int b = 0; b < BLOCKS; b++) {
         unsigned v[2 * N + 1] = {0}, seen = 0;
