@@ -81,6 +81,21 @@ class Roster(Folder):
                 roster.read(one, ["a.c", "b.c"])
             self.assertIn(reason, str(caught.exception))
 
+    def test_bombs(self):
+        """What is passed over counts too, and so does memory."""
+        path = os.path.join(self.top, "t.tar.gz")
+        make_class.put_tar(path, {"big": "x" * 600, "more": "x" * 600,
+                                  "a.c": "x"})
+        self.assertEqual(submission.read(path, ["a.c"]), {"a.c": b"x"})
+        with mock.patch.object(submission, "ALL_BYTES", 1000), \
+                self.assertRaises(submission.SubmissionError) as caught:
+            submission.read(path, ["a.c"])
+        self.assertIn("more than 1000 bytes", str(caught.exception))
+        make_class.put_long_name(path, {})
+        with self.assertRaises(submission.SubmissionError) as caught:
+            submission.read_apart(path, ["a.c"])
+        self.assertIn("MiB to read", str(caught.exception))
+
     def test_reading_is_given_up(self):
         path = self.put("a.c")
         with self.assertRaises(submission.SubmissionError) as caught:
