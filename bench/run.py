@@ -13,6 +13,7 @@ marked, and done again.
   run.py --suite keepalive --servers stage2,stage3 --peers --blocks 31
   run.py --suite keepalive --add 'plain=stage4 --recv plain' --servers stage4
   run.py skew --only skew-work --set service=bimodal --set place=one
+  run.py all --peers --out DIR --resume
   run.py --list
 """
 
@@ -34,6 +35,7 @@ import ending                                               # noqa: E402
 import inherit                                              # noqa: E402
 import machine                                              # noqa: E402
 import results                                              # noqa: E402
+import sittings                                             # noqa: E402
 import slices                                               # noqa: E402
 import stats_math                                           # noqa: E402
 import summary as summaries                                 # noqa: E402
@@ -711,9 +713,12 @@ def parse_arguments(argv):
     p = Parser(description=__doc__.partition("\n\n")[0],
                epilog="suites: " + ", ".join([*RUNS, *SUITES]))
     p.add_argument("name", nargs="?", metavar="SUITE",
-                   choices=[*RUNS, *SUITES], help="what to run (quick)")
+                   choices=["all", *RUNS, *SUITES],
+                   help="what to run (quick); all: every suite, see --resume")
     p.add_argument("--suite", choices=[*RUNS, *SUITES], metavar="NAME",
                    help="the same")
+    p.add_argument("--resume", action="store_true",
+                   help="of all: goes on with --out DIR where it stopped")
     p.add_argument("--list", action="store_true",
                    help="the suites and their cells")
     p.add_argument("--plan", action="store_true",
@@ -788,6 +793,52 @@ def parse_arguments(argv):
         args.seed = random.SystemRandom().randrange(1, 1 << 31)
     args.loadgen = args.loadgen or os.path.join(args.build, "loadgen")
     return args
+
+
+def everything(args, argv):
+    """run.py all: every suite by a run of its own, in sittings."""
+    if not args.out:
+        raise ValueError("all needs --out DIR: where to begin, and to go on")
+    if not args.draft and not args.plan and machine.git(ROOT)["dirty"]:
+        raise ValueError("the tree has changes, so nobody could measure this "
+                         "again; commit them first, or say --draft")
+    if args.servers is None and not args.peers:
+        print("all: without --peers no other server is beside the stages",
+              file=sys.stderr)
+
+    def seconds_of(name):
+        alone = argparse.Namespace(**{**vars(args), "suite": name,
+                                      "only": None})
+        parts, budget = make_parts(name, alone)
+        servers = choose_servers(alone, catalogue(ROOT, args.build), parts)
+        able = {n: s for n, s in servers.items() if can_start(s)}
+        parts = [p for p in parts if p.takes(able, variants_of(parts))]
+        find_capacities(parts)
+        fit_budget(parts, budget, able)
+        return planned(parts, able)[0] if parts else None
+
+    return sittings.run(os.path.abspath(__file__), ROOT, args,
+                        rest_of(argv), seconds_of, clock_text)
+
+
+def can_start(server):
+    try:
+        server.available()
+    except (Skipped, Failed):
+        return False
+    return True
+
+
+def rest_of(argv):
+    """The words that are for each suite: all but those about the whole."""
+    rest, words = [], iter(argv)
+    for word in words:
+        if word in ("--out", "--only", "--suite"):
+            next(words, None)
+        elif word not in ("all", "--resume", "--plan") and \
+                not word.startswith(("--out=", "--only=")):
+            rest.append(word)
+    return rest
 
 
 def list_suites():
@@ -1058,6 +1109,10 @@ def main(argv=None):
     try:
         if args.summarise:
             return summarise_again(args)
+        if args.suite == "all":
+            return everything(args, sys.argv[1:] if argv is None else argv)
+        if args.resume:
+            raise ValueError("--resume is for all")
         return benchmark(args)
     except results.ResultError as err:
         print(f"run.py: {err}", file=sys.stderr)
