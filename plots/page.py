@@ -212,7 +212,7 @@ def facts(manifest):
         ("CPUs", f"{m['cpus']}; server {m['server_cpus']}, "
                  f"client {m['client_cpus']}"),
         ("A system call", f"{prices['syscall']['ns']:.0f} ns"
-         if "syscall" in prices else ""),
+         if "ns" in prices.get("syscall", {}) else ""),
         ("Cache line, round trip", ", ".join(
             f"cpu {p['a']} and {p['b']}: {p['ns']:.0f} ns" for p in pairs)
             or (m["core_to_core"] or {}).get("missing", "not measured")),

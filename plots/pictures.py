@@ -10,6 +10,7 @@ import summary as summaries
 import findings
 import heat
 import lines
+import predicted
 import rows
 import stacks
 import usl
@@ -218,6 +219,7 @@ def ladder(data):
             "grey not decided, hatched: the generator was the limit.", suite,
             data.suites[suite], lambda width: heat.draw(squares, width))
     yield paid_figure(data, suite, head)
+    yield predicted_figure(data, suite, head)
     yield one_cell(data, "ladder", suite, head, "qps", "/s",
                    "requests a second")
     yield one_cell(data, "p99", suite, head, "p99_us", "us", "p99", log=True)
@@ -253,6 +255,16 @@ def paid_figure(data, suite, cell):
         f"cpus, a request. An interrupt is charged to whatever it comes upon: "
         f"the thin bar is how much of all this they are.{words}", suite,
         [cell], lambda width: stacks.draw(found, "us", width))
+
+
+def predicted_figure(data, suite, cell):
+    found = predicted.of_cell(data, suite, cell)
+    if not found:
+        return None
+    both, words = found
+    return Figure("predicted", "Predicted from prices, beside what was "
+                  "measured", words, suite, [cell],
+                  lambda width: rows.draw(both, "us", width))
 
 
 def calls_figure(data):

@@ -39,7 +39,7 @@ from sets import Data              # noqa: E402
 SECTIONS = (
     ("latency", "Latency against load", ("latency",)),
     ("cost", "What a request costs", (
-        "cpu", "steps", "heat", "paid", "handlers", "connections",
+        "cpu", "steps", "heat", "paid", "predicted", "handlers", "connections",
         "syscalls")),
     ("speed", "How fast, and how slow the slowest", (
         "ladder", "p99", "tails")),

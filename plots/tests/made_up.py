@@ -31,6 +31,13 @@ PLAN = {"ladder": {"handler": [0, 5, 20], "connections": [16, 64, 256]},
         "pipeline": {"connections": [64], "depth": [1, 4, 16]},
         "short": {"connections": [64]}}
 BLOCKS = 15
+# ns; "echo" is a receive and a send.
+PRICES = {"session": 300.0, "syscall": 880.0, "context_switch": 1500.0,
+          "wake_call": 2000.0, "echo_calls": 5600.0, "epoll_event": 60.0,
+          **{f"echo_{kind}_{n}": 4000.0 + 1500.0 / n
+             for kind in ("ring", "armed") for n in (1, 16, 64)}}
+COUNTERS = {"requests": 1000, "recvs": 1000, "sends": 1000, "waits": 50,
+            "events": 2000, "enters": 50, "completions": 2000}
 NO_WORK = ("nginx", "h2o", "haproxy", "lighttpd")
 RIVALS = {"5-mutex": 650.0, "stage5": 39400.0, "stage6": 730.0}
 
@@ -41,7 +48,8 @@ def machine(cpu="A made-up processor"):
         "hypervisor": "KVM", "memory_kib": 1 << 22, "server_cpus": [0],
         "client_cpus": [1], "core_to_core": {"pairs": [
             {"a": 0, "b": 1, "ns": 110.0}]},
-        "prices": {"prices": {"syscall": {"ns": 880.0}}}, "kernel": "6.18",
+        "prices": {"prices": {name: {"ns": ns} for name, ns in
+                              PRICES.items()}}, "kernel": "6.18",
         "os": "Debian", "liburing": "2.3",
         "peers": {"nginx": "nginx 1.22"},
         "git": {"revision": "0" * 40, "dirty": False}, "mitigations": {},
@@ -134,7 +142,8 @@ def rows(wanted, servers, seed, blocks=BLOCKS):
                         found.append({
                             **common, "kind": "measure", "server": server,
                             "visit": visit, "valid": True, "why": [],
-                            "metrics": metrics, "report": report})
+                            "metrics": metrics, "report": report,
+                            "counters": COUNTERS})
                 found.append({**common, "kind": "block", "server": None,
                               "valid": True, "metrics": {}})
             if suites.SUITES[name].trace:

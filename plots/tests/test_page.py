@@ -147,6 +147,15 @@ class Words(unittest.TestCase):
                       "stages/3-uring/server.c", "docs/3-uring.md"):
             self.assertIn(words, card)
 
+    def test_prediction_stands_beside_measurement(self):
+        figure = PAGES["new"].partition('<figure id="predicted"')[2]
+        figure = figure.partition("</figure>")[0]
+        self.assertEqual(figure.count(">predicted</text>"), 6)
+        self.assertRegex(figure, r"predicted: [\d.]+ us \([+-]\d+ %\)")
+        self.assertIn("By prices alone:", figure)
+        # A set without prices has no such picture.
+        self.assertNotIn('<figure id="predicted"', PAGES["old"])
+
     def test_saturation_is_marked(self):
         figure = PAGES["new"].partition('<figure id="latency"')[2]
         self.assertIn("Go net/http at 99 k/s: p99",
@@ -280,6 +289,9 @@ class Looks(unittest.TestCase):
                  "--dump-dom", "file://" + path],
                 capture_output=True, text=True, timeout=170, check=False,
                 env={**os.environ, "HOME": folder})
+        if "<html" not in done.stdout:
+            self.skipTest(f"{browser} shows no page here: "
+                          f"{done.stderr.strip()[-200:]}")
         said = re.search(r"<pre>(.*?)</pre>", done.stdout, re.S)
         self.assertTrue(said, done.stderr[-2000:] + done.stdout[:500])
         return json.loads(html.unescape(said.group(1))), [
