@@ -29,7 +29,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import inherit                                              # noqa: E402
 import machine                                              # noqa: E402
 import stats_math                                           # noqa: E402
-from servers import Failed, Skipped, catalogue, in_child    # noqa: E402
+from fronts import catalogue                                # noqa: E402
+from servers import Failed, Skipped, in_child               # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCHEMA = "ioladder-generator/1"

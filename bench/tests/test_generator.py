@@ -60,6 +60,10 @@ class Generator(unittest.TestCase):
             self.assertEqual(done.returncode, 64, done.stderr)
             self.assertIn(why, done.stderr)
 
+    def test_peers_are_known_too(self):
+        done = run("hold", "--servers", "stage9")
+        self.assertIn("nginx", done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()
