@@ -261,6 +261,11 @@ def server(box, lab, source_dir, out, work, flavour=""):
     program = os.path.join(out, f"server{lab.name[0]}")
     parts = staff_parts(lab, flavour)
     library = os.path.join(ROOT, "build", flavour, "common", "libcommon.a")
+    if flavour == "tsan":       # whose signals come late without this
+        parts.append(os.path.join(ROOT, "build/tsan/common/tests/tsan",
+                                  "signals.o"))
+        _staff(["make", "-s", "V=tsan", *(os.path.relpath(p, ROOT)
+                                          for p in (library, parts[-1]))])
     folders = [os.path.join(ROOT, "common"),
                os.path.join(ROOT, "stages", "parts"),
                os.path.join(ROOT, "stages", "tests"),
@@ -283,5 +288,7 @@ def server(box, lab, source_dir, out, work, flavour=""):
     text += inside(box, [*compiler, "-o", program, *objects, *ours,
                          *[f"-Wl,--wrap={n}" for n in lab.wrap], *parts,
                          library, *[f"-l{n}" for n in lab.libraries],
-                         "-lm"], out, (*folders, *parts, library, *ours))
+                         "-lm"], out,
+                   (*folders, *parts, library,
+                    *[s for s in ours if os.path.dirname(s) not in folders]))
     return program, text

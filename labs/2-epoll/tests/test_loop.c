@@ -101,10 +101,10 @@ Test(step1, header)
     took = dribble(&c, 6);
     cr_assert(took < scaled(6),
               "a header that grows by a byte every 0.1 s is not closed after "
-              "6 s; LOOP_HEADER_MS is %d",
+              "6 s; HEADER_TIME_MS is %d",
               LOOP_HEADER_MS);
     cr_assert(took > HEADER_S * 0.9,
-              "closed after %.3f s; LOOP_HEADER_MS is %d", took,
+              "closed after %.3f s; HEADER_TIME_MS is %d", took,
               LOOP_HEADER_MS);
     client_close(&c);
     client_open(&c, &s);
@@ -164,7 +164,7 @@ static bool always_half_a_header(const struct server *s)
     client_close(&c);
     cr_assert(answered || gap > HEADER_S / 2,
               "closed, although each header was complete %.2f s after its "
-              "first byte; LOOP_HEADER_MS is %d",
+              "first byte; HEADER_TIME_MS is %d",
               gap, LOOP_HEADER_MS);
     return answered;
 }
@@ -183,7 +183,7 @@ Test(step1, the_next_header)
     reply_free(&r);
     cr_assert(ends(&c, 6),
               "a header that began behind a whole request is not "
-              "closed after 6 s; LOOP_HEADER_MS is %d",
+              "closed after 6 s; HEADER_TIME_MS is %d",
               LOOP_HEADER_MS);
     client_close(&c);
     while (!always_half_a_header(&s))
