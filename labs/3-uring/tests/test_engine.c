@@ -436,7 +436,7 @@ Test(step4, in_order)
                      i, model.started[i], first + i, model_story());
 }
 
-Test(step4, nobody_is_lost)
+Test(step4, none_is_lost)
 {
     enum { N = 25 };
     int first = MODEL_FD + 1;

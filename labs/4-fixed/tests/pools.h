@@ -6,7 +6,7 @@
  *                                                             when bytes come
  *      its completion      -->    pools_received: which buffer, or in line
  *      nothing left of it  -->    pools_back  ------------->  in the ring again
- *      once a turn         -->    pools_turn, pools_next: who may try again
+ *      once a turn         -->    pools_turn, pools_next: which may try again
  *
  * What the pools promise
  *  - pools_open() puts every buffer into its ring, once.  From then on a buffer
@@ -20,9 +20,9 @@
  *    line try again: in each turn as many readers as there are buffers in the
  *    ring, no more, and each pool by itself.
  *  - A reader that tried again and found nothing (another one was faster) goes
- *    back to its place: nobody who came later is before it.
- *  - A reader that tries again and has nothing to receive blocks nobody: in the
- *    next turn the next in line may try.
+ *    back to its place: none that came later is before it.
+ *  - A reader that tries again and has nothing to receive blocks no other: in
+ *    the next turn the next in line may try.
  *
  * One thread; nothing here waits or allocates.
  */

@@ -500,7 +500,7 @@ Test(step4, it_keeps_its_place)
 }
 
 /* The first in line has nothing to receive. */
-Test(step4, nobody_is_blocked)
+Test(step4, none_is_blocked)
 {
     int silent, talks, hold;
 
