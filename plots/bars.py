@@ -3,6 +3,8 @@
     bars:cost,SUITE[,FILTER]   CPU time a request, a bar for each server
     bars:tail,SUITE[,FILTER]   p99 of the short requests, on a log scale
     bars:idle,SUITE            bytes that an idle connection holds
+    bars:held,SUITE,SET        the same with the kernel's part on top; SET is
+                               of bench/kernel_memory.py, in bench/results/
 
 A title states a number only where the paired interval decides it; otherwise it
 says what is shown.  Thin lines are 95 % intervals.  The picture follows the
@@ -13,7 +15,9 @@ as on a wall.  The same data give the same bytes.
 import math
 from xml.sax.saxutils import escape
 
-from sets import SKEW, UNEVEN, amount, summaries
+from sets import SKEW, UNEVEN, amount, summaries    # it finds bench/
+
+import kernel_memory
 
 WIDTH, LEFT, RIGHT, TOP, ROW = 760, 170, 170, 62, 30
 STYLE = """
@@ -26,11 +30,13 @@ STYLE = """
 
 
 class Row:
-    """One bar: a server's median and its interval."""
+    """One bar: a server's median and its interval; what is behind `solid` is
+    drawn pale."""
 
-    def __init__(self, name, colour, triple, text):
+    def __init__(self, name, colour, triple, text, solid=None):
         self.name, self.colour, self.text = name, colour, text
         self.value, self.low, self.high = triple
+        self.solid = self.value if solid is None else solid
 
 
 def rows_of(data, suite, cell, metric, unit):
@@ -95,6 +101,27 @@ def idle(data, suite):
     return title, rows, "user memory for each idle connection; log scale", True
 
 
+def held(data, suite, kernel):
+    """Process and kernel; the thin line is from the lowest sum of both to the
+    highest."""
+    rows = []
+    for slope in data.summary["slopes"]:
+        name = slope["server"]
+        if slope["suite"] != suite or name not in kernel["slopes"]:
+            continue
+        whole = [own + more for own, more in zip(
+            (slope["bytes"], slope["low"], slope["high"]),
+            kernel_memory.of_stage(kernel, name))]
+        rows.append(Row(data.name(name), data.colours[name], whole,
+                        f"{whole[0] / 1024:.1f} KiB", slope["bytes"]))
+    least = min(rows, key=lambda r: r.value)
+    most = max(rows, key=lambda r: r.value)
+    title = (f"An idle connection holds {least.text} in {least.name}, "
+             f"{most.text} in {most.name}")
+    return title, rows, ("memory for each idle connection: of the process, and "
+                         "pale, of the kernel"), False
+
+
 def scale(rows, log):
     """value -> pixels."""
     high = max(r.high for r in rows) * 1.02
@@ -107,6 +134,15 @@ def scale(rows, log):
                 / math.log(high / low)
         return LEFT + room * value / high
     return x
+
+
+def bar(x, y, row):
+    solid, end = x(row.solid), x(row.value)
+    pale = (f'<rect x="{solid:.1f}" y="{y + 6}" width="{end - solid:.1f}" '
+            f'height="{ROW - 12}" fill="{row.colour}" fill-opacity="0.4"/>')
+    return (f'<rect x="{LEFT}" y="{y + 6}" width="{solid - LEFT:.1f}" '
+            f'height="{ROW - 12}" fill="{row.colour}"/>'
+            + (pale if end > solid else ""))
 
 
 def draw(title, rows, axis, log):
@@ -129,8 +165,7 @@ def draw(title, rows, axis, log):
             f'<path d="M{LEFT} {middle}H{end:.1f}" class="axis"/>'
             f'<circle cx="{end:.1f}" cy="{middle}" r="6" '
             f'fill="{row.colour}"/>' if log else
-            f'<rect x="{LEFT}" y="{y + 6}" width="{end - LEFT:.1f}" '
-            f'height="{ROW - 12}" fill="{row.colour}"/>',
+            bar(x, y, row),
             f'<path d="M{low:.1f} {middle}H{high:.1f}" class="whisker"/>',
             f'<text x="{max(end, high) + 12:.1f}" y="{middle + 4:.1f}">'
             f"{escape(row.text)}</text>"]
@@ -141,10 +176,13 @@ def draw(title, rows, axis, log):
     return "\n".join(out)
 
 
-def make(data, kind, suite, cell):
-    """(title, SVG) of one kind of bars."""
+def make(data, kind, suite, more):
+    """(title, SVG) of one kind of bars; more: a cell, or what the kernel
+    holds."""
     if kind == "idle":
         found = idle(data, suite)
+    elif kind == "held":
+        found = held(data, suite, more)
     else:
-        found = {"cost": cost, "tail": tail}[kind](data, suite, cell)
+        found = {"cost": cost, "tail": tail}[kind](data, suite, more)
     return found[0], draw(*found)

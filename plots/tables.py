@@ -24,8 +24,9 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   image:cpu                    a picture of the report, as docs/img/SET-cpu.svg:
                                cpu, heat, paid, latency, tails, syscalls, ...
   bars:cost,SUITE,FILTER       a picture with its finding as title: cost, tail
-                               (of one cell) or idle
+                               (of one cell), idle or held (see bars.py)
   timeline:3                   the recording of stage 3: make timeline
+  scale:memory                 a table of bench/scale.py
 
 A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
 says.
@@ -50,9 +51,11 @@ sys.path.insert(0, os.path.join(ROOT, "plots"))
 import micro_results               # noqa: E402
 import model                       # noqa: E402
 import results                     # noqa: E402
+import scale                       # noqa: E402
 import summary as summaries        # noqa: E402
 import bars                        # noqa: E402
 import blocks_tables               # noqa: E402
+import kernel_memory               # noqa: E402
 import pictures                    # noqa: E402
 import timeline                    # noqa: E402
 import uring_tables                # noqa: E402
@@ -310,23 +313,43 @@ def timeline_block(path, root, stage, directory, write):
 
 
 def bars_block(path, root, what, directory, write, data):
-    """'cost,keepalive,connections=64', 'tail,show-sleep' or 'idle,idle'."""
+    """'cost,keepalive,connections=64', 'tail,show-sleep', 'idle,idle' or
+    'held,idle,SET'."""
     kind, _, rest = what.partition(",")
-    if kind not in ("cost", "tail", "idle"):
-        raise DocError(f"no bars {kind!r}; there are cost, tail and idle")
+    if kind not in ("cost", "tail", "idle", "held"):
+        raise DocError(f"no bars {kind!r}; there are cost, tail, idle and held")
+    more = None
+    if kind == "held":
+        rest, _, kernel = rest.partition(",")
+        more = kernel_memory.load(os.path.join(root, "bench", "results",
+                                               kernel))
     suite, cells = select(data, rest)
-    if kind != "idle" and len(cells) != 1:
-        raise DocError(f"{rest!r} is {len(cells)} cells; bars show one")
-    title, picture = bars.make(data, kind, suite, cells[0])
+    if kind in ("cost", "tail"):
+        if len(cells) != 1:
+            raise DocError(f"{rest!r} is {len(cells)} cells; bars show one")
+        more = cells[0]
+    title, picture = bars.make(data, kind, suite, more)
     name = "bars-" + re.sub(r"[^\w]+", "-", what)
     return own_picture(path, root, os.path.join(root, image_path(
         directory, name)), picture, title, write)
+
+
+def scale_block(root, name, directory):
+    """Made from the sets that scale.py names; the marker names the first."""
+    if name not in scale.TABLES:
+        raise DocError(f"scale.py has no table {name!r}, only "
+                       f"{', '.join(scale.TABLES)}")
+    if directory != scale.SETS["kernel"]:
+        raise DocError(f"scale.py reads {scale.SETS['kernel']}")
+    return scale.render(name, root) + "\n"
 
 
 def block(path, root, what, directory, write, cache):
     if what.startswith("timeline:"):
         return timeline_block(path, root, what.partition(":")[2], directory,
                               write)
+    if what.startswith("scale:"):
+        return scale_block(root, what.partition(":")[2], directory)
     data = load(os.path.join(root, directory), cache)
     if data.manifest.get("draft"):
         raise DocError(f"{directory} is a draft: it was measured on a tree "

@@ -62,6 +62,19 @@ class Bars(unittest.TestCase):
         self.assertEqual(title, "An idle connection holds 208 B in 2 epoll, "
                                 "16.8 KiB in 1 threads")
 
+    def test_what_the_kernel_holds_stands_on_top(self):
+        kernel = {"slopes": {"pair": [2000.0], "stage1": [29672.0],
+                             "stage2": [5000.0, 5000.0, 6000.0]}}
+        title, svg = bars.make(data(), "held", "idle", kernel)
+        self.assertEqual(title, "An idle connection holds 4.1 KiB in 2 epoll, "
+                                "44.8 KiB in 1 threads")
+        boxes = list(ElementTree.fromstring(svg).iter(SVG + "rect"))
+        self.assertEqual(len(boxes), 4)     # solid and pale, twice
+        for solid, pale in (boxes[:2], boxes[2:]):
+            self.assertAlmostEqual(
+                float(solid.get("x")) + float(solid.get("width")),
+                float(pale.get("x")), delta=0.2)
+
     def test_names_are_escaped_and_the_same_data_give_the_same_bytes(self):
         one = bars.make(data(name="<a&b>"), "cost", "keepalive", CELL)
         self.assertIn("<a&b>", words(one[1]))
