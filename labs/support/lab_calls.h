@@ -31,4 +31,8 @@ void lab_calls_say(void);
  * the test fails and shows what the server said. */
 struct counts lab_counts(struct server *s);
 
+/* SIGSTOP, and it has stopped when this returns.  A server that is stopped a
+ * moment later may have fetched an event before it. */
+void lab_stop(const struct server *s);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/wait.h>
 
 #include "lab_calls.h"
 #include "server.h"
@@ -46,4 +47,14 @@ struct counts lab_counts(struct server *s)
                              &c.most_out, &c.early, &c.gone, &c.dry) == 12,
               "the server said no counts:\n%s", text);
     return c;
+}
+
+void lab_stop(const struct server *s)
+{
+    int status = 0;
+
+    server_signal(s, SIGSTOP);
+    cr_assert(waitpid(s->pid, &status, WUNTRACED) == s->pid &&
+                  WIFSTOPPED(status),
+              "the server has ended: %s", server_stderr(s));
 }

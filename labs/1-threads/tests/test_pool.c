@@ -111,7 +111,7 @@ Test(step1, at_once)
         half_upload(&c[i], &s);
     finish_uploads(c, N);
     /* Again, all in one moment, for the threads that are free now. */
-    server_signal(&s, SIGSTOP);
+    lab_stop(&s);
     for (int i = 0; i < N; i++) {
         client_open(&c[i], &s);
         cr_assert(client_text(&c[i], HALF_UPLOAD));

@@ -320,7 +320,7 @@ Test(step2, stale_event)
     struct counts counts;
 
     fill(c, &s);
-    server_signal(&s, SIGSTOP);
+    lab_stop(&s);
     for (int i = 0; i < FULL / 2; i++)
         client_open(&more[i], &s);
     pause_s(0.1);
@@ -409,7 +409,7 @@ Test(step3, turn_in)
         size_t sent;
 
         /* So much that is there at once when the server goes on. */
-        server_signal(&s, SIGSTOP);
+        lab_stop(&s);
         cr_assert(client_printf(&c,
                                 "POST /echo HTTP/1.1\r\nHost: a\r\n"
                                 "Content-Length: %d\r\n\r\n",
@@ -468,7 +468,7 @@ Test(step3, end_behind_bytes)
         client_open(&c[i], &s);
         cr_assert(client_ping(&c[i]));
     }
-    server_signal(&s, SIGSTOP);
+    lab_stop(&s);
     for (int i = 0; i < 4; i++) {
         cr_assert(client_text(&c[i], "GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
         client_fin(&c[i]);
