@@ -19,6 +19,7 @@ import machine          # noqa: E402
 import micro_results    # noqa: E402
 import micro_run        # noqa: E402
 import results          # noqa: E402
+import peers            # noqa: E402
 import run              # noqa: E402
 import servers          # noqa: E402
 import slices           # noqa: E402
@@ -267,9 +268,9 @@ class Pieces(unittest.TestCase):
                 delta=0.01 * mean)
 
     def test_nginx_gets_a_cpu_for_each_worker(self):
-        self.assertEqual(servers.cpu_masks([0, 1]),
+        self.assertEqual(peers.nginx_masks([0, 1]),
                          "worker_cpu_affinity 01 10;")
-        self.assertEqual(servers.cpu_masks([0, 2]),
+        self.assertEqual(peers.nginx_masks([0, 2]),
                          "worker_cpu_affinity 001 100;")
 
     def test_wake_ups_are_read(self):

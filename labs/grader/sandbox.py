@@ -215,9 +215,13 @@ class Sandbox:
         command = self.command(argv, limits, ro, rw, cwd, env, staff)
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         began, killed = time.monotonic(), ""
+        # Its tools are the system's, also where the grader's PATH names a
+        # folder that is out of reach inside.
+        tools = f"{PATH}:/usr/sbin:/sbin:{os.environ.get('PATH', '')}"
         with tempfile.TemporaryFile() as out:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                        stdout=out, stderr=subprocess.STDOUT,
+                                       env={**os.environ, "PATH": tools},
                                        start_new_session=True)
             try:
                 while process.poll() is None and not killed:
@@ -405,6 +409,15 @@ def refusal(way, hidden=()):
     return ""
 
 
+def out_of_reach(way):
+    """Why this way cannot build with the files of the staff; "" when it can:
+    the last way mounts nothing, so its user has to be able to read them."""
+    if way == "user" and Sandbox(way).run(
+            ["ls", HERE], Limits(seconds=5)).status != 0:
+        return f"another user cannot read {HERE}: a folder above is private"
+    return ""
+
+
 def choose(wanted=None, own_machine=False, hidden=()):
     """The sandbox to use.  SandboxError when none is allowed here."""
     reasons = []
@@ -412,7 +425,7 @@ def choose(wanted=None, own_machine=False, hidden=()):
         if (wanted and way != wanted) or \
                 (way == "none" and not own_machine and not wanted):
             continue
-        reason = refusal(way, hidden)
+        reason = refusal(way, hidden) or out_of_reach(way)
         if not reason:
             return Sandbox(way, hidden)
         reasons.append(f"{way}: {reason}")

@@ -14,6 +14,7 @@ import tempfile
 import time
 import unittest
 import zipfile
+from unittest import mock
 
 LABS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, LABS)
@@ -318,6 +319,14 @@ class Ways(unittest.TestCase):
         self.assertIn("chmod 700", sandbox.refusal("user", (self.top,)))
         os.chmod(self.top, 0o700)
         self.assertEqual(sandbox.refusal("user", (self.top,)), "")
+
+    def test_user_is_not_chosen_where_it_cannot_read_the_staffs_files(self):
+        if os.geteuid() != 0 or sandbox.refusal("user"):
+            self.skipTest("no other user can be had here")
+        os.chmod(self.top, 0o700)
+        with mock.patch.object(sandbox, "HERE", self.top), \
+                self.assertRaisesRegex(sandbox.SandboxError, "is private"):
+            sandbox.choose("user")
 
     def test_no_network_but_loopback(self):
         for box in self.boxes(self.PRIVATE):
