@@ -26,15 +26,15 @@ from summary import number, table  # noqa: E402
 STAGES = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 SETS = {                           # from the repository's root
     "kernel": "bench/results/2026-11-29-kernel-memory",
-    "idle": "bench/results/2026-11-29-idle",
-    "cost": "bench/results/2026-11-29-ladder",
+    "idle": "bench/results/2026-11-23-idle",
+    "cost": "bench/results/2026-11-24-ladder",
 }
-COST_CELL = {"handler": 5, "connections": 64}
+COST = ("keepalive", {"connections": 256})
 
 # What a site decides, with the default of docs/scale.md.
 SITE = {
     "connections": (10e6, "idle keep-alive connections in all"),
-    "requests": (5e6, "requests a second in all, with 5 us of work each"),
+    "requests": (5e6, "requests a second in all, GET / without work"),
     "regions": (3, "regions; the others carry the load of one that is lost"),
     "cores": (64, "cores of one machine"),
     "memory_gib": (256, "memory of one machine"),
@@ -74,7 +74,8 @@ FACTS = {
 
 
 class Inputs:
-    """Figures of the result sets: memory and CPU, stage by stage."""
+    """Figures of the result sets: memory and CPU, for the stages that all of
+    the sets have."""
 
     def __init__(self, root=ROOT, sets=None):
         sets = sets or SETS
@@ -82,17 +83,18 @@ class Inputs:
         idle = results.load(os.path.join(root, sets["idle"]))[2]
         cost = results.load(os.path.join(root, sets["cost"]))[2]
         self.sets = sets
-        self.kernel = {name: kernel_memory.of_stage(kernel, name)[0]
-                       for name in STAGES}
         self.user = {s["server"]: s["bytes"] for s in idle["slopes"]}
         self.cpu_us = {c["server"]: c["metrics"]["cpu_us"][0]
                        for c in cost["cells"]
-                       if c["suite"] == "ladder" and c["cell"] == COST_CELL}
-        for what, found in (("idle", self.user), ("cost", self.cpu_us)):
-            missing = [s for s in STAGES if s not in found]
-            if missing:
-                raise results.ResultError(
-                    f"{sets[what]}: nothing of {', '.join(missing)}")
+                       if (c["suite"], c["cell"]) == COST}
+        self.stages = [name for name in STAGES
+                       if name in kernel["slopes"] and name in self.user
+                       and name in self.cpu_us]
+        if "stage4" not in self.stages:
+            raise results.ResultError(
+                f"{', '.join(sets.values())}: stage4 is not in all of them")
+        self.kernel = {name: kernel_memory.of_stage(kernel, name)[0]
+                       for name in self.stages}
 
 
 def gib(count):
@@ -106,7 +108,7 @@ def memory_of(inputs, stage):
 
 def memory_table(inputs, site):
     rows = []
-    for stage in STAGES:
+    for stage in inputs.stages:
         each = memory_of(inputs, stage)
         total = gib(each * site["connections"])
         rows.append([stage, number(inputs.user[stage]),
@@ -132,7 +134,7 @@ def cores_for(inputs, site, stage, rate):
 
 def cpu_table(inputs, site):
     rows = []
-    for stage in STAGES:
+    for stage in inputs.stages:
         cores = cores_for(inputs, site, stage, request_rate(site))
         rows.append([stage, number(inputs.cpu_us[stage]), number(cores),
                      math.ceil(cores / site["cores"])])
@@ -208,7 +210,7 @@ def with_one_lost(machines, regions):
 def failover_table(inputs, site):
     rows = []
     back = site["connections"] / site["regions"] / site["reconnect_s"]
-    for stage in STAGES:
+    for stage in inputs.stages:
         machines, why = whole(inputs, site, stage)
         total = with_one_lost(machines, int(site["regions"]))
         storm = cores_for(inputs, site, stage, request_rate(site) +
@@ -247,11 +249,11 @@ def inputs_table(inputs):
             for name, (value, text) in SITE.items()]
     rows += [[f"`{name}`", number(value), text, source]
              for name, (value, text, source) in FACTS.items()]
-    rows += [["CPU a request", "", "stages 1 to 6, a handler of 5 us",
+    rows += [["CPU a request", "", "GET /, 256 connections, loopback",
               inputs.sets["cost"]],
-             ["memory of the process", "", "stages 1 to 6, slope",
+             ["memory of the process", "", "a connection, slope",
               inputs.sets["idle"]],
-             ["memory of the kernel", "", "stages 1 to 6, slope",
+             ["memory of the kernel", "", "a connection, slope",
               inputs.sets["kernel"]]]
     return table(["input", "value", "what it is", "source"], rows)
 

@@ -119,7 +119,8 @@ def held(data, suite, kernel):
     title = (f"An idle connection holds {least.text} in {least.name}, "
              f"{most.text} in {most.name}")
     return title, rows, ("memory for each idle connection: of the process, and "
-                         "pale, of the kernel"), False
+                         "pale, of the kernel"), False, \
+        "the lowest and the highest of all repeats"
 
 
 def scale(rows, log):
@@ -145,7 +146,7 @@ def bar(x, y, row):
             + (pale if end > solid else ""))
 
 
-def draw(title, rows, axis, log):
+def draw(title, rows, axis, log, lines="95 % intervals"):
     """The picture as text."""
     x, y = scale(rows, log), TOP
     height = TOP + ROW * len(rows) + 34
@@ -172,7 +173,7 @@ def draw(title, rows, axis, log):
         y += ROW
     out.append(f'<path d="M{LEFT} {TOP}V{y}" class="axis"/>')
     out.append(f'<text x="{LEFT}" y="{y + 22}" class="small">thin lines: '
-               f"95 % intervals</text></svg>\n")
+               f"{lines}</text></svg>\n")
     return "\n".join(out)
 
 

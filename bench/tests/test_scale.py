@@ -24,6 +24,7 @@ class Known(scale.Inputs):
 
     def __init__(self):         # pylint: disable=super-init-not-called
         self.sets = scale.SETS
+        self.stages = list(STAGES)
         self.kernel = dict.fromkeys(STAGES, 1000)
         self.user = dict.fromkeys(STAGES, 1000)
         self.cpu_us = dict.fromkeys(STAGES, 10)
