@@ -87,6 +87,13 @@ def tail(data, suite, cell):
                          + summaries.cell_text(cell) + "; log scale"), True
 
 
+def idle_title(rows):
+    least = min(rows, key=lambda r: r.value)
+    most = max(rows, key=lambda r: r.value)
+    return (f"An idle connection holds {least.text} in {least.name}, "
+            f"{most.text} in {most.name}")
+
+
 def idle(data, suite):
     slopes = {s["server"]: s for s in data.summary["slopes"]
               if s["suite"] == suite}
@@ -94,11 +101,8 @@ def idle(data, suite):
                 (slopes[n]["bytes"], slopes[n]["low"], slopes[n]["high"]),
                 amount(slopes[n]["bytes"], "B"))
             for n in data.order if n in slopes]
-    least = min(rows, key=lambda r: r.value)
-    most = max(rows, key=lambda r: r.value)
-    title = (f"An idle connection holds {least.text} in {least.name}, "
-             f"{most.text} in {most.name}")
-    return title, rows, "user memory for each idle connection; log scale", True
+    return idle_title(rows), rows, \
+        "user memory for each idle connection; log scale", True
 
 
 def held(data, suite, kernel):
@@ -114,13 +118,9 @@ def held(data, suite, kernel):
             kernel_memory.of_stage(kernel, name))]
         rows.append(Row(data.name(name), data.colours[name], whole,
                         f"{whole[0] / 1024:.1f} KiB", slope["bytes"]))
-    least = min(rows, key=lambda r: r.value)
-    most = max(rows, key=lambda r: r.value)
-    title = (f"An idle connection holds {least.text} in {least.name}, "
-             f"{most.text} in {most.name}")
-    return title, rows, ("memory for each idle connection: of the process, and "
-                         "pale, of the kernel"), False, \
-        "the lowest and the highest of all repeats"
+    return idle_title(rows), rows, (
+        "memory for each idle connection: of the process, and pale, of the "
+        "kernel"), False, "the lowest and the highest of all repeats"
 
 
 def scale(rows, log):

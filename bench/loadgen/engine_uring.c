@@ -41,7 +41,7 @@ enum {
     GROUP = 0,
 };
 
-enum { TODO_SEND = 1, TODO_WATCH = 2, LISTED = 4 };
+enum { NEEDS_SEND = 1, NEEDS_WATCH = 2, LISTED = 4 };
 enum kind { KIND_RECV, KIND_SEND, KIND_POLL };
 
 struct own {
@@ -215,7 +215,7 @@ static void mark(struct load *l, struct conn *c, uint8_t what)
 static int uring_watch_socket(struct load *l, struct conn *c)
 {
     c->receives = false;
-    mark(l, c, TODO_WATCH);
+    mark(l, c, NEEDS_WATCH);
     return 0;
 }
 
@@ -233,7 +233,7 @@ static void write_now(struct load *l, struct conn *c)
 {
     conn_write(l, c);
     if (c->rest_len > 0)
-        mark(l, c, TODO_WATCH);
+        mark(l, c, NEEDS_WATCH);
 }
 
 /* A fresh connection is written to at once: it may have connected already. */
@@ -241,9 +241,9 @@ static void uring_flush(struct load *l, struct conn *c)
 {
     if (c->state == CONN_CONNECTING) {
         write_now(l, c);
-    } else if (!(c->todo & TODO_SEND)) {
+    } else if (!(c->todo & NEEDS_SEND)) {
         c->todo_ns = l->now_ns;
-        mark(l, c, TODO_SEND);
+        mark(l, c, NEEDS_SEND);
     }
 }
 
@@ -356,9 +356,9 @@ static int prepare_all(struct load *l)
             uint8_t todo = list[i]->todo;
 
             list[i]->todo = 0;
-            if (todo & TODO_WATCH)
+            if (todo & NEEDS_WATCH)
                 prepare_watch(l, list[i]);
-            if (todo & TODO_SEND)
+            if (todo & NEEDS_SEND)
                 prepare_send(l, list[i]);
         }
     }
@@ -402,7 +402,7 @@ static void received(struct load *l, struct conn *c, struct io_uring_cqe *cqe)
                     (size_t)cqe->res))
         return;
     if (!c->receives)
-        mark(l, c, TODO_WATCH);
+        mark(l, c, NEEDS_WATCH);
     /* More bytes, or the end, come with the next completion. */
     if (cqe->res > 0 && !(cqe->flags & IORING_CQE_F_SOCK_NONEMPTY))
         load_feed(l, c);
@@ -419,7 +419,7 @@ static void sent(struct load *l, struct conn *c, int res)
     }
     l->t->bytes_out -= c->flying_len - taken;
     conn_keep(c, c->flying + taken, c->flying_len - taken);
-    mark(l, c, TODO_WATCH);
+    mark(l, c, NEEDS_WATCH);
 }
 
 static void completed(struct load *l, struct io_uring_cqe *cqe)
@@ -444,7 +444,7 @@ static void completed(struct load *l, struct io_uring_cqe *cqe)
             break;
         conn_writable(l, c);
         if (c->generation == (uint32_t)data && c->state >= CONN_UP)
-            mark(l, c, TODO_WATCH);
+            mark(l, c, NEEDS_WATCH);
         break;
     }
 }
