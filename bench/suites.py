@@ -171,17 +171,31 @@ def _skew_suites():
         cpus="workers")
 
 
+# What is a switch needs no patch: name -> (stage, arguments, "use it when").
+SWITCHES = {
+    "3-coop": ("stage3", ["--taskrun", "coop"],
+               "several threads must enter one ring, which DEFER_TASKRUN "
+               "forbids, or the kernel is older than 6.1"),
+    "3-no-flags": ("stage3", ["--taskrun", "none"],
+                   "never but on a kernel older than 5.19, which knows no "
+                   "other mode"),
+}
+
+
 def _what_if(name, title, stage, variants, loadgen=(), **more):
     """A stage and variants of it, under the load that decides them."""
     settings = {"params": {"connections": [64]}, "seconds": 0.7,
                 "warmup": 0.15, **more}
     return Suite(f"whatif-{name}", title, loadgen=[
         "--connections", "{connections}", *loadgen], only=(stage,),
-        variants={v: (v, []) for v in variants}, reference=stage, trace=False,
-        calls=True, **settings)
+        variants={v: SWITCHES.get(v, (v, []))[:2] for v in variants},
+        reference=stage, trace=False, calls=True, **settings)
 
 
 def _what_if_suites():
+    yield _what_if(
+        "taskrun", "GET /: when the kernel runs what completes", "stage3",
+        ["3-coop", "3-no-flags"])
     yield _what_if(
         "receive", "GET /: how a receive names its memory and its socket",
         "stage4", ["4-direct", "4-recv-plain"])

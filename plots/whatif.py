@@ -8,6 +8,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, os.path.join(ROOT, "stages"))
 
+import suites                      # noqa: E402
 import summary as summaries        # noqa: E402
 import variants                    # noqa: E402
 
@@ -21,6 +22,9 @@ class Incomplete(Exception):
 
 
 def _described(name):
+    if name in suites.SWITCHES:
+        return {"lines": "switch",
+                variants.MEASURED: suites.SWITCHES[name][2]}
     try:
         found = variants.describe(Path(ROOT) / "stages", name)
     except variants.Bad as bad:

@@ -2,6 +2,7 @@
 """Variants: a stage with one thing changed, kept as the difference only.
 
     variants.py list             name, changed lines, question
+    variants.py said             name, what is commonly said, and where
     variants.py check            every rule below; exit 1 names what is broken
     variants.py unpack NAME DIR  the changed sources below DIR, for the build
     variants.py open NAME        a working copy below build/variants/work
@@ -13,7 +14,11 @@ stages/variants/N-what.patch changes stage N.  It begins with three lines:
     look for: what the reader of the difference should see
     expect: what the measurement is expected to show
 
-and, once that was measured (bench/run.py whatif), with a fourth one
+then, where there is a common opinion, one that names it and its source
+
+    commonly said: the opinion (title of the source, https://...)
+
+and, once that was measured (bench/run.py whatif), the last one
 
     use it when: where the variant is the better choice, or that it never is
 
@@ -35,8 +40,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MOST = 80
 HEADER = ["question", "look for", "expect"]
+SAID = "commonly said"
 MEASURED = "use it when"
 HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+SOURCE = re.compile(r" \((\S.*), (https://[^\s)]+)\)$")
 NAME = re.compile(r"(\d)-[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -75,12 +82,16 @@ def read_patch(path):
         raise Bad(f"{label}: there is no such variant")
     lines = path.read_text().split("\n")[:-1]
     keys = list(HEADER)
-    if lines[len(keys):] and lines[len(keys)].startswith(MEASURED):
-        keys.append(MEASURED)
+    for key in (SAID, MEASURED):
+        if lines[len(keys):] and lines[len(keys)].startswith(key):
+            keys.append(key)
     header, rest = lines[:len(keys)], lines[len(keys):]
     for number, (line, key) in enumerate(zip(header, keys), 1):
         if not re.fullmatch(rf"{key}: \S.*", line) or line.endswith("..."):
             raise Bad(f"{label}:{number}: expected '{key}: ' and a sentence")
+        if key == SAID and not SOURCE.search(line):
+            raise Bad(f"{label}:{number}: ends with its source: "
+                      "(title, https://...)")
     if len(header) < len(HEADER):
         raise Bad(f"{label}: the header has three lines: {', '.join(HEADER)}")
     return header, parse(label, rest, len(keys))
@@ -261,24 +272,40 @@ def table(root):
     return rows
 
 
+def said(root):
+    """What is commonly said of each variant that there is an opinion about,
+    with the source as a link."""
+    rows = ["| variant | commonly said | source |", "| --- | --- | --- |"]
+    for name in names(root):
+        text = describe(root, name).get(SAID)
+        if text:
+            source = SOURCE.search(text)
+            rows.append(f"| `{name}` | {text[:source.start()]} | "
+                        f"[{source[1]}]({source[2]}) |")
+    return rows
+
+
 def main(argv):
     parser = argparse.ArgumentParser(
         description="Variants of the stages, kept as differences.")
     parser.add_argument("--root", default=str(HERE), help="folder of stages")
     parser.add_argument("command",
-                        choices=["list", "check", "unpack", "open", "save"])
+                        choices=["list", "said", "check", "unpack", "open",
+                                 "save"])
     parser.add_argument("name", nargs="?")
     parser.add_argument("target", nargs="?", help="for unpack: the folder")
     args = parser.parse_args(argv)
     root = Path(args.root)
     build = root.parent / "build" / "variants"
-    if args.command not in ("list", "check") and not args.name:
+    if args.command not in ("list", "said", "check") and not args.name:
         parser.error(f"{args.command} needs a NAME")
     if args.command == "unpack" and not args.target:
         parser.error("unpack needs a folder")
     try:
         if args.command == "list":
             print("\n".join(table(root)))
+        elif args.command == "said":
+            print("\n".join(said(root)))
         elif args.command == "unpack":
             unpack(root, args.name, Path(args.target))
         elif args.command == "open":

@@ -45,6 +45,10 @@ class Table(unittest.TestCase):
         self.assertEqual(whatif.notes(found),
                          "whatif-send: late: 4-send-zc in 2 of 9.")
 
+    def test_a_switch_has_no_patch(self):
+        line = whatif.table(data("3-coop")).splitlines()[2]
+        self.assertRegex(line, r"`3-coop` *\| switch \|.*\| several threads")
+
     def test_what_was_not_measured_is_left_out(self):
         found = data("4-send-zc", "4-send-fixed")
         found.order.remove("4-send-zc")

@@ -121,6 +121,20 @@ class Variants(unittest.TestCase):
                    .replace("line 41\n", "line 42\n"))
         self.bad("4-try.patch:12: hunk 2", "check")
 
+    def test_what_is_commonly_said_has_a_source(self):
+        opinion = "commonly said: it is faster (A Page, https://a.test/b)"
+        both = f"expect: nothing\n{opinion}\nuse it when: never\n"
+        self.patch(PATCH.replace("expect: nothing\n", both))
+        self.ok("check")
+        self.assertIn("| `4-try` | it is faster | "
+                      "[A Page](https://a.test/b) |", self.ok("said"))
+        self.assertIn("line 6\nline seven", self.unpacked())
+        self.patch(PATCH.replace("expect: nothing\n",
+                                 both.replace(", https", " https")))
+        self.bad("4-try.patch:4: ends with its source", "check")
+        self.patch(PATCH)
+        self.assertNotIn("4-try", self.ok("said"))
+
     def test_other_stages_are_left_alone(self):
         self.patch(PATCH.replace("/4-fixed/server.c", "/../Makefile"))
         self.bad("is not of 4-fixed/", "check")
