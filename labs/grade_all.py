@@ -32,6 +32,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -44,6 +45,7 @@ from grader import similar, submission, tables              # noqa: E402
 BUILD_S = 60                # for the student's compiler, before TIME_SCALE
 SLACK_S = 60
 LINE = "ioladder-graded"
+LAST_LINES = 5              # of what a job without a result has said
 
 
 def parse(argv):
@@ -90,7 +92,8 @@ def work_folder(lab):
 
 def job(argv):
     """job LAB IDENT [OPTIONS OF grade.py]: grades what the main program has put
-    into the folder of IDENT, and prints one line."""
+    into the folder of IDENT, and prints one line.  Exit status 1: it cannot be
+    graded here, and another machine may try."""
     lab_name, ident = argv[:2]
     signal.signal(signal.SIGTERM, grade.stop)
     status, text = 69, ""
@@ -107,14 +110,18 @@ def job(argv):
             text = str(err)
     print(LINE, ident, status, base64.b64encode(text.encode()).decode(),
           flush=True)
-    return 0
+    return 1 if status else 0
 
 
 def prepare(argv):
-    """prepare LAB [SEED]: builds the staff's part, once for all jobs."""
+    """prepare LAB [SEED [WAY]]: builds the staff's part, once for all jobs.
+    With a WAY ("any": the first that works) it fails where there is no sandbox.
+    """
     lab = labs.load(labs.find(argv[0]))
     seed = argv[1] if len(argv) > 1 else params.course_seed()
     build.prepare(lab, seed, os.path.join(lab.folder, "tests"))
+    if len(argv) > 2:
+        sandbox.choose(None if argv[2] == "any" else argv[2], False)
     return 0
 
 
@@ -129,6 +136,7 @@ class Class:
         self.all = roster.find(args.folder)
         self.files, self.results, self.reasons = {}, {}, {}
         self.idents, self.keys = {}, {}
+        self.said, self.ends = {}, {}   # by ident: other lines, how it ended
         for name in ("jobs", "results"):
             os.makedirs(os.path.join(self.work, name), exist_ok=True)
         digest = hashlib.sha256()
@@ -184,13 +192,13 @@ class Class:
                 with open(os.path.join(folder, name), "wb") as f:
                     f.write(data)
 
-    def take(self, line):
-        """The line of one job; returns its key, or None."""
-        words = line.split()
-        if len(words) not in (3, 4) or words[0] != LINE \
-                or words[1] not in self.keys:
+    def take(self, ident, line):
+        """A line of one job; returns its key when that is its result."""
+        words, key = line.split(), self.keys[ident]
+        if len(words) not in (3, 4) or words[:2] != [LINE, ident]:
+            self.said[ident] = self.said.get(ident, [])[1 - LAST_LINES:] \
+                + [line]
             return None
-        ident, key = words[1], self.keys[words[1]]
         text = base64.b64decode(words[3] if len(words) == 4 else "").decode()
         if words[2] != "0":
             self.reasons[key] = text or "the grader failed"
@@ -200,6 +208,15 @@ class Class:
         results.write(result, self.path("results", ident + ".json"))
         self.results[key] = result
         return key
+
+    def reason(self, key):
+        """Why it has no result."""
+        if key in self.reasons:
+            return self.reasons[key]
+        ident = self.idents[key]
+        return "".join(["the grader gave no result", self.ends.get(ident, "")]
+                       + [f"\n{line.rstrip()}"
+                          for line in self.said.get(ident, [])])
 
     def shown(self, key):
         return next(o for o in self.all if o.key == key).shown
@@ -218,37 +235,78 @@ def job_words(group, ident):
 
 
 def one_by_one(group, idents):
-    """Without GNU parallel: the lines of the jobs, one after the other."""
+    """Without GNU parallel: (ident, line) of the jobs, one after the other."""
     for ident in idents:
         with subprocess.Popen(job_words(group, ident), text=True,
                               stdout=subprocess.PIPE, cwd=labs.ROOT,
+                              stderr=subprocess.STDOUT, errors="replace",
                               stdin=subprocess.DEVNULL) as process:
             try:
-                line, _ = process.communicate(
+                text, _ = process.communicate(
                     timeout=seconds_for_one(group.lab, group.args.scale))
-                yield line
+                group.ends[ident] = f", {grade.ending(process.returncode)}"
+                yield from ((ident, line) for line in text.splitlines())
             except subprocess.TimeoutExpired:
                 process.terminate()
+                group.ends[ident] = " in time"
             except BaseException:       # Ctrl-C: nothing stays behind
                 process.terminate()
                 process.wait()
                 raise
 
 
-def parallel_words(group, hosts, folder):
+def parallel_words(group, hosts, folder, log):
+    # A job that fails is tried once more, on another machine if there is one.
     words = ["parallel", "--will-cite", "--jobs", str(group.args.jobs),
              "--timeout", str(seconds_for_one(group.lab, group.args.scale)),
-             "--termseq", "TERM,5000,KILL,25"]
+             "--termseq", "TERM,5000,KILL,25", "--retries", "2",
+             "--tagstring", "{}", "--joblog", log]
     if hosts:
         words += ["--sshlogin", ",".join(hosts), "--workdir", folder]
     # parallel gives the command to a shell.
     command = [w if w == "{}" else shlex.quote(w)
                for w in job_words(group, "{}")]
-    return words + [" ".join(command)]
+    return words + [" ".join(command) + " 2>&1"]
+
+
+def parallel_env(home):
+    """Nothing that a user has set up changes how it runs: neither options nor
+    a login shell, which may be missing or refuse to run anything."""
+    env = {n: v for n, v in os.environ.items() if n != "PARALLEL"}
+    return dict(env, PARALLEL_SHELL="/bin/sh", PARALLEL_HOME=home)
+
+
+def read_joblog(group, path):
+    """How each job ended, and where."""
+    with open(path, encoding="utf-8", errors="replace") as f:
+        for row in f.read().split("\n")[1:]:
+            cells = row.split("\t", 8)
+            if len(cells) != 9:
+                continue
+            words = cells[8].split()
+            for ident in set(words) & set(group.keys):
+                status = -int(cells[7]) or int(cells[6])
+                group.ends[ident] = f", {grade.ending(status)}" + (
+                    f" on {cells[1]}" if cells[1] != ":" else "")
 
 
 def in_parallel(group, idents, hosts=(), folder=""):
-    with subprocess.Popen(parallel_words(group, hosts, folder), text=True,
+    """(ident, line) of the jobs, as they end."""
+    with tempfile.TemporaryDirectory() as home:
+        log = os.path.join(home, "joblog")
+        words = parallel_words(group, hosts, folder, log)
+        with contextlib.closing(
+                lines_of(words, idents, parallel_env(home))) as lines:
+            for line in lines:
+                ident, _, text = line.partition("\t")
+                if ident in group.keys:
+                    yield ident, text
+        read_joblog(group, log)
+
+
+def lines_of(words, idents, env):
+    """What parallel prints.  A reader that stops ends it, and its jobs."""
+    with subprocess.Popen(words, text=True, env=env,
                           cwd=labs.ROOT, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, errors="replace",
                           start_new_session=True) as process:
@@ -299,7 +357,7 @@ def reachable(group, idents, folder):
     data, ready = luggage(group, idents), []
     command = (f"mkdir -p {folder} && cd {folder} && tar -xzf - && "
                f"python3 labs/grade_all.py prepare {group.lab.name} "
-               f"{shlex.quote(group.args.seed)}")
+               f"{shlex.quote(group.args.seed)} {group.args.sandbox or 'any'}")
     for host in group.args.hosts:
         try:
             done = ssh(host, command, input=data)
@@ -309,6 +367,7 @@ def reachable(group, idents, folder):
         if done is not None and done.returncode == 0:
             ready.append(host)
         else:
+            reason = reason or grade.ending(done.returncode)
             say(f"{host} is left out: {results.shorten(reason, 4)}")
     return ready
 
@@ -342,8 +401,8 @@ cd {root} || exit 1
 ident=$(sed -n "${{SLURM_ARRAY_TASK_ID}}p" {work}/idents)
 mkdir -p {work}/lines
 env TIME_SCALE={scale} python3 labs/grade_all.py job {lab} "$ident" {words} \\
-    >"{work}/lines/$ident.part" &&
-    mv "{work}/lines/$ident.part" "{work}/lines/$ident"
+    >"{work}/lines/$ident.part" 2>&1
+mv "{work}/lines/$ident.part" "{work}/lines/$ident"
 """
 
 
@@ -368,7 +427,8 @@ def from_slurm(group):
         path = group.path("lines", ident)
         if os.path.exists(path) and not group.args.again:
             with open(path, encoding="ascii", errors="replace") as f:
-                group.take(f.read())
+                for line in f:
+                    group.take(ident, line)
 
 
 # ---- all of it
@@ -401,8 +461,8 @@ def follow(group, idents, lines):
     """Takes the results as they come, and says how long it will last."""
     known = len(group.all) - len(idents)
     began, done = time.monotonic(), 0
-    for line in lines:
-        key = group.take(line)
+    for ident, line in lines:
+        key = group.take(ident, line)
         if not key:
             continue
         done += 1
@@ -437,7 +497,7 @@ def write_tables(group):
     rows = []
     for one in group.all:
         got = group.results.get(one.key)
-        reason = group.reasons.get(one.key, "the grader ended before its end")
+        reason = "" if got else group.reason(one.key)
         rows.append((one, got, reason, hints.get(one.key, "")))
     rows.sort(key=lambda row: row[0].name)
     base = group.args.csv[:-4] if group.args.csv.endswith(".csv") \
@@ -450,7 +510,8 @@ def write_tables(group):
         results.write_text(text, path)
     missing = [row for row in rows if row[1] is None]
     for one, _, reason, _ in missing:
-        say(f"not graded: {one.shown}: {results.shorten(reason, 3)}")
+        reason = results.shorten(reason, 1 + LAST_LINES)
+        say(f"not graded: {one.shown}: {reason}")
     say(f"{group.args.csv}: {len(rows) - len(missing)} of {len(rows)} graded")
     return 1 if missing else 0
 

@@ -316,28 +316,61 @@ class GradeAll(Folder):
         return found
 
     def test_on_another_machine(self):
-        """The other machine is this one in another folder; a third has gone.
-        """
-        if not shutil.which("parallel"):
-            self.skipTest("GNU parallel is not installed")
+        """Two other machines are this one in another folder, whose user has a
+        shell that runs nothing; a third has gone.  The first job fails on one
+        of them, and the other one does it."""
+        ssh, home = self.machines()
         self.make(("ann", "one-gib"))
-        home = os.path.join(self.top, "home")
-        os.mkdir(home)
-        os.chmod(self.top, 0o755)
-        ssh = os.path.join(self.top, "ssh")
-        with open(ssh, "w", encoding="ascii") as f:
-            f.write("#!/bin/sh\n[ $1 != gone ] || exit 255\nshift\n"
-                    "[ \"$1\" != -- ] || shift\n"
-                    f"cd {home}\nHOME={home} exec sh -c \"$*\"\n")
-        os.chmod(ssh, 0o755)
-        done = self.run_it("--hosts", "near,gone", PARALLEL_SSH=ssh)
+        done = self.run_it("--hosts", "near,far,gone", "--jobs", "1",
+                           PARALLEL_SSH=ssh, SHELL="/bin/false",
+                           PARALLEL="--no-such-option")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("gone is left out", done.stderr)
+        self.assertIn("gone is left out: status 255", done.stderr)
+        self.assertTrue(os.path.isdir(f"{home}.failed"))
         ann = self.table()["ann"]
         self.assertEqual(ann["points"], "100", (ann, done.stderr))
         self.assertEqual(self.table()["one-gib"]["points"], "0")
         self.assertEqual(os.listdir(home), [".parallel"]
                          if os.path.exists(home + "/.parallel") else [])
+
+    def machines(self):
+        """(a program in place of ssh, the home of all of its machines)"""
+        if not shutil.which("parallel"):
+            self.skipTest("GNU parallel is not installed")
+        home = os.path.join(self.top, "home")
+        os.mkdir(home)
+        os.chmod(self.top, 0o755)
+        ssh = os.path.join(self.top, "ssh")
+        with open(ssh, "w", encoding="ascii") as f:
+            f.write("#!/bin/sh\nhost=$1\nshift\n"
+                    "[ \"$1\" != -- ] || shift\n"
+                    "case $host,$* in gone,*) exit 255;;\n"
+                    "*,mkdir*|*,rm*) ;;\n"
+                    f"*) mkdir {home}.failed 2>/dev/null && exit 9;; esac\n"
+                    f"cd {home}\nHOME={home} exec sh -c \"$*\"\n")
+        os.chmod(ssh, 0o755)
+        return ssh, home
+
+    def test_a_job_that_ends_early(self):
+        """The row says how, and what it said last."""
+        self.make(("ann",))
+        folder = self.path_without_parallel()
+        python = os.path.join(folder, "python3")
+        os.unlink(python)
+        with open(python, "w", encoding="ascii") as f:
+            f.write("#!/bin/sh\nseq 90\necho 'it burns' >&2\nexit 9\n")
+        os.chmod(python, 0o755)
+        for tool in (None, shutil.which("parallel")):
+            if tool:
+                os.symlink(tool, os.path.join(folder, "parallel"))
+            done = self.run_it(PATH=folder)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            ann = self.table()["ann"]
+            self.assertEqual((ann["status"], ann["points"]),
+                             ("not graded", ""))
+            for words in (ann["message"], done.stderr):
+                self.assertRegex(words, "no result, status 9\n87\n88\n89\n"
+                                 "90\nit burns")
 
     def test_slurm(self):
         self.make(("ann", "it's \"quoted\" $HOME;", "link-out"))
