@@ -57,6 +57,9 @@ class Limits:
     files: int = 4096           # descriptors of one process
 
 
+ASK = Limits(seconds=60)        # for a question about the machine
+
+
 @dataclass
 class Outcome:
     """How a program ended."""
@@ -397,13 +400,13 @@ def refusal(way, hidden=()):
     box = Sandbox(way, hidden)
     if way == "user":
         for path in hidden:
-            seen = box.run(["ls", path], Limits(seconds=5))
+            seen = box.run(["ls", path], ASK)
             if seen.status == 0:
                 return f"others may read {path}; chmod 700 it"
     # With our own folder: a clone below a private folder is out of reach for
     # the user that bwrap runs as; root's own namespaces bind it all the same.
     ro = (HERE,) if way in ("bubblewrap", "namespaces") else ()
-    done = box.run(["true"], Limits(seconds=5), ro=ro)
+    done = box.run(["true"], ASK, ro=ro)
     if done.status != 0:
         return (done.output.strip().splitlines() or [done.killed])[-1]
     return ""
@@ -413,7 +416,7 @@ def out_of_reach(way):
     """Why this way cannot build with the files of the staff; "" when it can:
     the last way mounts nothing, so its user has to be able to read them."""
     if way == "user" and Sandbox(way).run(
-            ["ls", HERE], Limits(seconds=5)).status != 0:
+            ["ls", HERE], ASK).status != 0:
         return f"another user cannot read {HERE}: a folder above is private"
     return ""
 
