@@ -147,6 +147,7 @@ help:
 ## make variant         NAME=4-recv-plain: opens a working copy of one
 ## make variant-save    NAME=..: writes what was changed there back
 ## make test-variants   every test of the servers, against the variants
+## make noprobe         the stages without static probes: build/noprobe/
 ## make doctor          what this machine can run and grade
 ## make clean           removes build/
 
@@ -206,6 +207,22 @@ $(B)/fault/stage$(1): $$(patsubst %.c,$(B)/%.o,$$(wildcard $(2)/*.c)) \
 	$$(call link,$$(WRAP_FLAGS) $(call needs_uring,$(1)))
 endef
 $(foreach d,$(STAGE_DIRS),$(eval $(call stage_rules,$(call number,$(d)),$(d))))
+
+# The same without static probes, to see that these cost nothing (probe.h):
+#   bench/run.py --servers stage3 --add off=build/noprobe/stage3
+define noprobe_rules
+$(B)/noprobe/stage$(1): $(wildcard $(2)/*.[ch]) $(wildcard common/*.h) \
+		$(wildcard stages/parts/*.h) $(B)/flags $(TSAN_SIGNALS) \
+		$(LIBPARTS) $(LIBCOMMON)
+	@mkdir -p $$(@D)
+	$(if $(Q),@echo '  CC   $$@')
+	$(Q)$(CC) -DIOLADDER_PROBES=0 $$(CPPFLAGS_ALL) $$(CFLAGS_ALL) -o $$@ \
+		$(2)/*.c $$(filter %.o,$$^) $$(LDFLAGS_ALL) \
+		$(call needs_uring,$(1)) $$(filter %.a,$$^) $$(LIBS)
+endef
+$(foreach d,$(STAGE_DIRS),$(eval $(call noprobe_rules,$(call number,$(d)),$(d))))
+.PHONY: noprobe
+noprobe: $(STAGES:%=$(B)/noprobe/stage%)
 
 # ---- variants ----
 # A variant is a difference (stages/variants/NAME.patch).  It is applied to a
@@ -505,15 +522,17 @@ labs-test:
 	$(Q)$(PYTHON) labs/selftest.py --repeat $(LABS_REPEAT) $(LABS_ARGS)
 
 # ---- machine ----
-.PHONY: deps deps-lint deps-peers deps-all doctor
+.PHONY: deps deps-lint deps-peers deps-trace deps-all doctor
 deps:
 	$(Q).ci/deps base
 deps-lint:
-	$(Q).ci/deps base lint labs class
+	$(Q).ci/deps base lint labs class trace
 deps-peers:
 	$(Q).ci/deps base peers
+deps-trace:
+	$(Q).ci/deps base trace
 deps-all:
-	$(Q).ci/deps base lint labs class peers
+	$(Q).ci/deps base lint labs class peers trace
 doctor:
 	$(Q).ci/doctor
 

@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "probe.h"
 #include "service.h"
 #include "timer_wheel.h"
 
@@ -98,6 +99,7 @@ static struct conn *conn_new(struct worker *w, int fd)
     w->n_conns++;
     pthread_mutex_unlock(&w->lock);
     STAT_ADD(stats, accepted, 1);
+    PROBE(conn_open, fd, c, fd); /* a nop that tracers find: probe.h */
     return c;
 }
 
@@ -105,6 +107,7 @@ static struct conn *conn_new(struct worker *w, int fd)
  * longer shut down a number that is another connection's by now. */
 static void conn_close(struct worker *w, struct conn *c)
 {
+    PROBE(conn_close, c->fd, c);
     pthread_mutex_lock(&w->lock);
     LIST_REMOVE(c, link);
     pthread_mutex_unlock(&w->lock);
@@ -148,7 +151,9 @@ static bool conn_recv(struct worker *w, struct conn *c)
         shutdown(c->fd, SHUT_RD);
     do {
         net_limit(c->fd, SO_RCVTIMEO, c->due_ms - clock_ms(), &c->recv_ms);
+        PROBE(park, c->fd, c->recv_ms);
         n = recv(c->fd, buf_tail(in), buf_room(in), 0);
+        PROBE(unpark, c->fd, n);
         STAT_ADD(c->stats, recvs, 1);
     } while (n < 0 && conn_extend(w, c, true));
     if (n < 0)
@@ -157,6 +162,7 @@ static bool conn_recv(struct worker *w, struct conn *c)
         c->s.eof = true;
     buf_commit(in, (size_t)n);
     STAT_ADD(c->stats, bytes_in, (uint64_t)n);
+    PROBE(run, c->fd, c);
     return true;
 }
 

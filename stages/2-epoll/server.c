@@ -38,6 +38,7 @@
 
 #include "container_of.h"
 #include "net.h"
+#include "probe.h"
 #include "service.h"
 #include "timer_wheel.h"
 
@@ -113,12 +114,14 @@ static struct conn *conn_new(struct worker *w, int fd)
     LIST_INSERT_HEAD(&w->live, c, link);
     w->n_conns++;
     STAT_ADD(&w->stats, accepted, 1);
+    PROBE(conn_open, 0, c, fd);
     return c;
 }
 
 /* The single path to close.  Closing takes the descriptor out of epoll. */
 static void conn_close(struct worker *w, struct conn *c)
 {
+    PROBE(conn_close, 0, c);
     LIST_REMOVE(c, link);
     wheel_cancel(&w->wheel, &c->timer);
     net_close(c->fd);
@@ -209,6 +212,7 @@ static void conn_run(struct worker *w, struct conn *c)
 {
     bool going = true;
 
+    PROBE(run, 0, c);
     while (going) {
         enum want want = session_step(&c->s, &w->stats);
 
@@ -335,7 +339,9 @@ static void worker_loop(struct worker *w)
         wait =
             service_wait_ms(&w->sv, w->now_ms,
                             wheel_wait_ms(&w->wheel, w->now_ms), w->retry_ms);
+        PROBE(park, 0, wait);
         n = epoll_wait(w->epoll, evs, MAX_EVENTS, wait);
+        PROBE(unpark, 0, n);
         w->now_ms = clock_ms() - w->held_ms;
         STAT_ADD(&w->stats, waits, 1);
         for (int i = 0; i < n; i++)

@@ -39,6 +39,7 @@
 #include "net.h"
 #include "parts/arena.h"
 #include "parts/uring.h"
+#include "probe.h"
 #include "service.h"
 #include "timer_wheel.h"
 
@@ -103,6 +104,7 @@ static struct conn *conn_new(struct worker *w, int fd)
     LIST_INSERT_HEAD(&w->live, c, link);
     w->n_conns++;
     STAT_ADD(&w->stats, accepted, 1);
+    PROBE(conn_open, 0, c, fd);
     return c;
 }
 
@@ -110,6 +112,7 @@ static struct conn *conn_new(struct worker *w, int fd)
 static void conn_close(struct worker *w, struct conn *c)
 {
     CHECK(c->op == OP_NONE);
+    PROBE(conn_close, 0, c);
     LIST_REMOVE(c, link);
     wheel_cancel(&w->wheel, &c->timer);
     net_close(c->fd);
@@ -132,6 +135,7 @@ static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
 
     io_uring_sqe_set_data(sqe, c);
     c->op = op;
+    PROBE(submit, c);
     return sqe;
 }
 
@@ -239,6 +243,7 @@ static void conn_line(struct worker *w, struct conn *c)
  * piece, or room in the SQ, the connection waits and is run again later. */
 static void conn_run(struct worker *w, struct conn *c)
 {
+    PROBE(run, 0, c);
     while (uring_make_room(&w->ring, &w->stats) &&
            arena_lend(&w->arena, &c->s.out)) {
         enum want want = session_step(&c->s, &w->stats);
@@ -269,6 +274,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
 {
     enum op op = c->op;
 
+    PROBE(complete, c, res);
     c->op = OP_NONE;
     if (flags & IORING_CQE_F_BUFFER)
         arena_got(&w->arena, flags >> IORING_CQE_BUFFER_SHIFT, &c->s.in);
@@ -398,6 +404,7 @@ static void ring_wait(struct worker *w)
     int err;
 
     OWN_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
+    PROBE(park, 0, ms);
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
@@ -444,6 +451,7 @@ static void worker_loop(struct worker *w)
         ring_wait(w);
         w->now_ms = clock_ms() - w->held_ms;
         n = io_uring_cq_ready(&w->ring);
+        PROBE(unpark, 0, n);
         STAT_ADD(&w->stats, events, n);
         while (n-- > 0)
             completion(w, uring_take(&w->ring));

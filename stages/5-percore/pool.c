@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "probe.h"
 #include "service.h"
 
 struct helper {
@@ -108,6 +109,7 @@ static void *helper_main(void *arg)
     struct job *job;
 
     while ((job = next_job(c)) != NULL) {
+        PROBE(run, h->stats.worker, job->s);
         while ((job->want = session_step(job->s, &h->stats)) == WANT_WORK)
             service_work(job->s, &h->stats);
         if (mpsc_push(&c->returns, &job->node))

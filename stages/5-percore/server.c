@@ -41,6 +41,7 @@
 #include "parts/launch.h"
 #include "parts/uring.h"
 #include "pool.h"
+#include "probe.h"
 #include "service.h"
 #include "switches.h"
 #include "timer_wheel.h"
@@ -124,6 +125,7 @@ static struct conn *conn_new(struct worker *w, int fd)
     LIST_INSERT_HEAD(&w->live, c, link);
     w->n_conns++;
     STAT_ADD(&w->stats, accepted, 1);
+    PROBE(conn_open, w->stats.worker, c, fd);
     return c;
 }
 
@@ -131,6 +133,7 @@ static struct conn *conn_new(struct worker *w, int fd)
 static void conn_close(struct worker *w, struct conn *c)
 {
     CHECK(c->op == OP_NONE);
+    PROBE(conn_close, w->stats.worker, c);
     LIST_REMOVE(c, link);
     wheel_cancel(&w->wheel, &c->timer);
     net_close(c->fd);
@@ -154,6 +157,7 @@ static struct io_uring_sqe *conn_sqe(struct worker *w, struct conn *c,
 
     io_uring_sqe_set_data(sqe, c);
     c->op = op;
+    PROBE(submit, c);
     return sqe;
 }
 
@@ -253,6 +257,7 @@ static void conn_hand(struct worker *w, struct conn *c)
     c->op = OP_POOL;
     conn_pause(w, c);
     OWN_ADD(&w->stats, handed, 1);
+    PROBE(ready, w->stats.worker, c, PATH_LOCAL);
     pool_hand(&w->crew, &c->job);
 }
 
@@ -285,6 +290,7 @@ static void conn_wait(struct worker *w, struct conn *c)
  * piece, or room in the SQ, the connection waits and is run again later. */
 static void conn_run(struct worker *w, struct conn *c)
 {
+    PROBE(run, w->stats.worker, c);
     while (uring_make_room(&w->ring, &w->stats) &&
            arena_lend(&w->arena, &c->s.out)) {
         enum want want = conn_step(w, c);
@@ -317,6 +323,7 @@ static void conn_done(struct worker *w, struct conn *c, int res, unsigned flags)
 {
     enum op op = c->op;
 
+    PROBE(complete, c, res);
     c->op = OP_NONE;
     if (flags & IORING_CQE_F_BUFFER)
         arena_got(&w->arena, flags >> IORING_CQE_BUFFER_SHIFT, &c->s.in);
@@ -447,6 +454,7 @@ static void ring_wait(struct worker *w)
     int err;
 
     OWN_ADD(&w->stats, cq_overflow, uring_overflows(&w->ring));
+    PROBE(park, w->stats.worker, ms);
     err = io_uring_submit_and_wait_timeout(&w->ring, &cqe, 1,
                                            ms < 0 ? NULL : &ts, NULL);
     STAT_ADD(&w->stats, waits, 1);
@@ -527,6 +535,7 @@ static void worker_loop(struct worker *w)
         ring_wait(w);
         w->now_ms = clock_ms() - w->held_ms;
         n = io_uring_cq_ready(&w->ring);
+        PROBE(unpark, w->stats.worker, n);
         STAT_ADD(&w->stats, events, n);
         while (n-- > 0)
             completion(w, uring_take(&w->ring));

@@ -56,6 +56,7 @@
 #include "parts/park.h"
 #include "parts/pieces.h"
 #include "parts/uring.h"
+#include "probe.h"
 #include "service.h"
 #include "state.h"
 #include "timer_wheel.h"
@@ -241,6 +242,7 @@ static struct conn *slot_take(struct worker *w)
  * Home looks for returned slots in every turn, so it needs no wake-up. */
 static void conn_close(struct worker *w, struct conn *c)
 {
+    PROBE(conn_close, w->stats.worker, c);
     net_close(c->fd);
     c->fd = -1;
     piece_drop(&w->pieces, &c->s.in);
@@ -269,6 +271,7 @@ static void conn_new(struct worker *w, int fd)
         w->n_swept = (int)c->slot; /* the drain has to look at it too */
     c->gen = state_open(&c->state);
     STAT_ADD(&w->stats, accepted, 1);
+    PROBE(conn_open, w->stats.worker, c, fd);
     if (watch(w, fd, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
               c->gen, c->slot))
         return;
@@ -278,8 +281,9 @@ static void conn_new(struct worker *w, int fd)
 }
 
 /* Adds c to our own queue.  The caller knows that there is room. */
-static void enqueue(struct worker *w, struct conn *c)
+static void enqueue(struct worker *w, struct conn *c, enum probe_path path)
 {
+    PROBE(ready, w->stats.worker, c, path);
     CHECK(deque_push(&w->ready, c));
 }
 
@@ -289,7 +293,7 @@ static void conn_requeue(struct worker *w, struct conn *c, enum next next)
     c->next = next;
     piece_reclaim(&w->pieces, &c->s.out);
     state_requeue(&c->state);
-    enqueue(w, c);
+    enqueue(w, c, PATH_LOCAL);
 }
 
 /* c has nothing to do before its next event, so it gives its memory back. */
@@ -299,7 +303,7 @@ static void conn_release(struct worker *w, struct conn *c, enum next next)
     piece_reclaim(&w->pieces, &c->s.in);
     piece_reclaim(&w->pieces, &c->s.out);
     if (state_release(&c->state)) /* an event came meanwhile */
-        enqueue(w, c);
+        enqueue(w, c, PATH_LOCAL);
 }
 
 /* c comes from a queue.  It is ours from here on, with its marks. */
@@ -311,6 +315,7 @@ static void conn_claim(struct worker *w, struct conn *c)
     c->readable |= (marks & STATE_NEWS) != 0;
     c->tail |= (marks & STATE_TAIL) != 0;
     OWN_ADD(&w->stats, runs, 1);
+    PROBE(run, w->stats.worker, c);
 }
 
 /* ---------------------------------------------------------------- engine */
@@ -473,6 +478,7 @@ static void conn_sqe(struct worker *w, struct conn *c)
         io_uring_prep_send(sqe, c->fd, buf_data(out), buf_len(out),
                            MSG_NOSIGNAL | MSG_DONTWAIT);
     io_uring_sqe_set_data(sqe, c);
+    PROBE(submit, c);
 }
 
 /* Submits n operations and waits for all of them.  It is one system call: none
@@ -493,6 +499,7 @@ static void batch_submit(struct worker *w, int n)
 
             c->res = cqe.res;
             OWN_ADD(&w->stats, completions, 1);
+            PROBE(complete, c, c->res);
         }
     }
 }
@@ -680,7 +687,7 @@ static void take_dealt(struct worker *w, struct worker *from)
 static void conn_poke(struct worker *w, struct conn *c)
 {
     if (state_event(&c->state, c->gen, STATE_NEWS))
-        enqueue(w, c);
+        enqueue(w, c, PATH_LOCAL);
 }
 
 /* Queues each connection whose deadline has come, as only a runner may shut it
@@ -782,8 +789,10 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
 
     if (room == 0)
         return 0; /* run some first */
+    PROBE(park, w->stats.worker, wait_ms);
     n = epoll_wait(from->epoll, evs, room < MAX_EVENTS ? (int)room : MAX_EVENTS,
                    wait_ms);
+    PROBE(unpark, w->stats.worker, n);
     tick(w); /* we may have slept: a new connection's deadline begins now */
     STAT_ADD(&w->stats, waits, 1);
     STAT_ADD(&w->stats, events, n > 0 ? (uint64_t)n : 0);
@@ -797,7 +806,8 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
             marks |= STATE_TAIL;
         if (state_event(&from->conns[slot].state, evs[i].data.u64 >> 32,
                         marks)) {
-            enqueue(w, &from->conns[slot]);
+            enqueue(w, &from->conns[slot],
+                    from == w ? PATH_LOCAL : PATH_RESCUED);
             OWN_ADD(&w->stats, injected, 1);
         }
     }
@@ -819,10 +829,14 @@ static struct conn *steal(struct worker *w)
 {
     OWN_ADD(&w->stats, searches, 1);
     for (int i = 1; i < w->server->team.n_workers; i++) {
-        struct conn *c = deque_steal(&sibling(w, i)->ready, &w->ready);
+        struct worker *from = sibling(w, i);
+        struct conn *c = deque_steal(&from->ready, &w->ready);
 
         if (c) {
-            OWN_ADD(&w->stats, stolen, 1 + deque_len(&w->ready));
+            uint64_t n = 1 + deque_len(&w->ready);
+
+            OWN_ADD(&w->stats, stolen, n);
+            PROBE(steal, w->stats.worker, from->stats.worker, n);
             return c;
         }
     }
