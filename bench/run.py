@@ -4,7 +4,9 @@
 Server and client are pinned apart.  A block of a cell visits every server in
 one random order and then in the reverse one, so that a drift of the machine
 cancels; what is compared are the ratios inside a block.  Before and after each
-block a fixed loop is timed, and a block in which the machine changed is done
+block a fixed loop is timed.  Where the load is a closed loop, all servers of a
+block are up and take turns of some hundredths of a second (turns.py); elsewhere
+each has a slice of its own, and a block in which the machine changed is done
 again.  Every slice has a fresh server.  A slice with errors, overflowed
 completions, stolen time or other programs beside it is kept in the rows,
 marked, and done again.
@@ -39,6 +41,7 @@ import sittings                                             # noqa: E402
 import slices                                               # noqa: E402
 import stats_math                                           # noqa: E402
 import summary as summaries                                 # noqa: E402
+import turns                                                # noqa: E402
 from fronts import catalogue, fronts                        # noqa: E402
 from peers import peers                                     # noqa: E402
 from servers import (Failed, Skipped, Stage,                # noqa: E402
@@ -74,6 +77,7 @@ class Part:
         self.seconds = settings.get("seconds", suite.seconds)
         self.warmup = settings.get("warmup", suite.warmup)
         self.trace = settings.get("trace", suite.trace)
+        self.turn_s = settings.get("turn_s", 0)     # 0: no turns
         self.capacity = {}   # cell_key(capacity_cell) -> requests/s
         for name, values in settings.get("params", {}).items():
             if name in self.params:
@@ -112,19 +116,24 @@ class Part:
                 "params": self.params, "blocks": self.blocks,
                 "seconds": self.seconds, "warmup": self.warmup,
                 "loadgen": self.suite.loadgen, "server": self.suite.server,
-                "slope": self.suite.slope, "load": self.suite.load, **more}
+                "slope": self.suite.slope, "load": self.suite.load, **more,
+                **({"turn_s": self.turn_s} if self.turn_s else {})}
+
+    def measured_s(self):
+        """Of a row: in turns it holds both visits."""
+        return self.seconds * (VISITS if self.turn_s else 1)
 
     def slice_s(self, overhead):
         """A slice of average cost: a crowd takes time to connect."""
         crowds = self.params.get("idle", [0])
-        return (self.seconds + self.warmup + overhead
+        return (self.measured_s() + self.warmup + overhead
                 + sum(crowds) / len(crowds) / CONNECTS_PER_S)
 
     def count(self, servers):
         """(measured slices, traced slices, capacity slices)"""
         cells = len(self.cells())
         capacity = len(self.capacity_cells()) if self.needs_capacity else 0
-        return (cells * servers * self.blocks * VISITS,
+        return (cells * servers * self.blocks * (1 if self.turn_s else VISITS),
                 cells * servers if self.trace else 0,
                 capacity * servers * CAPACITY_BLOCKS)
 
@@ -158,11 +167,16 @@ def make_parts(name, args):
     override = {key: getattr(args, key) for key in
                 ("blocks", "seconds", "warmup")
                 if getattr(args, key) is not None}
+
+    def part_of(suite, settings):
+        turn_s = args.turns if turns.possible(suite, args.loadgen_arg) else 0
+        return Part(suite, {**settings, "turn_s": turn_s})
+
     if args.no_trace:
         override["trace"] = False
     params = dict(args.set)
     if name in SUITES:
-        return [Part(SUITES[name], {**override, "params": params})], None
+        return [part_of(SUITES[name], {**override, "params": params})], None
     run = RUNS[name]
     kept = args.only.split(",") if args.only else None
     names = [part[0] for part in run["parts"]]
@@ -171,9 +185,9 @@ def make_parts(name, args):
             raise ValueError(f"--only {wanted}: {name} is made of "
                              f"{', '.join(names)}")
     base = {key: run[key] for key in ("seconds", "warmup") if key in run}
-    parts = [Part(SUITES[suite],
-                  {**base, **settings, **override,
-                   "params": {**cells, **params}})
+    parts = [part_of(SUITES[suite],
+                     {**base, **settings, **override,
+                      "params": {**cells, **params}})
              for suite, cells, settings in run["parts"]
              if not kept or suite in kept]
     shaped = {"blocks", "seconds", "warmup"} & set(override)
@@ -202,7 +216,7 @@ def fit_budget(parts, run, servers):
     other = variants_of(parts)
     counts = [(p, len(p.takes(servers, other))) for p in parts]
     total = sum(p.estimate(n, OVERHEAD_S) for p, n in counts)
-    fixed = total - sum((sum(p.count(n)) - p.count(n)[1]) * p.seconds
+    fixed = total - sum((sum(p.count(n)) - p.count(n)[1]) * p.measured_s()
                         for p, n in counts)
     if total <= run["budget_s"]:
         return
@@ -402,27 +416,74 @@ class Run:
                     "block": block, "try": attempt, "visit": visit,
                     "order": order})
 
+    def in_turns(self, part, cell):
+        """Turns are for one generator's thread."""
+        return part.turn_s > 0 and \
+            len(self.rig_of(part, cell).client_cpus) == 1
+
     def run_block(self, part, cell, block):
-        """One block, done again while the machine does not hold still."""
+        """One block, done again while the machine does not hold still; in
+        turns that cancels, and it is done again while a server fails."""
+        takes_turns = self.in_turns(part, cell)
         for attempt in range(self.args.redo + 1):
+            last = attempt == self.args.redo
             before = self.calibrated(part, cell)
-            self.run_servers(part, cell, block, "measure", attempt)
+            if takes_turns:
+                whole = self.run_turns(part, cell, block, attempt, last)
+            else:
+                self.run_servers(part, cell, block, "measure", attempt)
             self.calibration = None
             after = self.calibrated(part, cell)
             moved = max(100 * abs(after[c] / before[c] - 1) for c in before)
             row = {**self.common(part, cell, None, "block"), "block": block,
-                   "try": attempt, "valid": moved <= self.args.max_drift,
-                   "calibration": [before, after], "moved_pct": moved,
-                   "metrics": {}}
+                   "try": attempt, "calibration": [before, after],
+                   "moved_pct": moved, "metrics": {}, "valid": whole or last
+                   if takes_turns else moved <= self.args.max_drift,
+                   "turns": takes_turns}
             if not row["valid"]:
-                row["last_try"] = attempt == self.args.redo
+                row["last_try"] = last
+                why = "a server could not be used" if takes_turns else \
+                    f"the machine changed by {moved:.1f} %"
                 self.progress.say(
                     f"{part.suite.name} {summaries.cell_text(cell)} block "
-                    f"{block + 1}: the machine changed by {moved:.1f} %: "
-                    + ("given up" if row["last_try"] else "again"))
+                    f"{block + 1}: {why}: "
+                    + ("given up" if last else "again"))
             self.writer.add(row)
             if row["valid"]:
                 break
+
+    def run_turns(self, part, cell, block, attempt, last):
+        """A block in turns; whether all of it may be used."""
+        works = [(name, self.servers[name],
+                  self.starting(part, cell, self.servers[name]),
+                  self.loadgen_words(part, cell, name, part.suite.loadgen))
+                 for name in self.fitting(part)
+                 if self.answers(part, cell, name, "measure")]
+        found = turns.measure(self.rig_of(part, cell), works,
+                              part.measured_s(), part.warmup, part.turn_s,
+                              self.rng)
+        for order, (name, fields) in enumerate(found.items()):
+            if part.suite.calls and fields["metrics"]:
+                fields["metrics"]["own_calls"] = slices.own_calls(
+                    self.servers[name], fields.get("counters"))
+            row = {**self.common(part, cell, name, "measure"), "block": block,
+                   "try": attempt, "visit": 0, "order": order,
+                   "turns": VISITS * turns.rounds(part.measured_s(),
+                                                  part.turn_s),
+                   "attempt": attempt, **fields}
+            if not row["valid"]:
+                row["last_try"] = last
+                self.progress.say(
+                    f"{part.suite.name} {summaries.cell_text(cell)} {name} "
+                    f"block {block + 1}: {'; '.join(row['why'])}")
+            self.writer.add(row)
+            self.tell(part, cell, name, block, "measure", row)
+        return all(fields["valid"] for fields in found.values())
+
+    def loadgen_words(self, part, cell, name, templates):
+        args = self.arguments(part, cell, templates, name) \
+            + self.args.loadgen_arg
+        return args + (["--app", "echo"] if self.args.app == "echo" else [])
 
     def calibrated(self, part, cell):
         """How fast the cpus of both sides are: the end of one block is the
@@ -477,10 +538,7 @@ class Run:
         the block it is."""
         server, suite = self.servers[name], part.suite
         templates = suite.loadgen if kind == "measure" else suite.load.split()
-        args = self.arguments(part, cell, templates, name) \
-            + self.args.loadgen_arg
-        if self.args.app == "echo":
-            args += ["--app", "echo"]
+        args = self.loadgen_words(part, cell, name, templates)
         each = None
         if suite.evict and cell.get("cache") == "cold":
             def each():
@@ -524,15 +582,13 @@ class Run:
 
     def trace(self, part, cell, name):
         server = self.servers[name]
-        args = self.arguments(part, cell, part.suite.loadgen, name)
-        if self.args.app == "echo":
-            args += ["--app", "echo"]
+        args = self.loadgen_words(part, cell, name, part.suite.loadgen)
         if part.suite.evict:
             self.fixtures.path(cell["size"])
         fields = slices.trace(
             self.rig_of(part, cell), server,
             self.starting(part, cell, server),
-            args + self.args.loadgen_arg, TRACE_S,
+            args, TRACE_S,
             self.rng.randrange(1, 1 << 30), wakeups=part.suite.wakeups)
         row = {**self.common(part, cell, name, "trace"), "block": 0,
                **fields}
@@ -739,6 +795,11 @@ def parse_arguments(argv):
                    help="measured, per slice")
     p.add_argument("--warmup", type=float, metavar="S",
                    help="dropped, per slice")
+    p.add_argument("--turns", type=float, metavar="S",
+                   default=turns.TURN_S,
+                   help="closed loops: the servers of a block take turns of "
+                        "this length; 0: one after the other, a whole slice "
+                        f"each ({turns.TURN_S:g})")
     p.add_argument("--connections", metavar="N,M",
                    help="the same as --set connections=N,M")
     p.add_argument("--set", action="append", default=[], type=parse_setting,
@@ -785,6 +846,8 @@ def parse_arguments(argv):
         args.set.append(parse_setting("connections=" + args.connections))
     if args.redo < 0 or (args.warmup is not None and args.warmup < 0):
         p.error("--redo and --warmup cannot be negative")
+    if args.turns and not 0.002 <= args.turns <= 10:
+        p.error("--turns is 0, or 0.002 to 10 seconds")
     known = {name for s in SUITES.values() for name in s.params}
     for name, _ in args.set:
         if name not in known:
@@ -934,6 +997,7 @@ def make_manifest(args, parts, servers, skipped, rig, name):
         "schema": results.MANIFEST, "set": name,
         "draft": bool(facts["git"]["dirty"]),
         "method": {"visits": VISITS, "max_drift_pct": args.max_drift,
+                   "turn_s": args.turns,
                    "max_foreign_pct": args.max_foreign,
                    "intervals": "order statistics", "correction": "Holm"},
         "name": os.path.basename(os.path.normpath(args.out)),

@@ -456,6 +456,8 @@ def complaints(outcome, moved, server_status, seconds):
 def judge_foreign(rig, args, row):
     """Other programs on these cpus spoil a slice.  Where both sides share the
     cpus the clock ticks cannot tell them apart: then it is a note."""
+    if not row["metrics"]:
+        return
     foreign = row["metrics"].get("foreign_pct") or 0
     if rig.shared:
         row["metrics"]["notes"].append(shared_note(rig, args))
@@ -472,6 +474,26 @@ def shared_note(rig, args):
         return "client on the server's cpus"
     return "client on the server's cpus, " + (
         "before it" if may_go_first() else "without right of way")
+
+
+def row_of(rig, server, args, outcome, seconds, life):
+    """The fields of a row; `life`: how the server began, what its counters
+    moved by, whether it died meanwhile, and how it ended."""
+    # echo has no /metrics: what it says at its end
+    moved = life["totals"] or None if life["moved"] is None else life["moved"]
+    why = complaints(outcome, moved, life["died"], seconds)
+    if life["died"] is None and bad_end(server.kind, life["ended"]):
+        why.append(bad_end(server.kind, life["ended"]))
+    row = {"valid": not why, "why": why, "started": life["started"],
+           "exit": life["ended"], "args": args,
+           "cpus": {"server": rig.server_cpus, "client": rig.client_cpus},
+           "metrics": {}, "counters": moved, "report": outcome.report}
+    if outcome.report:
+        row["metrics"] = figures(outcome, seconds, moved,
+                                 len(rig.both))
+        if "--service" in args:
+            row["metrics"].update(fast_figures(outcome.report))
+    return row
 
 
 def measure(rig, server, start, args, seconds, warmup, seed, *,
@@ -513,22 +535,10 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
         kill(beside)
         beside_out.close()
         ended = run.stop()
-    if moved is None:      # echo has no /metrics: what it says at its end
-        moved = run.totals or None
-    why = complaints(outcome, moved, died, seconds)
-    if died is None and bad_end(server.kind, ended):
-        why.append(bad_end(server.kind, ended))
-    row = {"valid": not why, "why": why, "started": clock, "exit": ended,
-           "args": args, "cpus": {"server": rig.server_cpus,
-                                  "client": rig.client_cpus},
-           "metrics": {}, "counters": moved,
-           "report": outcome.report}
-    if outcome.report:
-        row["metrics"] = figures(outcome, seconds, moved,
-                                 len(rig.both))
-        if "--service" in args:
-            row["metrics"].update(fast_figures(outcome.report))
-        judge_foreign(rig, args, row)
+    row = row_of(rig, server, args, outcome, seconds, {
+        "started": clock, "moved": moved, "died": died, "ended": ended,
+        "totals": run.totals})
+    judge_foreign(rig, args, row)
     if beside_report:
         row["probe"] = beside_report
         row["metrics"]["probe_p50_us"] = percentile(beside_report, "p50", 0.5)

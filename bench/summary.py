@@ -109,6 +109,7 @@ class _Cell:
         self.slices = {}    # server -> count of those in use
         self.rejected = {}  # server -> count
         self.trace = {}     # server -> metrics of the traced run
+        self.turns = False  # a block visits each server once, in turns
 
     def add(self, row):
         server = row["server"]
@@ -120,6 +121,7 @@ class _Cell:
                 self.trace[server] = row["metrics"]
         elif row["valid"]:
             key = server, row["block"], row.get("try", 0)
+            self.turns = self.turns or bool(row.get("turns"))
             self.visits.setdefault(key, []).append(row["metrics"])
         else:
             self.rejected[server] = self.rejected.get(server, 0) + 1
@@ -127,6 +129,7 @@ class _Cell:
     def settle(self, visits, calibrated):
         """Makes one value a block of a server's visits to it: their mean, in
         which a drift cancels.  Only of blocks that are whole and steady."""
+        visits = 1 if self.turns else visits
         for (server, block, attempt), found in self.visits.items():
             if calibrated and self.steady.get(block) != attempt:
                 continue
@@ -286,7 +289,7 @@ def summarise(manifest, rows):
                     for r in slices),
         "blocks": len(blocks),
         "blocks_redone": sum(not r["valid"] and not r.get("last_try")
-                             for r in blocks),
+                             and not r.get("turns") for r in blocks),
         "blocks_lost": sum(not r["valid"] and bool(r.get("last_try"))
                            for r in blocks),
         "skipped": {name: s["skipped"] for name, s in

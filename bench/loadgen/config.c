@@ -42,6 +42,7 @@ enum key {
     KEY_ENGINE,
     KEY_DURATION,
     KEY_WARMUP,
+    KEY_TURNS,
     KEY_TIMEOUT,
     KEY_CONNECT_TIMEOUT,
     KEY_SEED,
@@ -106,6 +107,11 @@ static const struct argp_option options[] = {
      0},
     {"duration", KEY_DURATION, "S", 0, "measured (10)", 0},
     {"warmup", KEY_WARMUP, "S", 0, "before, not measured (1)", 0},
+    {"turns", KEY_TURNS, "S", 0,
+     "instead of both: a turn of S seconds for each byte that standard input, "
+     "a socket, brings: m to measure, w to warm up; it is sent back when the "
+     "last answer of the turn has come; the end of the input is the end",
+     0},
     {"timeout", KEY_TIMEOUT, "S", 0, "for a reply (5)", 0},
     {"connect-timeout", KEY_CONNECT_TIMEOUT, "S", 0, "(5)", 0},
     {"seed", KEY_SEED, "X", 0, "of all draws (1)", 0},
@@ -343,6 +349,9 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
     case KEY_WARMUP:
         cf->warmup_ns = seconds(state, "warmup", arg, 0);
         break;
+    case KEY_TURNS:
+        cf->turn_ns = seconds(state, "turns", arg, 0.001);
+        break;
     case KEY_TIMEOUT:
         cf->timeout_ns = seconds(state, "timeout", arg, 0.01);
         break;
@@ -436,6 +445,10 @@ static const char *contradiction(const struct config *cf)
         return "--heartbeat is for --idle";
     if (cf->rate > 0 && cf->connections == 0)
         return "--rate needs --connections";
+    if (cf->turn_ns > 0 && (cf->rate > 0 || cf->idle > 0 || cf->threads > 1 ||
+                            cf->connections == 0))
+        return "--turns is for one thread and a closed loop: no --rate, "
+               "--idle or --threads";
     if (cf->json && cf->hgrm && strcmp(cf->json, cf->hgrm) == 0)
         return "--json and --hgrm need a place each";
     return NULL;

@@ -47,6 +47,7 @@ struct config {
     enum spin spin;          /* see run.spins */
     enum engine_kind engine; /* see engine.h; auto only until it is chosen */
     int64_t duration_ns, warmup_ns, timeout_ns, connect_timeout_ns;
+    int64_t turn_ns; /* the window comes in turns of this length; 0: whole */
     uint64_t seed;
 
     /* beside it */

@@ -487,6 +487,71 @@ void load_start_schedule(struct load *l, int64_t start_ns)
                   period, cf->poisson, cf->seed * 7919 + (uint64_t)l->index);
 }
 
+static void usage_add(struct usage *sum, const struct usage *from,
+                      const struct usage *to)
+{
+    sum->at_ns += to->at_ns - from->at_ns;
+    sum->user_ns += to->user_ns - from->user_ns;
+    sum->sys_ns += to->sys_ns - from->sys_ns;
+    sum->sleeps += to->sleeps - from->sleeps;
+    sum->idle_ns += to->idle_ns - from->idle_ns;
+}
+
+/* From quiet to quiet; a server that owes an answer for too long ends it. */
+static void one_turn(struct load *l)
+{
+    load_clock(l);
+    l->looked_ns = l->attended_ns = l->now_ns;
+    l->idle_turn = false;
+    l->run->end_ns = l->now_ns + l->cf->turn_ns;
+    l->run->drain_end_ns = l->run->end_ns + l->cf->timeout_ns + DRAIN_NS;
+    for (int i = 0; i < l->n_conns; i++)
+        load_feed(l, &l->conns[i]);
+    while (l->now_ns < l->run->end_ns)
+        load_turn(l);
+    l->phase = RUN_DRAIN;
+    while (l->now_ns < l->run->drain_end_ns && !settled(l))
+        load_turn(l);
+}
+
+static void measured_turn(struct load *l)
+{
+    struct server_clock *sum = &l->run->server[1], from = {0}, to = {0};
+    struct usage before, after;
+
+    server_clock_read(l->cf, &from);
+    load_clock(l);
+    usage_read(l, &before);
+    l->phase = RUN_MEASURE;
+    l->t = &l->measured;
+    one_turn(l);
+    usage_read(l, &after);
+    server_clock_read(l->cf, &to);
+    usage_add(&l->usage[1], &before, &after);
+    l->run->server[0].at_ns = from.at_ns;
+    sum->at_ns = to.at_ns;
+    sum->cpu_ns += to.cpu_ns - from.cpu_ns;
+}
+
+/* --turns.  The sums begin at nothing, as calloc() and the caller left them. */
+static void run_turns(struct load *l)
+{
+    char word;
+
+    while (read(STDIN_FILENO, &word, 1) == 1) {
+        l->phase = RUN_WARMUP;
+        l->t = &l->warm;
+        if (word == 'm')
+            measured_turn(l);
+        else
+            one_turn(l);
+        if (l->outstanding > 0)
+            load_error(l, ERROR_timeout, l->outstanding);
+        if (l->outstanding > 0 || write(STDIN_FILENO, &word, 1) != 1)
+            break;
+    }
+}
+
 static void run_loop(struct load *l)
 {
     if (l->cf->rate > 0)
@@ -538,7 +603,9 @@ void *load_main(void *arg)
         load_connect(l);
     pthread_barrier_wait(&l->run->connected);
     pthread_barrier_wait(&l->run->started); /* the main thread set the times */
-    if (l->run->end_ns > 0)
+    if (l->cf->turn_ns > 0)
+        run_turns(l);
+    else if (l->run->end_ns > 0)
         run_loop(l);
     l->engine->close(l);
     return NULL;

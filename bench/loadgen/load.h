@@ -11,6 +11,12 @@
  * the window, whenever they are answered, so that a stall at the end is not cut
  * off; the rate counts replies in the window.
  *
+ * Turns.  On a machine whose speed moves, two servers are compared in turns so
+ * short that both meet the same speed: each has a generator of its own, and one
+ * of them at a time is told to go on.  The window is then the sum of the turns,
+ * each from quiet to quiet: nothing is in flight when it begins, and it ends
+ * with its last answer, so that the server's CPU clock is exact at both ends.
+ *
  * Sleeping.  A generator that sleeps makes the server pay for waking it: over
  * loopback that was a third of a request's cost.  So a thread that has a cpu of
  * its own polls, in both loops, and the time that it polls in vain counts as
@@ -71,7 +77,10 @@ struct tally {
 };
 
 enum phase_of_run { RUN_CONNECT, RUN_WARMUP, RUN_MEASURE, RUN_DRAIN, RUN_DONE };
-enum { CLASSES = 2 }; /* fast, slow */
+enum {
+    CLASSES = 2,          /* fast, slow */
+    DRAIN_NS = 200000000, /* beyond the time that an answer may take */
+};
 
 /* What the histograms of one thread hold, in nanoseconds. */
 struct marks {

@@ -163,6 +163,40 @@ static void cut_short(struct run *run, struct result *r, const sigset_t *stop)
     pthread_sigmask(SIG_UNBLOCK, stop, NULL);
 }
 
+static void judge_host(struct result *r, const struct host_clock *h0,
+                       const struct host_clock *h1)
+{
+    if (h1->total > h0->total)
+        r->steal_pct = 100.0 * (double)(h1->steal - h0->steal) /
+                       (double)(h1->total - h0->total);
+    r->server_cpus = server_cpus(r->cf);
+}
+
+static void join(const struct config *cf, const struct load *loads)
+{
+    for (int i = 0; i < cf->threads; i++)
+        pthread_join(loads[i].thread, NULL);
+}
+
+/* The same where the thread is told from outside when to run. */
+static void watch_turns(struct run *run, struct result *r,
+                        const struct load *loads)
+{
+    const struct config *cf = run->cf;
+    struct host_clock h0, h1;
+
+    server_status_read(cf, &r->base);
+    host_clock_read(&h0);
+    quotas_read(cf, r->quota[0]);
+    pthread_barrier_wait(&run->started);
+    join(cf, loads);
+    quotas_read(cf, r->quota[1]);
+    r->have_server =
+        cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;
+    host_clock_read(&h1);
+    judge_host(r, &h0, &h1);
+}
+
 /* Starts the clock, and takes what is sampled beside the threads. */
 static void watch(struct run *run, struct result *r, struct crowd *crowd,
                   const sigset_t *stop)
@@ -173,7 +207,7 @@ static void watch(struct run *run, struct result *r, struct crowd *crowd,
 
     run->begin_ns = now + cf->warmup_ns;
     run->end_ns = run->begin_ns + cf->duration_ns;
-    run->drain_end_ns = run->end_ns + cf->timeout_ns + 200000000;
+    run->drain_end_ns = run->end_ns + cf->timeout_ns + DRAIN_NS;
     crowd_window(crowd, run->begin_ns, run->end_ns);
     pthread_barrier_wait(&run->started);
 
@@ -192,10 +226,7 @@ static void watch(struct run *run, struct result *r, struct crowd *crowd,
         cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;
     host_clock_read(&h1);
     crowd_read(crowd, &r->idle);
-    if (h1.total > h0.total)
-        r->steal_pct = 100.0 * (double)(h1.steal - h0.steal) /
-                       (double)(h1.total - h0.total);
-    r->server_cpus = server_cpus(cf);
+    judge_host(r, &h0, &h1);
 }
 
 static void add_tally(struct tally *to, const struct tally *from)
@@ -221,7 +252,7 @@ static void add_usage(struct result *r, const struct usage *u)
 
     if (spin > user + sys) /* it was not on a cpu all that time */
         spin = user + sys;
-    busy = (user + sys - spin) / wall;
+    busy = wall > 0 ? (user + sys - spin) / wall : 0;
     r->user_s += user / 1e9;
     r->sys_s += sys / 1e9;
     r->spin_s += spin / 1e9;
@@ -240,7 +271,8 @@ static void add_load(struct result *r, const struct load *l)
         r->warm_errors += l->warm.errors[i];
         r->errors += l->measured.errors[i];
     }
-    r->qps += (double)l->measured.requests / wall;
+    if (wall > 0) /* no turn at all has none */
+        r->qps += (double)l->measured.requests / wall;
     r->unfinished += l->unfinished;
     r->arrivals += l->arrivals;
     if (l->index == 0)
@@ -392,11 +424,14 @@ int main(int argc, char **argv)
     loads = start_threads(&run);
     pthread_barrier_wait(&run.connected);
     check_connected(&cf, loads);
-    stop_signals(&stop);
-    pthread_sigmask(SIG_BLOCK, &stop, NULL);
-    watch(&run, &r, crowd, &stop);
-    for (int i = 0; i < cf.threads; i++)
-        pthread_join(loads[i].thread, NULL);
+    if (cf.turn_ns > 0) {
+        watch_turns(&run, &r, loads);
+    } else {
+        stop_signals(&stop);
+        pthread_sigmask(SIG_BLOCK, &stop, NULL);
+        watch(&run, &r, crowd, &stop);
+        join(&cf, loads);
+    }
     collect(&r, &run, loads);
     crowd_stop(crowd);
     write_results(&r, json, hgrm);

@@ -3,11 +3,13 @@
 
 FAKE_PLAN names a JSON file: {"servers": {NAME: {"qps", "cpu", "p99"}},
 "calls": {N: what the N-th call does wrong}, "sleep": seconds a call takes}.
-Wrong can be: "errors", "steal", "hang", "cut", "version", "crash", "usage".
+With --turns it answers each turn, and does what is wrong in its third.  Wrong
+can be: "errors", "steal", "hang", "cut", "version", "crash", "usage", "gone".
 "ring": false means that there is none for --engine uring.
 """
 import json
 import os
+import socket
 import sys
 import time
 
@@ -43,7 +45,19 @@ p99 = me.get("p99", 300.0)
 turn = (call - 1) // plan.get("drift_every", 1)
 drift = 1 + plan.get("drift", 0) * (turn % 7)
 time.sleep(plan.get("sleep", 0.02))
-if wrong == "hang":
+if "--turns" in args:
+    line = socket.socket(fileno=0)
+    for turn in range(1 << 30):
+        word = line.recv(1)
+        if not word or turn == 2 and wrong in ("usage", "crash", "gone"):
+            break
+        with open(os.environ["FAKE_LOG"] + ".turns", "a",
+                  encoding="ascii") as f:
+            f.write(f"{word.decode()} {name}\n")
+        if turn == 2 and wrong == "hang":
+            time.sleep(600)
+        line.send(word)
+elif wrong == "hang":
     time.sleep(600)
 if wrong == "usage":
     print("loadgen: --wrong: no such switch", file=sys.stderr)

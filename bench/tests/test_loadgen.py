@@ -742,6 +742,88 @@ class Engines(Case):
                        "--pattern", "zipf:1", "--pipeline", 8)
 
 
+class InTurns(Case):
+    """--turns: told from outside when to work, and quiet in between."""
+
+    def pair(self, server, words, *switches):
+        """Plays the words; (outcome, requests that the server had got when
+        each turn was answered)."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.settimeout(LIMIT_S)
+            proc = subprocess.Popen(
+                command(server.port, "--turns", "0.03", *switches),
+                stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True)
+            theirs.close()
+            seen = []
+            for word in words:
+                ours.send(word)
+                if ours.recv(1) != word:
+                    break
+                seen.append(server.count["requests"])
+            time.sleep(0.1)     # it is quiet
+            if seen:
+                self.assertEqual(server.count["requests"], seen[-1])
+            ours.shutdown(socket.SHUT_WR)
+            out, err = proc.communicate(timeout=LIMIT_S)
+        return (proc.returncode, json.loads(out) if out else None, err), seen
+
+    def test_counts_what_was_answered_in_turns_that_count(self):
+        def one(server, conn, _number):
+            for _ in bad.Requests(conn):
+                server.add("requests")
+                conn.sendall(bad.reply(extra=b"Connection: close\r\n"))
+                return
+        many = bad.http(lambda *_: bad.reply())
+        for serve, *switches in ((many,), (one, "--close"),
+                                 (many, "--pipeline", 4)):
+            with self.subTest(switches), bad.Server(serve) as server:
+                outcome, seen = self.pair(server, [b"w", b"m", b"w", b"m"],
+                                          "--connections", 3, *switches)
+                result = self.clean(outcome)
+                steps = [b - a for a, b in zip([0, *seen], seen)]
+                self.assertTrue(all(steps), steps)
+                self.assertEqual(result["requests"], steps[1] + steps[3])
+                self.assertGreaterEqual(result["duration_s"], 0.06)
+                self.assertLessEqual(result["latency_us"]["count"],
+                                     result["requests"])
+
+    def test_an_error_ends_it(self):
+        with bad.Server(bad.every(5, "bad", bad.reply(b"no"))) as server:
+            outcome, seen = self.pair(server, [b"m"], "--connections", 1)
+            self.assertEqual(len(seen), 1)
+            self.counted(outcome, length=server.count["bad"])
+
+    def test_no_answer_ends_it(self):
+        def serve(_server, conn, _number):
+            for number, _ in enumerate(bad.Requests(conn)):
+                if number < 3:
+                    conn.sendall(bad.reply())
+        with bad.Server(serve) as server:
+            outcome, seen = self.pair(server, [b"m"], "--connections", 1,
+                                      "--timeout", "0.2")
+            self.assertLessEqual(len(seen), 1)
+            self.assertEqual(outcome[0], 1)
+            self.assertGreater(outcome[1]["errors"]["timeout"], 0)
+
+    def test_not_told_anything(self):
+        with bad.Server(bad.http(lambda *_: bad.reply())) as server:
+            outcome, _ = self.pair(server, [], "--connections", 2)
+            self.assertEqual(outcome[0], 2)
+            self.assertIn("no reply", outcome[2])
+
+    def test_what_has_no_pause(self):
+        for switches in (["--rate", 10], ["--idle", 3], ["--threads", 2]):
+            done = load(1, "--turns", 1, "--connections", 4, *switches)
+            self.assertEqual(done[0], 64)
+            self.assertIn("--turns", done[2])
+
+
+class InTurnsByRing(ByRing, InTurns):
+    pass
+
+
 @measures
 class Pauses(Case):
     """A pause of 200 ms shows in the open loop, and whose it was."""

@@ -68,6 +68,8 @@ class Bench(unittest.TestCase):
                 "--build", self.build, "--seed", "7",
                 # What a neighbour takes must not decide a test.
                 "--max-steal", "100", "--max-foreign", "1000", *words]
+        if "--turns" not in words:
+            argv += ["--turns", "0"]
         if "--summarise" not in words and "--out" not in words:
             argv += ["--out", self.out]
         plan = os.path.join(self.dir.name, "plan.json")
@@ -100,6 +102,78 @@ class Bench(unittest.TestCase):
     def server_pids(self):
         with open(self.log, encoding="utf-8") as f:
             return [int(line.split()[0]) for line in f]
+
+
+class Turns(Bench):
+    """A closed loop: all servers of a block are up and take turns."""
+
+    def turns(self, word):
+        with open(self.log + ".turns", encoding="ascii") as f:
+            return [line.split()[1] for line in f if line[0] == word]
+
+    def test_each_round_goes_there_and_back(self):
+        self.plan = {"servers": {"stage2": {"cpu": 8.0}}}
+        self.keepalive("--turns", "0.002", blocks="2")
+        names = self.turns("m")
+        self.assertEqual(len(names), 2 * 5 * 6)     # blocks, rounds, turns
+        for at in range(0, len(names), 6):
+            self.assertEqual(names[at:at + 3], names[at + 3:at + 6][::-1])
+            self.assertEqual(set(names[at:at + 3]), set(self.stages))
+        self.assertGreater(len({tuple(names[at:at + 3])
+                                for at in range(0, len(names), 6)}), 1)
+        rows = self.rows()
+        self.assertEqual(len(rows), 2 * 3)
+        self.assertEqual({row["turns"] for row in rows}, {10})
+        self.assertEqual({row["exit"] for row in rows}, {0})
+        found = summary.find(results.load_summary(self.out)["comparisons"],
+                             metric="cpu_us", server="stage2", base="stage1")
+        self.assertEqual((found["ratio"], found["pairs"]), (1.6, 2))
+        self.assertFalse([p for p in self.server_pids() if alive(p)])
+
+    def test_a_generator_that_fails_does_not_spoil_the_others(self):
+        """Its block is done again, and in the end goes without it."""
+        for wrong, reason in (("crash", "cannot connect"),
+                              ("errors", "2 status, 1 lost"),
+                              ("gone", "ended before its end")):
+            with self.subTest(wrong):
+                self.plan = {"calls": {"2": wrong}}
+                self.out = os.path.join(self.dir.name, wrong)
+                self.log = os.path.join(self.dir.name, "log-" + wrong)
+                self.keepalive("--turns", "0.002", blocks="1")
+                bad = [row for row in self.rows() if not row["valid"]]
+                self.assertEqual(len(bad), 1)
+                self.assertIn(reason, "; ".join(bad[0]["why"]))
+                self.assertEqual([row["valid"] for row in self.rows("block")],
+                                 [False, True])
+                self.assertEqual(
+                    {entry["n"] for entry
+                     in results.load_summary(self.out)["cells"]}, {1})
+                self.assertFalse([p for p in self.server_pids() if alive(p)])
+
+    def test_a_server_that_never_works_is_left_out(self):
+        self.plan = {"calls": {"1": "gone", "2": "gone"}}
+        self.keepalive("--turns", "0.002", "--redo", "0", blocks="1")
+        self.assertEqual([row["valid"] for row in self.rows("block")], [True])
+        self.assertEqual(sorted(entry["n"] for entry in
+                                results.load_summary(self.out)["cells"]),
+                         [0, 0, 1])
+
+    def test_wrong_arguments_end_the_plan(self):
+        self.plan = {"calls": {"1": "usage"}}
+        done = self.keepalive("--turns", "0.002", expect=1)
+        self.assertIn("no such switch", done.stderr)
+        self.assertFalse([p for p in self.server_pids() if alive(p)])
+
+    def test_an_open_loop_has_slices(self):
+        done = self.run_py("latency", "--plan", "--turns", "0.04", "--servers",
+                           "stage1")
+        more = self.run_py("latency", "--plan", "--turns", "0", "--servers",
+                           "stage1")
+        self.assertEqual(done.stdout, more.stdout)
+
+    def test_bad_lengths(self):
+        for text in ("0.001", "-1", "nan", "11"):
+            self.run_py("keepalive", "--turns", text, expect=64)
 
 
 class Engine(Bench):
