@@ -63,6 +63,7 @@ COMPARED = ("cpu_us", "qps", "p50_us", "p99_us", "probe_p99_us",
             "own_calls")
 REFERENCES = ("stage2", "nginx", "go")
 LIMITED = "limited by the generator"
+DRIFT_LIMIT, FOREIGN_LIMIT = 5.0, 10.0  # percent; see run.py and slices.py
 
 
 def cell_key(cell):
@@ -292,6 +293,8 @@ def summarise(manifest, rows):
                              and not r.get("turns") for r in blocks),
         "blocks_lost": sum(not r["valid"] and bool(r.get("last_try"))
                            for r in blocks),
+        "moved_max_pct": max((r["moved_pct"] for r in blocks if r["valid"]
+                              and not r.get("turns")), default=0),
         "skipped": {name: s["skipped"] for name, s in
                     manifest["servers"].items() if s.get("skipped")},
         "cells": [], "comparisons": [], "slopes": [],
@@ -535,6 +538,17 @@ def method_text(summary):
             "which the generator was the limit no ratio is called equal.")
 
 
+def allowed(method, summary):
+    """What a set was told to bear that others are not."""
+    if method.get("max_drift_pct", 0) > DRIFT_LIMIT \
+            and summary.get("moved_max_pct", 0) > DRIFT_LIMIT:
+        yield (f"the speed of the machine moved by up to "
+               f"{summary['moved_max_pct']:.0f} % within the blocks that were "
+               f"kept")
+    if method.get("max_foreign_pct", 0) > FOREIGN_LIMIT:
+        yield "other programs ran beside it"
+
+
 def state_text(manifest, summary):
     words = [f"{summary['runs']} runs"]
     if manifest["state"] != "complete":
@@ -547,6 +561,7 @@ def state_text(manifest, summary):
                      f"{summary['blocks_redone']} redone and "
                      f"{summary['blocks_lost']} lost because the machine "
                      f"changed")
+    words += allowed(manifest.get("method") or {}, summary)
     if manifest.get("draft"):
         words.append("a draft: the tree had changes")
     for name, reason in summary["skipped"].items():

@@ -43,7 +43,8 @@ class Duty:
                      "ended": None, "totals": None}
         self.before = None
         self.gone = False   # the generator has ended before its time
-        self.used = []      # [(seconds of the pair, its server's split)]
+        self.used = []      # seconds of CPU of the pair: before, after
+        self.sum = [0.0] * len(slices.Sample._fields)   # over its turns
 
     def begin(self, turn_s, seed, stack):
         """Starts both; raises Failed or Skipped."""
@@ -64,6 +65,14 @@ class Duty:
                 preexec_fn=in_child(self.rig.client_cpus))
         self.line.settimeout(CONNECT_S)
 
+    def measured_turn(self):
+        """With what the machine did meanwhile."""
+        first = self.rig.sample(self.run)
+        self.turn(b"m")
+        last = self.rig.sample(self.run)
+        self.sum = [None if None in (a, b, have) else have + b - a
+                    for have, a, b in zip(self.sum, first, last)]
+
     def turn(self, word):
         """One turn; after a failed one there is none."""
         if self.gone or self.outcome.error:
@@ -79,12 +88,9 @@ class Duty:
 
     def note(self):
         """What the pair has used up to now."""
-        pids = [*self.run.pids, self.proc.pid]
-        used = [machine.process_cpu(pid) for pid in pids]
-        split = [machine.user_and_system(pid) for pid in self.run.pids]
-        self.used.append((None if None in used else sum(used),
-                          None if None in split else
-                          [sum(part) for part in zip(*split)]))
+        used = [machine.process_cpu(pid)
+                for pid in [*self.run.pids, self.proc.pid]]
+        self.used.append(None if None in used else sum(used))
 
     def finish(self):
         """The generator's report, and the server's counters."""
@@ -126,29 +132,22 @@ class Duty:
             self.life["totals"] = self.run.totals
 
     def row(self, seconds, foreign_pct):
+        self.outcome.end = self.sum[0]
+        self.outcome.samples = [
+            slices.Sample(*(None if value is None else 0
+                            for value in self.sum)), slices.Sample(*self.sum)]
         row = slices.row_of(self.rig, self.server, self.args, self.outcome,
                             seconds, self.life)
-        found = row["metrics"]
-        if not found:
-            return row
-        found["foreign_pct"] = foreign_pct
-        first, last = self.used[0][1], self.used[-1][1]
-        if first and last and found.get("cpu_us"):
-            user, system = last[0] - first[0], last[1] - first[1]
-            if user + system:
-                found["server_user_us"] = found["cpu_us"] * user \
-                    / (user + system)
-                found["server_sys_us"] = found["cpu_us"] - \
-                    found["server_user_us"]
+        if row["metrics"]:
+            row["metrics"]["foreign_pct"] = foreign_pct
         slices.judge_foreign(self.rig, self.args, row)
         return row
 
 
 def foreign(duties, before, after, seconds, cpus):
     """Percent of the cpus that went to others meanwhile."""
-    ours = [duty.used[-1][0] - duty.used[0][0] for duty in duties
-            if len(duty.used) > 1
-            and None not in (duty.used[0][0], duty.used[-1][0])]
+    ours = [duty.used[-1] - duty.used[0] for duty in duties
+            if None not in (duty.used[0], duty.used[-1])]
     busy = (after[0] - before[0]) / os.sysconf("SC_CLK_TCK")
     return max(0.0, 100 * (busy - sum(ours)) / seconds / cpus)
 
@@ -180,7 +179,7 @@ def measure(rig, works, seconds, warmup, turn_s, rng):
         for _ in range(rounds(seconds, turn_s)):
             rng.shuffle(duties)
             for duty in duties + duties[::-1]:
-                duty.turn(b"m")
+                duty.measured_turn()
         clock, after = time.monotonic() - clock, machine.stat_cpus(rig.both)
         for duty in duties:
             duty.note()

@@ -310,6 +310,18 @@ class Machine(test_run.Bench):
         self.assertTrue(row["valid"])
         self.assertIn("other programs", row["metrics"]["notes"][1])
 
+    def test_what_was_allowed_is_said(self):
+        """A set that bore more than others do says so, and only such a one."""
+        self.plan = {"calibration": [1000, 1060, 1200]}
+        done = self.keepalive("--max-drift", "100", blocks="1")
+        self.assertIn("moved by up to 6 % within", " ".join(
+            done.stdout.split()))
+        self.out = os.path.join(self.dir.name, "strict")
+        self.log = os.path.join(self.dir.name, "log-strict")
+        self.plan = {}
+        done = self.keepalive(blocks="1")
+        self.assertNotIn("moved by up to", " ".join(done.stdout.split()))
+
     def test_no_calibration_is_no_run(self):
         os.unlink(os.path.join(self.build, "micro", "calibrate"))
         done = self.keepalive(expect=64)
