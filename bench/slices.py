@@ -359,6 +359,7 @@ def shares(ends, per_s, client, server, window, cpus):
     theirs = [(client.get(name) or 0) / window / per_s * 1e6
               for name in ("user_s", "sys_s", "spin_s")]
     found["client_spin_us"] = theirs[2]
+    found["spent_us"] = max(0.0, busy * us - theirs[2])
     found["softirq_us"] = interrupts * us
     found["rest_us"] = max(0.0, busy * us - (ours or 0) - theirs[0]
                            - theirs[1])

@@ -12,9 +12,9 @@ import suites                      # noqa: E402
 import summary as summaries        # noqa: E402
 import variants                    # noqa: E402
 
-HEADS = ["variant", "lines", "load", "CPU a request", "p99",
-         "system calls", "use it when"]
-METRICS = ("cpu_us", "p99_us", "own_calls")
+HEADS = ["variant", "lines", "load", "CPU a request", "whole system's CPU",
+         "p99", "system calls", "use it when"]
+METRICS = ("cpu_us", "spent_us", "p99_us", "own_calls")
 
 
 class Incomplete(Exception):

@@ -853,6 +853,7 @@ class Small(unittest.TestCase):
         self.assertAlmostEqual(found["server_user_us"], 2.0)
         self.assertAlmostEqual(found["server_sys_us"], 6.0)
         self.assertAlmostEqual(found["client_spin_us"], 1.5)
+        self.assertAlmostEqual(found["spent_us"], 13.5)
         self.assertAlmostEqual(found["softirq_us"], 0.5)
         self.assertAlmostEqual(found["rest_us"], 2.0)    # 15 - 8 - 5
         # The clocks differ by some jiffies: what remains is never negative.

@@ -30,7 +30,8 @@ def data(*names, cells=(CELL,)):
             "cells": [{"suite": "whatif-send", "cell": CELL, "n": 9,
                        "server": names[0], "notes": {"late": 2}}],
             "comparisons": [ratio(n, m, v) for n in names for m, v in (
-                ("cpu_us", 1.5), ("p99_us", 1.25), ("own_calls", 2.0))]})
+                ("cpu_us", 1.5), ("spent_us", 1.75), ("p99_us", 1.25),
+                ("own_calls", 2.0))]})
 
 
 class Table(unittest.TestCase):
@@ -39,8 +40,8 @@ class Table(unittest.TestCase):
         lines = whatif.table(found).splitlines()
         self.assertEqual(len(lines), 4)
         self.assertRegex(lines[2], r"`4-send-fixed` *\| *11 \| +GET /bytes/1 "
-                                   r"\| 1.50 \(1.49 to 1.51\)[^|]*\| 1.25 "
-                                   r"[^|]*\| 2.00 [^|]*\| +\w")
+                                   r"\| 1.50 \(1.49 to 1.51\)[^|]*\| 1.75 "
+                                   r"[^|]*\| 1.25 [^|]*\| 2.00 [^|]*\| +\w")
         self.assertIn("`4-send-zc`", lines[3])
         self.assertEqual(whatif.notes(found),
                          "whatif-send: late: 4-send-zc in 2 of 9.")
