@@ -130,6 +130,7 @@ help:
 ## make differential    the HTTP parser beside the one of Node.js
 ## make verify          explores the interleavings of the lock-free parts
 ## make advise          prices of this machine, and what follows from them
+## make flame           STAGE=3: where it spends its CPU, as a picture; DIFF=2
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make lab             LAB=0: the starter of a lab, in labs/work/
 ## make grade           LAB=0: your points; TEST=suite/test: of one test, also
@@ -469,6 +470,21 @@ timeline: $(STAGE_BINS)
 		build/timeline/stage$(STAGE).json
 	$(Q)$(PYTHON) plots/timeline.py build/timeline/stage$(STAGE).json \
 		build/timeline/stage$(STAGE).svg
+
+# Where a stage spends its CPU, as a picture; DIFF=2: what stage 2 does not.
+DIFF ?=
+FLAME := build/flame/stage
+FLAME_ARGS ?= --seconds 3 --load '--connections 64'
+flame_of = $(PYTHON) bench/trace.py flame --stage $(1) $(FLAME_ARGS) \
+	--folded $(FLAME)$(1).folded --svg $(FLAME)$(1).svg
+.PHONY: flame
+flame: $(STAGE_BINS) $(LOADGEN)
+	@mkdir -p $(dir $(FLAME))
+	$(Q)$(call flame_of,$(STAGE))
+	$(if $(DIFF),$(Q)$(call flame_of,$(DIFF)) && $(PYTHON) plots/flame.py \
+		$(FLAME)$(STAGE).folded $(FLAME)$(STAGE)-$(DIFF).svg \
+		$(FLAME)$(DIFF).folded)
+	@ls $(FLAME)$(STAGE)*.svg
 
 # ---- labs ----
 LAB ?= 0

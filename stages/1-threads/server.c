@@ -153,7 +153,7 @@ static bool conn_recv(struct worker *w, struct conn *c)
         net_limit(c->fd, SO_RCVTIMEO, c->due_ms - clock_ms(), &c->recv_ms);
         PROBE(park, c->fd, c->recv_ms);
         n = recv(c->fd, buf_tail(in), buf_room(in), 0);
-        PROBE(unpark, c->fd, n);
+        PROBE(unpark, c->fd, 1);
         STAT_ADD(c->stats, recvs, 1);
     } while (n < 0 && conn_extend(w, c, true));
     if (n < 0)
