@@ -264,6 +264,14 @@ def _suites():
         "keepalive", "Keep-alive, GET /, closed loop",
         {"connections": [1, 8, 64, 256, 1024]},
         ["--connections", "{connections}"], blocks=15)
+    # What a generator that sleeps makes a server pay; see docs/measuring.md.
+    yield Suite(
+        "sleeping", "/work/5 asked by a generator that polls, and by one that "
+        "sleeps, closed loop",
+        {"spin": ["on", "off"], "connections": [16]},
+        ["--connections", "{connections}", "--path", "/work/5",
+         "--spin", "{spin}"], only=("stage2", "stage3"), seconds=0.5,
+        warmup=0.1, blocks=15, trace=False)
     yield Suite(
         "short", "A connection per request, GET /, closed loop",
         {"connections": [64]},

@@ -60,7 +60,8 @@ METRICS = {
 # Compared in pairs.  CPU per request first: it holds still where the others
 # drift with the machine.
 COMPARED = ("cpu_us", "qps", "p50_us", "p99_us", "probe_p99_us",
-            "system_cpu_us", "spent_us", "fast_p50_us", "fast_p90_us", "fast_p99_us",
+            "system_cpu_us", "spent_us", "fast_p50_us", "fast_p90_us",
+            "fast_p99_us",
             "own_calls")
 REFERENCES = ("stage2", "nginx", "go")
 LIMITED = "limited by the generator"
@@ -294,7 +295,8 @@ def summarise(manifest, rows):
                              and not r.get("turns") for r in blocks),
         "blocks_lost": sum(not r["valid"] and bool(r.get("last_try"))
                            for r in blocks),
-        "moved_max_pct": max((r["moved_pct"] for r in blocks if r["valid"]
+        "moved_max_pct": max((r.get("moved_pct", 0) for r in blocks
+                              if r["valid"]
                               and not r.get("turns")), default=0),
         "skipped": {name: s["skipped"] for name, s in
                     manifest["servers"].items() if s.get("skipped")},

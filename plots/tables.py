@@ -27,6 +27,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
                                (of one cell), idle or held (see bars.py)
   timeline:3                   the recording of stage 3: make timeline
   scale:memory                 a table of bench/scale.py
+  mistake:limit                what a mistake of measuring.md does: mistakes.py
 
 A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
 says.
@@ -56,6 +57,7 @@ import summary as summaries        # noqa: E402
 import bars                        # noqa: E402
 import blocks_tables               # noqa: E402
 import kernel_memory               # noqa: E402
+import mistakes                    # noqa: E402
 import pictures                    # noqa: E402
 import timeline                    # noqa: E402
 import uring_tables                # noqa: E402
@@ -225,6 +227,8 @@ def render(data, what):
         return f"{text}\n\nNotes: {notes}" if notes else text
     if kind == "step":
         return step_table(data, rest)
+    if kind == "mistake":
+        return mistake_text(data, rest)
     if kind == "slope":
         table = summaries.slope_table(data.summary, rest)
         if not table:
@@ -238,6 +242,16 @@ def render(data, what):
         parts.append(ratio_table(data, suite, cell) if kind == "ratios"
                      else summaries.cell_table(data.summary, suite, cell))
     return with_notes(data, "\n\n".join(parts), suite, cells)
+
+
+def mistake_text(data, name):
+    if name not in mistakes.FIGURES:
+        raise DocError(f"mistakes.py has no {name!r}, only "
+                       f"{', '.join(mistakes.FIGURES)}")
+    try:
+        return mistakes.FIGURES[name](data)
+    except mistakes.Missing as err:
+        raise DocError(f"mistake {name}: the set has {err}") from None
 
 
 def load_micro(directory):

@@ -29,7 +29,8 @@ PLAN = {"ladder": {"handler": [0, 5, 20], "connections": [16, 64, 256]},
                        "connections": [512], "rate": [10000]},
         "scaling": {"workers": [1, 2, 3, 4], "connections": [256]},
         "pipeline": {"connections": [64], "depth": [1, 4, 16]},
-        "short": {"connections": [64]}}
+        "short": {"connections": [64]},
+        "sleeping": {"spin": ["on", "off"], "connections": [16]}}
 BLOCKS = 15
 # ns; "echo" is a receive and a send.
 PRICES = {"session": 300.0, "syscall": 880.0, "context_switch": 1500.0,
@@ -96,6 +97,8 @@ def figures(server, name, cell, rng):
             notes.append("rate not reached")
         else:
             rate = wanted
+    if cell.get("spin") == "off":
+        cpu *= 1.5
     if name == "ladder" and cell["handler"] == 0 and server != "stage1":
         notes.append(summary.LIMITED)
     if name == "scaling":
@@ -145,7 +148,8 @@ def rows(wanted, servers, seed, blocks=BLOCKS):
                             "metrics": metrics, "report": report,
                             "counters": COUNTERS})
                 found.append({**common, "kind": "block", "server": None,
-                              "valid": True, "metrics": {}})
+                              "valid": True, "metrics": {},
+                              "moved_pct": 1.0 + block % 3})
             if suites.SUITES[name].trace:
                 found += traces(name, cell, servers_of(name, servers))
     return found
