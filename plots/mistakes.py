@@ -77,8 +77,8 @@ def states(data):
     kept = sum(moved <= summaries.DRIFT_LIMIT for moved in found)
     middle, most = (stats_math.quantile(found, share) for share in (0.5, 1))
     return (f"From the start of a block to its end, the time of the fixed loop "
-            f"changed by {middle:.1f} % in the middle of {len(found)} blocks, "
-            f"and by {most:.1f} % at most. A rule that allows "
+            f"changed by {middle:.1f} % (median of {len(found)} blocks), and "
+            f"by {most:.1f} % at most. A rule that allows "
             f"{summaries.DRIFT_LIMIT:g} % would keep {kept} of them.")
 
 

@@ -41,8 +41,8 @@ class Mistakes(unittest.TestCase):
 
     def test_states(self):
         text = tables.render(self.data, "mistake:states")
-        self.assertIn("2.0 % in the middle of 165 blocks, and by 3.0 % at "
-                      "most", text)
+        self.assertIn("2.0 % (median of 165 blocks), and by 3.0 % at most",
+                      text)
         self.assertIn("would keep 165 of them", text)
         self.data.rows[-1]["moved_pct"] = 70.0
         self.addCleanup(self.data.rows[-1].update, moved_pct=3.0)
