@@ -2,6 +2,8 @@
 """Asks a running server a question: trace.py QUESTION... --stage N | --pid P
 
   calls     how long do its system calls take, and which are slow?   (bpftrace)
+  cores     on which cpus do its threads run, how long do they wait for one?
+                                                                 (bpftrace)
   batches   how much does one wait bring, one enter complete?        (probes)
   ready     how long is a connection ready before it runs, by path?  (probes)
   steals    which worker takes connections from which?               (probes)
@@ -41,8 +43,8 @@ import servers                                              # noqa: E402
 import folded                                        # noqa: E402
 
 USAGE, SKIP = 64, 77
-QUESTIONS = ("calls", "batches", "ready", "steals", "states", "offcpu",
-             "flame")
+QUESTIONS = ("calls", "cores", "batches", "ready", "steals", "states",
+             "offcpu", "flame")
 BY_PERF = ("offcpu", "flame")
 MOST_S = 60.0
 BEGIN_S = 30.0      # until a tracer has attached, at most
@@ -108,6 +110,7 @@ class Bpftrace:
         self.out = tempfile.NamedTemporaryFile()
         self.log = tempfile.TemporaryFile()
         words = {"calls": [str(pid), str(args.slow_us)],
+                 "cores": [str(pid)],
                  "states": [str(int(args.bucket_ms * 1000))]}.get(name, [])
         self.process = subprocess.Popen(
             [*argv, "-o", self.out.name, self.program.name, *words],

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import xml.etree.ElementTree as ET
 from contextlib import redirect_stderr
@@ -20,6 +21,7 @@ sys.path[:0] = [str(BENCH), str(BENCH / "trace"), str(ROOT / "plots")]
 import answers      # noqa: E402
 import flame        # noqa: E402
 import folded       # noqa: E402
+import servers      # noqa: E402
 import states       # noqa: E402
 
 # The standard library has a module `trace` too.
@@ -228,13 +230,17 @@ class Live(unittest.TestCase):
         """All connections are worker 0's, which sleeps in /sleep/100000: so
         worker 1 has only what it rescues and steals."""
         told, text = self.ask(
-            "calls", "batches", "ready", "steals", "states", "--stage", "6",
+            "calls", "cores", "batches", "ready", "steals", "states",
+            "--stage", "6",
             "--server-args", "--workers 2 --place one", "--plant",
             "/sleep/100000", "--load", "--connections 8 --path /work/50")
         calls = {r["call"]: r for r in told["calls"]["rows"]}
         self.assertGreater(calls["clock_nanosleep"]["slow"], 0)
         self.assertRegex(text, "slow, and no wait for events: .*nanosleep")
         self.assertGreater(calls["sendto"]["count"], 0)     # the control
+        # Its workers are pinned.  That moves are seen, the next test shows.
+        each = told["cores"]["threads"].values()
+        self.assertGreaterEqual(sum(len(t["cpus"]) == 1 for t in each), 2)
         self.assertGreater(told["batches"]["waits"], 0)
         self.assertGreater(told["batches"]["events"], 0)
         self.assertGreater(told["batches"]["submitted"], 0)
@@ -249,6 +255,47 @@ class Live(unittest.TestCase):
                  for s in t["stays"] if s["state"] == states.STATES[2]]
         self.assertGreaterEqual(max(stays), 99)
         self.assertRegex(text, r"worker \d ran one connection for \d+")
+
+    def test_a_process_that_is_moved(self):
+        """By --pid; the test itself moves the server from cpu to cpu."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            self.skipTest("one cpu")
+        why = trace.reason_not("bpftrace")
+        if why:
+            self.skipTest(why)
+        known = servers.catalogue(str(ROOT), str(ROOT / "build"))
+        server = known["stage2"].start(cpus)
+        asker, over = trace.Asker(server.port, "/", 0.005), threading.Event()
+
+        def move():
+            turn = 0
+            while not over.wait(0.02):
+                turn += 1
+                os.sched_setaffinity(server.pids[0], {cpus[turn % 2]})
+
+        mover = threading.Thread(target=move)
+        try:
+            asker.start()
+            mover.start()
+            with tempfile.TemporaryDirectory() as scratch:
+                out = Path(scratch) / "o.json"
+                done = run("cores", "--pid", str(server.pids[0]), "--json",
+                           out, "--seconds", "1")
+                if done.returncode == SKIP:
+                    self.skipTest(done.stderr.strip())
+                self.assertEqual(done.returncode, 0, done.stderr)
+                told = json.loads(out.read_text())["cores"]["threads"]
+        finally:
+            over.set()
+            asker.over.set()
+            mover.join()
+            server.stop()
+        if not told:
+            self.skipTest("no thread of it was seen: another pid namespace")
+        mine = told[str(server.pids[0])]
+        self.assertGreater(mine["moves"], 0)
+        self.assertEqual(len(mine["cpus"]), 2)
 
     def test_a_hot_loop_and_a_sleep_by_stack(self):
         told, text = self.ask(

@@ -82,6 +82,35 @@ def tell_calls(told, args):
     return lines
 
 
+def cores(found, _args):
+    data, threads = maps(found), {}
+    for key, count in data.get("@on", {}).items():
+        tid, cpu = key.split(",")
+        threads.setdefault(tid, {"cpus": {}})["cpus"][int(cpu)] = count
+    for tid, each in threads.items():
+        waits = data.get("@waits", {}).get(tid, {})
+        each.update({
+            "moves": data.get("@moves", {}).get(tid, 0),
+            "waits": waits.get("count", 0), "mean_us": waits.get("average", 0),
+            "p99_us": bound(data.get("@hist", {}).get(tid, []), 0.99),
+            "most_us": data.get("@most", {}).get(tid, 0)})
+    return {"threads": threads}
+
+
+def tell_cores(told, _args):
+    if not told["threads"]:
+        return ["no thread of it was seen"]
+    lines = [f"{'thread':>8}{'moved':>8}{'waits for a cpu':>17}{'mean us':>9}"
+             f"{'99 % below':>12}{'longest':>10}  times on cpu"]
+    for tid, t in sorted(told["threads"].items(), key=lambda kv: int(kv[0])):
+        where = ", ".join(f"{cpu}: {n:,}" for cpu, n in
+                          sorted(t["cpus"].items()))
+        lines.append(f"{tid:>8}{t['moves']:8,}{t['waits']:17,}"
+                     f"{t['mean_us']:9,}{t['p99_us']:12,}{t['most_us']:10,}"
+                     f"  {where}")
+    return lines
+
+
 def batches(found, _args):
     data = maps(found)
     waits = data.get("@per_wait") or {}
@@ -225,7 +254,8 @@ def tell_flame(told, args):
     return tell_stacks(told, args, lambda n: f"{n:,} samples")
 
 
-ANSWERS = {"calls": (calls, tell_calls), "batches": (batches, tell_batches),
+ANSWERS = {"calls": (calls, tell_calls), "cores": (cores, tell_cores),
+           "batches": (batches, tell_batches),
            "ready": (ready, tell_ready), "steals": (steals, tell_steals),
            "states": (state_answer, tell_states),
            "offcpu": (stacks, tell_offcpu), "flame": (stacks, tell_flame)}
