@@ -131,6 +131,7 @@ help:
 ## make verify          explores the interleavings of the lock-free parts
 ## make advise          prices of this machine, and what follows from them
 ## make flame           STAGE=3: where it spends its CPU, as a picture; DIFF=2
+## make traces          records the examples of docs/tracing.md; as root
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make lab             LAB=0: the starter of a lab, in labs/work/
 ## make grade           LAB=0: your points; TEST=suite/test: of one test, also
@@ -485,6 +486,12 @@ flame: $(STAGE_BINS) $(LOADGEN)
 		$(FLAME)$(STAGE).folded $(FLAME)$(STAGE)-$(DIFF).svg \
 		$(FLAME)$(DIFF).folded)
 	@ls $(FLAME)$(STAGE)*.svg
+
+# What docs/tracing.md shows, recorded again; as root.
+.PHONY: traces
+traces: $(STAGE_BINS) $(LOADGEN)
+	$(Q)$(PYTHON) docs/record_traces.py
+	$(Q)$(PYTHON) docs/check_snippets.py --write
 
 # ---- labs ----
 LAB ?= 0
