@@ -357,6 +357,32 @@ def user_and_system(pid):
     return int(fields[11]), int(fields[12])
 
 
+def page_faults(pid):
+    """Minor page faults of a process so far; None if gone."""
+    text = read(f"/proc/{pid}/stat")
+    return int(text.rpartition(")")[2].split()[7]) if text else None
+
+
+def scheduling(pid):
+    """{"migrations", "run_wait_us"} of the threads that a process has now:
+    how often the scheduler moved one to another cpu, and how long they were
+    ready and waited for a cpu.  {} if gone or if the kernel does not say."""
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return {}
+    moves = waits = 0
+    for task in tasks:
+        waited = read(f"/proc/{pid}/task/{task}/schedstat")
+        found = re.search(r"nr_migrations\s*:\s*(\d+)",
+                          read(f"/proc/{pid}/task/{task}/sched") or "")
+        if not waited or not found:
+            return {}
+        moves += int(found[1])
+        waits += int(waited.split()[1]) / 1000
+    return {"migrations": moves, "run_wait_us": waits}
+
+
 def memory_map(pid):
     """{"rss_kib", "private_kib"} read exactly, page by page; {} if gone.
 

@@ -551,7 +551,8 @@ class Run:
                 self.rig_of(part, cell), server,
                 self.starting(part, cell, server), args, part.seconds,
                 part.warmup, self.rng.randrange(1, 1 << 30),
-                memory=suite.memory, probe=probe, each=each)
+                memory=suite.memory, probe=probe, each=each,
+                threads=suite.threads)
             if suite.calls:
                 fields["metrics"]["own_calls"] = slices.own_calls(
                     server, fields.get("counters"))

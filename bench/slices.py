@@ -257,6 +257,36 @@ def scrape(port):
     return sums
 
 
+def kernel_counts(pids, threads=False):
+    """What the kernel counts of the server: page faults, and of its threads,
+    migrations and waits for a cpu; only what it counts of all of them."""
+    sums = {}
+    for number, pid in enumerate(pids):
+        found = {"page_faults": machine.page_faults(pid),
+                 **(machine.scheduling(pid) if threads else {})}
+        if None in found.values() or (number and set(found) != set(sums)):
+            return {}
+        sums = {name: sums.get(name, 0) + n for name, n in found.items()}
+    return sums
+
+
+def kernel_figures(before, after, report, moved):
+    """Of the whole slice: faults for each connection of a crowd; migrations
+    and waits for each request."""
+    found, idle = {}, (report or {}).get("idle") or {}
+    by = {name: after[name] - before[name] for name in after
+          if name in before}
+    if idle.get("open") and idle.get("opening_s"):
+        found["connects_per_s"] = idle["open"] / idle["opening_s"]
+        if "page_faults" in by:
+            found["connect_faults"] = by["page_faults"] / idle["open"]
+    requests = (moved or {}).get("requests")
+    if requests and "migrations" in by:
+        found["migrations"] = by["migrations"] / requests
+        found["run_wait_us"] = by["run_wait_us"] / requests
+    return found
+
+
 def counted(before, after):
     """What the server's own counters moved by, whole numbers."""
     if before is None or after is None:
@@ -384,7 +414,9 @@ def figures(outcome, seconds, moved, cpus):
         "p90_us": percentile(report, "p90", 0.9),
         "p99_us": percentile(report, "p99", 0.99),
         "p999_us": percentile(report, "p99.9", 0.999),
+        "mean_us": latency.get("mean"),
         "max_us": latency.get("max"),
+        "threads": status.get("threads"),
         "rss_kib": outcome.memory.get("rss_kib", status.get("rss_kib")),
         "private_kib": outcome.memory.get("private_kib"),
         "server_busy": server.get("busy"),
@@ -407,6 +439,12 @@ def figures(outcome, seconds, moved, cpus):
     switches = [status.get("vol_ctx"), status.get("invol_ctx")]
     if requests and None not in switches:
         found["ctx_per_request"] = sum(switches) / requests
+    if requests and status.get("minor_faults") is not None:
+        found["faults"] = status["minor_faults"] / requests
+    beats = (report.get("idle") or {}).get("heartbeat_us") or {}
+    if beats:
+        found["beat_p50_us"] = percentile({"latency_us": beats}, "p50", 0.5)
+        found["beat_p99_us"] = percentile({"latency_us": beats}, "p99", 0.99)
     if moved and moved.get("waits"):
         found["events_per_wait"] = moved.get("events", 0) / moved["waits"]
     return found
@@ -498,7 +536,7 @@ def row_of(rig, server, args, outcome, seconds, life):
 
 
 def measure(rig, server, start, args, seconds, warmup, seed, *,
-            memory=False, probe=None, each=None):
+            memory=False, probe=None, each=None, threads=False):
     """Starts the server, loads it, stops it: the fields of a row."""
     clock = time.time()
     try:
@@ -510,6 +548,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
     try:
         ours = server.kind == "stage" and start.get("app") == "http"
         before = scrape(run.port) if ours else None
+        kernel = kernel_counts(run.pids, threads)
         if probe:
             # Two generators on one cpu must not keep it from each other.
             args = args + ["--spin", "off"]
@@ -528,6 +567,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
                 outcome.error = outcome.error or "probe: " + error
         after = scrape(run.port) if ours else None
         moved = counted(before, after)
+        kernel = kernel, kernel_counts(run.pids, threads)
         died = run.proc.poll()
     except subprocess.TimeoutExpired:
         return {"valid": False, "why": ["probe did not end in time"],
@@ -539,6 +579,8 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
     row = row_of(rig, server, args, outcome, seconds, {
         "started": clock, "moved": moved, "died": died, "ended": ended,
         "totals": run.totals})
+    if outcome.report:
+        row["metrics"].update(kernel_figures(*kernel, outcome.report, moved))
     judge_foreign(rig, args, row)
     if beside_report:
         row["probe"] = beside_report

@@ -17,6 +17,8 @@ import os
 from dataclasses import dataclass, field
 from itertools import product
 
+import claim_suites
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -42,6 +44,7 @@ class Suite:
     cpus: str = ""               # "workers": a cpu for each worker
     reference: str = ""          # all others are compared with this server
     wakeups: bool = False        # count who wakes the server's threads
+    threads: bool = False        # migrations and waits of its threads
     calls: bool = False          # system calls of every slice, as the server
     #                              itself counts them
     seconds: float = 2.0         # measured, per slice
@@ -322,6 +325,7 @@ def _suites():
          "--arrivals", "poisson"],
         only=("stage2", "haproxy-front", "nginx-front"), reference="stage2",
         trace=False, seconds=1.5)
+    yield from claim_suites.make(Suite)
     yield from _skew_suites()
     yield from _all_what_if_suites()
 
@@ -358,10 +362,10 @@ RUNS = {
                   if name.startswith("whatif-")],
     },
     "full": {
-        "title": "Every suite but skew, show4, whatif and hop; 40 "
+        "title": "Every suite but skew, show4, whatif, claim and hop; 40 "
                  "minutes for each server",
         "parts": [(name, {}, {}) for name in SUITES
                   if not name.startswith(
-                      ("skew-", "show-", "whatif-", "hop"))],
+                      ("skew-", "show-", "whatif-", "claim-", "hop"))],
     },
 }

@@ -35,6 +35,7 @@ METRICS = {
     "client_spin_us": "of that the client, waiting in a spin",
     "softirq_us": "of that interrupts, in whatever they came upon",
     "rest_us": "of that all other programs",
+    "mean_us": "mean us",
     "p50_us": "p50 us",
     "p90_us": "p90 us",
     "p99_us": "p99 us",
@@ -44,6 +45,14 @@ METRICS = {
     "fast_p90_us": "p90 of the fast class, us",
     "fast_p99_us": "p99 of the fast class, us",
     "fast_p999_us": "p99.9 of the fast class, us",
+    "beat_p50_us": "p50 of the heartbeats, us",
+    "beat_p99_us": "p99 of the heartbeats, us",
+    "threads": "threads of the server",
+    "faults": "page faults of the server/request",
+    "connects_per_s": "connections of the crowd opened/s",
+    "connect_faults": "page faults of the server/connection of the crowd",
+    "migrations": "migrations of the server's threads/request",
+    "run_wait_us": "wait of the server's threads for a cpu, us/request",
     "probe_p50_us": "p50 of / beside it, us",
     "probe_p99_us": "p99 of / beside it, us",
     "rss_kib": "resident KiB",
@@ -169,6 +178,13 @@ def _gather(rows, method):
     for cell in cells.values():
         cell.settle(method.get("visits", 1), "max_drift_pct" in method)
     return list(cells.values())
+
+
+def values_of(manifest, rows):
+    """{(suite, cell_key): {server: {block: metrics}}} of the blocks that are
+    in use: what medians, ratios and verdicts are made of."""
+    return {(cell.suite, cell_key(cell.cell)): cell.valid
+            for cell in _gather(rows, manifest.get("method") or {})}
 
 
 def _values(by_block, metric):

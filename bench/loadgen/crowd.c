@@ -35,6 +35,7 @@ struct part {
 
 struct crowd {
     int n;
+    int64_t opening_ns;
     pid_t *pids;
     struct part *parts;
 };
@@ -173,12 +174,14 @@ struct crowd *crowd_start(const struct config *cf)
 {
     struct crowd *c;
     uint32_t first = 0;
+    int64_t begin;
     int n;
 
     if (cf->idle == 0)
         return NULL;
     n = process_count(cf);
     c = make_crowd(n);
+    begin = clock_ns();
     fflush(NULL);
     for (int i = 0; i < n; i++) {
         int members = cf->idle / n + (i < cf->idle % n);
@@ -191,6 +194,7 @@ struct crowd *crowd_start(const struct config *cf)
         first += (uint32_t)members;
     }
     wait_ready(c, cf);
+    c->opening_ns = clock_ns() - begin;
     return c;
 }
 
@@ -206,6 +210,7 @@ void crowd_read(const struct crowd *c, struct crowd_counts *sum)
 {
     memset(sum, 0, sizeof(*sum));
     hist_reset(&sum->latency);
+    sum->opening_ns = c ? c->opening_ns : 0;
     for (int i = 0; c && i < c->n; i++) {
         const struct part *p = &c->parts[i];
 

@@ -11,9 +11,10 @@
 #include "hist.h"
 
 struct crowd_counts {
-    int open;   /* now */
-    int failed; /* could not be opened */
-    int lost;   /* ended by the server */
+    int open;           /* now */
+    int failed;         /* could not be opened */
+    int lost;           /* ended by the server */
+    int64_t opening_ns; /* from the first connect until all were open */
     uint64_t heartbeats, heartbeat_errors;
     struct hist latency; /* of heartbeats in the window */
 };

@@ -239,9 +239,10 @@ static void json_idle(const struct result *r, FILE *f)
 
     fprintf(f,
             "  \"idle\": {\"wanted\": %d, \"open\": %d, \"lost\": %d, "
-            "\"failed\": %d, \"heartbeats\": %llu, \"heartbeat_errors\": %llu",
+            "\"failed\": %d, \"opening_s\": %.4f, \"heartbeats\": %llu, "
+            "\"heartbeat_errors\": %llu",
             r->cf->idle, c->open, c->lost, c->failed,
-            (unsigned long long)c->heartbeats,
+            (double)c->opening_ns / 1e9, (unsigned long long)c->heartbeats,
             (unsigned long long)c->heartbeat_errors);
     if (c->heartbeats > 0) {
         fprintf(f, ", \"heartbeat_us\": ");

@@ -1035,6 +1035,7 @@ class Crowd(Case):
         idle = result["idle"]
         self.assertEqual((idle["wanted"], idle["open"], idle["lost"],
                           idle["failed"]), (30, 30, 0, 0))
+        self.assertGreater(idle["opening_s"], 0)
         # Each connection had its turn about every 0.2 s.
         self.assertGreater(idle["heartbeats"], 90)
         self.assertLess(idle["heartbeats"], 260)
