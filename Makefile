@@ -132,6 +132,8 @@ help:
 ## make advise          prices of this machine, and what follows from them
 ## make flame           STAGE=3: where it spends its CPU, as a picture; DIFF=2
 ## make traces          records the examples of docs/tracing.md; as root
+## make claims          verdicts on the article's claims; CLAIM=A8: one of them
+## make cycles          10,000 times start, fault and stop, each stage
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make lab             LAB=0: the starter of a lab, in labs/work/
 ## make grade           LAB=0: your points; TEST=suite/test: of one test, also
@@ -381,7 +383,8 @@ test-variants: $(TEST_SERVERS) $(VARIANT_BINS) \
 py_tests = (bad=0; for t in $(1); do echo "== python, $$t"; \
 	$(PYTHON) -m unittest discover -s $$(dirname $$t) -p $$(basename $$t) \
 		|| bad=1; done; exit $$bad) 2>&1
-test-python: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(B)/sim $(DRIVERS)
+test-python: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(B)/sim $(DRIVERS) \
+		$(FAULT_BINS)
 	@failed=0; $(call py_tests,$(PY_TIMED)) >$(B)/test-timed.log & \
 	$(call py_tests,$(PY_OTHERS)) || failed=1; \
 	wait $$! || failed=1; cat $(B)/test-timed.log; exit $$failed
@@ -463,6 +466,16 @@ bench-run: all variants
 .PHONY: advise
 advise: $(B)/micro/prices
 	$(Q)$(PYTHON) bench/model.py --advise --build $(B)
+
+# What the article claims: measured, and judged.  Again, it goes on.
+CLAIM ?=
+CLAIMS_OUT ?= build/claims
+CLAIMS_ARGS ?=
+.PHONY: claims cycles
+claims: all variants test-build
+	$(Q)$(PYTHON) bench/claims.py $(CLAIM) --out $(CLAIMS_OUT) $(CLAIMS_ARGS)
+cycles: $(STAGE_BINS) $(FAULT_BINS)
+	$(Q)$(PYTHON) bench/cycles.py --cycles 10000 $(ARGS)
 
 # What one stage does for the same four requests, as a picture.
 .PHONY: timeline
