@@ -86,8 +86,9 @@ def put_aside(directory):
 def run_suite(program, name, words, directory):
     """run.py on one suite; its exit status.  What ends us ends it, and it
     then writes down what it has."""
-    child = subprocess.Popen([sys.executable, program, name, *words, "--out",
-                              directory], start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, program, *([name] if name else []), *words, "--out",
+         directory], start_new_session=True)
 
     def pass_on(number, _frame):
         child.send_signal(number)

@@ -28,6 +28,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   timeline:3                   the recording of stage 3: make timeline
   scale:memory                 a table of bench/scale.py
   mistake:limit                what a mistake of measuring.md does: mistakes.py
+  claims, headline             from the newest sets of a folder: claims_page.py
 
 A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
 says.
@@ -56,6 +57,7 @@ import scale                       # noqa: E402
 import summary as summaries        # noqa: E402
 import bars                        # noqa: E402
 import blocks_tables               # noqa: E402
+import claims_page                 # noqa: E402
 import kernel_memory               # noqa: E402
 import mistakes                    # noqa: E402
 import pictures                    # noqa: E402
@@ -366,6 +368,10 @@ def block(path, root, what, directory, write, cache):
                               write)
     if what.startswith("scale:"):
         return scale_block(root, what.partition(":")[2], directory)
+    if what in ("claims", "headline"):
+        return claims_page.block(
+            what, directory, root, lambda image, picture, title: own_picture(
+                path, root, os.path.join(root, image), picture, title, write))
     data = load(os.path.join(root, directory), cache)
     if data.manifest.get("draft"):
         raise DocError(f"{directory} is a draft: it was measured on a tree "
