@@ -638,6 +638,25 @@ static double session_batch(int unused)
     return (double)begin / N;
 }
 
+/* ---- a sleep ---- */
+
+/* How late a sleep of 200 us ends: what `/sleep` adds to each handler. */
+static double sleep_batch(int unused)
+{
+    enum { N = 20, NS = 200000 };
+    int64_t late = 0;
+
+    (void)unused;
+    for (int i = 0; i < N; i++) {
+        int64_t end = now_ns() + NS;
+        struct timespec ts = {end / 1000000000, end % 1000000000};
+
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+        late += now_ns() - end;
+    }
+    return (double)late / N;
+}
+
 /* ---- the list ---- */
 
 static const struct price {
@@ -653,6 +672,7 @@ static const struct price {
      "from thread to thread, one cpu"},
     {"wake_same", wake_same_batch, 0, false, "waking a thread, same cpu"},
     {"wake_other", wake_other_batch, 0, true, "waking a thread, other cpu"},
+    {"sleep_late", sleep_batch, 0, false, "a sleep of 200 us ends later by"},
     {"wake_call", wake_call_batch, 0, true, "what the waker pays of that"},
     {"line_transfer", transfer_batch, 0, true, "a cache line changes its cpu"},
     {"atomic_add", add_batch, 0, false, "an atomic add, alone"},
