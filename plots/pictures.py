@@ -414,14 +414,10 @@ def scaling_points(data, server):
 
 def law_text(data, server):
     """The Universal Scalability Law through a server's points, in words."""
-    points = scaling_points(data, server)
-    law = usl.fit([(n, x[0]) for n, x in points])
-    if not law:
-        return f"not fitted: {len(points)} point{'s'[:len(points) != 1]}"
-    peak = usl.peak(law)
-    return (f"one worker {summaries.number(law.one)}/s, contention "
-            f"{law.contention:.3f}, crosstalk {law.crosstalk:.5f}, "
-            + (f"most at {peak:.0f} workers" if peak else "no peak"))
+    points = [(n, x[0]) for n, x in scaling_points(data, server)]
+    law = usl.fit(points)
+    one = f"one worker {summaries.number(law.one)}/s, " if law else ""
+    return one + usl.words(points)
 
 
 def law_curves(data):

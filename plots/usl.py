@@ -4,11 +4,20 @@
 
 n / throughput is a parabola in n, so no search is needed.  A fit of three
 parameters says nothing with three points or fewer: then there is none.
+
+N. J. Gunther, Guerrilla Capacity Planning (2007), gives the law.  The interval
+is a bootstrap of the relative residuals (B. Efron, 1979), each made larger by
+sqrt(points / (points - parameters)), since a fit lies closer to its points than
+the law does.  It holds if the law does and if the errors of the points are
+alike and independent; no more is said.
 """
 
+import random
 from collections import namedtuple
 
 MIN_POINTS = 4
+DRAWS = 400
+LEVEL = 0.95
 
 Law = namedtuple("Law", "one contention crosstalk")
 
@@ -78,3 +87,56 @@ def peak(law):
     if law.crosstalk <= 0:
         return None
     return max(1.0, (max(0.0, 1 - law.contention) / law.crosstalk) ** 0.5)
+
+
+def _used(law):
+    return 1 + (law.contention > 0) + (law.crosstalk > 0)
+
+
+def _ends(values):
+    """The middle LEVEL of them."""
+    values = sorted(values)
+    cut = int(len(values) * (1 - LEVEL) / 2)
+    return values[cut], values[-1 - cut]
+
+
+def interval(points, draws=DRAWS, seed=1):
+    """(law, {"one", "contention", "crosstalk", "peak": (low, high)}), or None
+    where there is no law.  A high peak of None: in one draw of forty or more
+    the law has none.  The seed fixes all draws."""
+    law = fit(points)
+    if not law:
+        return None
+    free = len(points) - _used(law)
+    wider = (len(points) / free) ** 0.5 if free > 0 else 1.0
+    errors = [(x / throughput(law, n) - 1) * wider for n, x in points]
+    rng, found = random.Random(seed), []
+    while len(found) < draws:
+        drawn = [(n, throughput(law, n) * max(0.05, 1 + errors[
+            int(rng.random() * len(errors))])) for n, _ in points]
+        other = fit(drawn)
+        if other:
+            found.append(other)
+    ends = {name: _ends([getattr(f, name) for f in found])
+            for name in Law._fields}
+    peaks = [peak(f) or float("inf") for f in found]
+    low, high = _ends(peaks)
+    ends["peak"] = (None if low == float("inf") else low,
+                    None if high == float("inf") else high)
+    return law, ends
+
+
+def words(points):
+    """The law through points with its interval, in words."""
+    found = interval(points)
+    if not found:
+        return f"not fitted: {len(points)} point{'s'[:len(points) != 1]}"
+    law, ends = found
+    top, (low, high) = peak(law), ends["peak"]
+    text = (f"contention {law.contention:.4f} ({ends['contention'][0]:.4f} to "
+            f"{ends['contention'][1]:.4f}), crosstalk {law.crosstalk:.2g} "
+            f"({ends['crosstalk'][0]:.2g} to {ends['crosstalk'][1]:.2g}), ")
+    if low is None:
+        return text + "no peak"
+    return (text + (f"most at {top:.0f} workers" if top else "no peak")
+            + f" ({low:.0f} to " + (f"{high:.0f})" if high else "no peak)"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -250,6 +251,33 @@ class Law(Scratch):
         self.assertGreaterEqual(law.crosstalk, 0)
         self.assertIsNone(usl.peak(usl.Law(1, 0.5, 0)))
 
+    def made_up(self, seed, counts=(1, 2, 4, 8, 16, 32), noise=0.03):
+        rng = random.Random(seed)
+        return [(n, x * (1 + rng.gauss(0, noise))) for n, x in
+                self.points(usl.Law(1000.0, 0.05, 0.001), counts)]
+
+    def test_an_interval_holds_what_the_points_were_made_with(self):
+        inside = narrow = 0
+        for seed in range(20):
+            _, ends = usl.interval(self.made_up(seed), draws=100)
+            low, high = ends["contention"]
+            inside += low <= 0.05 <= high
+            _, ends = usl.interval(self.made_up(seed, noise=0.003), draws=100)
+            narrow += ends["contention"][1] - ends["contention"][0] \
+                < (high - low) / 2
+        self.assertGreaterEqual(inside, 15)
+        self.assertEqual(narrow, 20)
+
+    def test_a_seed_fixes_an_interval(self):
+        points = self.made_up(1)
+        self.assertEqual(usl.interval(points), usl.interval(points))
+        self.assertIsNone(usl.interval(points[:3]))
+        self.assertEqual(usl.words(points[:3]), "not fitted: 3 points")
+
+    def test_a_law_without_a_peak(self):
+        text = usl.words([(n, 100.0 * n) for n in (1, 2, 4, 8)])
+        self.assertTrue(text.endswith("no peak"), text)
+
     def scaling(self, counts):
         law = usl.Law(50000.0, 0.04, 0.001)
         rows = [measured("scaling", {"workers": n, "connections": 256},
@@ -273,8 +301,8 @@ class Law(Scratch):
     def test_four_points_are_fitted_and_drawn(self):
         data = self.scaling([1, 2, 4, 8])
         text = pictures.law_text(data, "stage5")
-        self.assertIn("contention 0.040", text)
-        self.assertIn("crosstalk 0.00100", text)
+        self.assertIn("contention 0.0400 (0.0400 to 0.0400)", text)
+        self.assertIn("crosstalk 0.001 (0.001 to 0.001)", text)
         self.assertIn("most at 31 workers", text)
         figure, = pictures.figures_of(data)
         self.assertIn("stroke-dasharray", self.draw(figure))
