@@ -174,6 +174,31 @@ def _skew_suites():
         cpus="workers")
 
 
+def _simcheck(kind, workers, mean, rates, **more):
+    return Suite(
+        f"simcheck-{kind}-{workers}", f"For the simulator: {workers} workers, "
+        f"/{kind} of {mean} us in the mean, exponential, open loop",
+        {"workers": [workers], "service": ["exponential"],
+         "connections": [64 * workers], "rate": rates},
+        OPEN + ["--service", "{service}", "--service-kind", kind],
+        words={"service": {"exponential": f"exp:{mean}"}},
+        variants={
+            "5-spmc": ("stage5", ["--workers", "1", "--pool", str(workers)]),
+            "5-mutex": ("variants/5-mutex-pool",
+                        ["--workers", "1", "--pool", str(workers)]),
+            "6-queue": ("stage6", ["--steal", "queue"])},
+        only=("stage5", "stage6"), reference="stage5", trace=False,
+        seconds=1.2, warmup=0.3, blocks=1, **more)
+
+
+def _simcheck_suites():
+    """What bench/simulate.py compares the simulator with.  The rates are 30,
+    50, 70 and 90 % of what the workers could handle at no cost."""
+    yield _simcheck("sleep", 4, 1000, [1130, 1890, 2650, 3400])
+    yield _simcheck("sleep", 8, 1000, [2270, 3780, 5300, 6810])
+    yield _simcheck("work", 2, 500, [1200, 2000, 2800, 3600], cpus="workers")
+
+
 # What is a switch needs no patch: name -> (stage, arguments, "use it when").
 SWITCHES = {
     "3-coop": ("stage3", ["--taskrun", "coop"],
@@ -327,6 +352,7 @@ def _suites():
         trace=False, seconds=1.5)
     yield from claim_suites.make(Suite)
     yield from _skew_suites()
+    yield from _simcheck_suites()
     yield from _all_what_if_suites()
 
 
@@ -355,6 +381,11 @@ RUNS = {
         "parts": [(name, {}, {}) for name in SUITES
                   if name.startswith("show-")],
     },
+    "simcheck": {
+        "title": "What the simulator is checked against, four minutes",
+        "parts": [(name, {}, {}) for name in SUITES
+                  if name.startswith("simcheck-")],
+    },
     "whatif": {
         "title": "Every variant beside its stage, under the load that decides "
                  "it",
@@ -362,10 +393,11 @@ RUNS = {
                   if name.startswith("whatif-")],
     },
     "full": {
-        "title": "Every suite but skew, show4, whatif, claim and hop; 40 "
-                 "minutes for each server",
+        "title": "Every suite but skew, show4, simcheck, whatif, claim and "
+                 "hop; 40 minutes for each server",
         "parts": [(name, {}, {}) for name in SUITES
                   if not name.startswith(
-                      ("skew-", "show-", "whatif-", "claim-", "hop"))],
+                      ("skew-", "show-", "simcheck-", "whatif-", "claim-",
+                       "hop"))],
     },
 }

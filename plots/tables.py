@@ -31,7 +31,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   claims, headline             from the newest sets of a folder: claims_page.py
 
 A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
-says.
+says, one of bench/simulate.py what simulated.py says.
 """
 
 import os
@@ -54,6 +54,7 @@ import micro_results               # noqa: E402
 import model                       # noqa: E402
 import results                     # noqa: E402
 import scale                       # noqa: E402
+import simulate                    # noqa: E402
 import summary as summaries        # noqa: E402
 import bars                        # noqa: E402
 import blocks_tables               # noqa: E402
@@ -61,6 +62,7 @@ import claims_page                 # noqa: E402
 import kernel_memory               # noqa: E402
 import mistakes                    # noqa: E402
 import pictures                    # noqa: E402
+import simulated                   # noqa: E402
 import timeline                    # noqa: E402
 import uring_tables                # noqa: E402
 import whatif                      # noqa: E402
@@ -173,7 +175,7 @@ def machine_text(data):
 
 def module_of(data):
     """Who knows the tables and pictures of this kind of set."""
-    for module in (uring_tables, blocks_tables):
+    for module in (uring_tables, blocks_tables, simulated):
         if isinstance(data, module.Data):
             return module
     return None
@@ -266,6 +268,8 @@ def load_micro(directory):
 def load(directory, cache):
     if directory not in cache and micro_results.is_set(directory):
         cache[directory] = load_micro(directory)
+    elif directory not in cache and simulate.is_set(directory):
+        cache[directory] = simulated.Data(directory)
     elif directory not in cache:
         cache[directory] = Data(*results.load(directory))
     return cache[directory]
