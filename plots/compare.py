@@ -5,6 +5,7 @@ what is compared are the ratios that each set found within itself.  The figures
 of two machines differ by whatever the machines differ by, and that is said.
 """
 
+import model
 import results
 import summary as summaries
 
@@ -142,6 +143,114 @@ def table(a, b, suite, cell):
          "p99, B"], body)
 
 
+# --- what the model says of each machine ----------------------------------
+
+def predictions(data):
+    """{(suite, cell as text, server): the model's line}; {} and the reason
+    where the set has no prices or no counts."""
+    try:
+        found = model.predict(data.manifest, data.rows, data.summary)
+    except model.Missing as err:
+        return {}, str(err)
+    return {(f["suite"], summaries.cell_text(f["cell"]), f["server"]): f
+            for f in found}, None
+
+
+def predicted_cell(both, suite, cell):
+    """[(server, A's line or None, B's)] of the servers that one of them
+    predicts."""
+    where, found = (suite, summaries.cell_text(cell)), []
+    servers = dict.fromkeys(key[2] for known in both for key in known
+                            if key[:2] == where)
+    for server in servers:
+        found.append((server, *(known.get((*where, server))
+                                for known in both)))
+    return found
+
+
+def prediction_table(a, lines):
+    body = []
+    for server, *two in lines:
+        row = [a.name(server)]
+        for f in two:
+            row += ["-"] * 3 if f is None else [
+                amount(f["measured_us"], "us"), amount(f["predicted_us"],
+                                                       "us"),
+                f"{f['error_pct']:+.0f} %"]
+        body.append(row)
+    return summaries.table(
+        ["server", "A, measured", "A, predicted", "error", "B, measured",
+         "B, predicted", "error"], body)
+
+
+def prediction_figure(a, suite, cell, lines):
+    """Measured, and hollow as the model predicts, on both machines."""
+    found = []
+    for server, *two in lines:
+        for letter, colour, f in zip(LETTERS, COLOURS, two):
+            if f is None:
+                continue
+            mark = "circle" if letter == "A" else "square"
+            found.append(rows.Row(
+                server, f"{letter}: {a.name(server)}", colour, mark,
+                [f["measured_us"], None, None], (),
+                amount(f["measured_us"], "us")))
+            found.append(rows.Row(
+                server, "predicted", colour, mark,
+                [f["predicted_us"], None, None], (),
+                f"{amount(f['predicted_us'], 'us')} "
+                f"({f['error_pct']:+.0f} %)", True))
+    errors = [abs(f["error_pct"]) for _, *two in lines for f in two if f]
+    return pictures.Figure(
+        "predicted", f"{suite}, {cell_words(cell)}: the model is at most "
+        f"{max(errors):.0f} % off", "CPU time of a request; hollow: what the "
+        "counts of each stage times the prices of its machine say.", suite,
+        [cell], lambda width: rows.draw(found, "us", width))
+
+
+PRICES = ("syscall", "context_switch", "wake_other", "line_transfer",
+          "echo_calls", "echo_armed_1", "echo_armed_16", "copy_4096")
+
+
+def price_table(a, b):
+    """The prices that decide most, where both sets have a list."""
+    lists = [(d.manifest["machine"].get("prices") or {}).get("prices")
+             for d in (a, b)]
+    if not all(lists):
+        return None
+    body = []
+    for name in PRICES:
+        one, two = ((known.get(name) or {}).get("ns") for known in lists)
+        if one and two:
+            body.append([name.replace("_", " "), f"{one:.0f}", f"{two:.0f}",
+                         f"{two / one:.2f}"])
+    return body and summaries.table(["price, ns", "A", "B", "B / A"], body)
+
+
+def prediction_section(page, a, b, cells):
+    """Figures and tables of what the model says, or why it says nothing."""
+    both, text, drawn = [], "", []
+    for letter, data in zip(LETTERS, (a, b)):
+        known, why = predictions(data)
+        both.append(known)
+        if why:
+            text += f"<p>{letter} has no prediction: {esc(why)}</p>"
+    prices = price_table(a, b)
+    if prices:
+        text += pages.table_html(prices, "Prices of both machines")
+    for number, (suite, cell) in enumerate(cells, 1):
+        lines = predicted_cell(both, suite, cell)
+        if not lines:
+            continue
+        figure = prediction_figure(a, suite, cell, lines)
+        figure.name += f"-{number}"
+        drawn.append(figure)
+        text += pages.table_html(prediction_table(a, lines),
+                                 f"{suite}, {summaries.cell_text(cell)}")
+    page.section("model", "What the model says of each machine",
+                 page.figures(a, drawn) + text)
+
+
 def build(a, b):
     """The page of a comparison, or ResultError: nothing can be compared."""
     if a.manifest.get("set") and a.manifest["set"] == b.manifest.get("set") \
@@ -173,6 +282,7 @@ def build(a, b):
         pages.table_html(table(a, b, suite, cell),
                          f"{suite}, {summaries.cell_text(cell)}")
         for suite, cell in cells))
+    prediction_section(page, a, b, cells)
     for letter, data in zip(LETTERS, (a, b)):
         page.section(f"machine-{letter}", f"The machine of {letter}",
                      pages.facts_html(data.manifest))

@@ -17,6 +17,7 @@ RESULTS = os.path.join(ROOT, "bench", "results")
 sys.path[:0] = [os.path.join(ROOT, "plots"), os.path.join(ROOT, "bench"),
                 HERE]
 
+import compare          # noqa: E402
 import findings         # noqa: E402
 import made_up          # noqa: E402
 import results          # noqa: E402
@@ -218,6 +219,21 @@ class Compare(unittest.TestCase):
         self.assertIn("Compare the ratios", PAGES["compared"])
         self.assertRegex(PAGES["compared"],
                          r"ratios of CPU time that both sets decide, \d+ agree")
+
+    def test_prices_and_predictions_of_both_machines(self):
+        words = " ".join(Page(PAGES["compared"]).words)
+        self.assertIn("What the model says of each machine", words)
+        self.assertIn("Prices of both machines", words)
+        self.assertRegex(words, r"the model is at most \d+ % off")
+        self.assertNotIn("has no prediction", words)
+
+    def test_a_set_without_prices_says_so(self):
+        old, older = (sets.Data(*results.load(os.path.join(RESULTS, name)))
+                      for name in ("2026-11-24-ladder", "2026-11-23-ladder"))
+        text = compare.build(old, older).text()
+        self.assertIn("A has no prediction", text)
+        self.assertIn("B has no prediction", text)
+        self.assertNotIn("the model is at most", text)
 
     def test_what_cannot_be_compared(self):
         one = os.path.join(SCRATCH, "one")
