@@ -134,6 +134,8 @@ help:
 ## make traces          records the examples of docs/tracing.md; as root
 ## make claims          verdicts on the article's claims; CLAIM=A8: one of them
 ## make cycles          10,000 times start, fault and stop, each stage
+## make contribute      ten minutes of measuring, as a folder for others
+## make compare         A=set B=set: two machines side by side
 ## make timeline        STAGE=3: what each thread does for four requests
 ## make lab             LAB=0: the starter of a lab, in labs/work/
 ## make grade           LAB=0: your points; TEST=suite/test: of one test, also
@@ -476,6 +478,19 @@ claims: all variants test-build
 	$(Q)$(PYTHON) bench/claims.py $(CLAIM) --out $(CLAIMS_OUT) $(CLAIMS_ARGS)
 cycles: $(STAGE_BINS) $(FAULT_BINS)
 	$(Q)$(PYTHON) bench/cycles.py --cycles 10000 $(ARGS)
+
+# A folder with what this machine measures: bench/results/machines/.
+.PHONY: contribute compare
+contribute: all
+	$(Q)$(PYTHON) bench/contribute.py --build $(abspath $(B)) $(BENCH_ARGS)
+# B is the build folder elsewhere: here it is what the command line says.
+SECOND = $(if $(filter command%,$(origin B)),$(B))
+compare:
+	$(Q)[ -n "$(A)" ] && [ -n "$(SECOND)" ] || { \
+		echo "usage: make compare A=bench/results/machines/ONE B=...OTHER"; \
+		exit 64; }
+	$(Q)$(PYTHON) plots/report.py --compare "$(A)" "$(SECOND)" \
+		--out build/compare
 
 # What one stage does for the same four requests, as a picture.
 .PHONY: timeline

@@ -371,6 +371,16 @@ RUNS = {
         ],
         "seconds": 0.6, "warmup": 0.1, "budget_s": 150, "floor_s": 0.2,
     },
+    # Small enough for the repository: rows of less than a MiB.
+    "contribute": {
+        "title": "What make contribute measures, ten minutes",
+        "parts": [
+            ("ladder", {"handler": [0, 5, 20], "connections": [64]},
+             {"blocks": 9}),
+            ("scaling", {}, {"blocks": 3}),
+        ],
+        "seconds": 1.0, "warmup": 0.2, "budget_s": 480, "floor_s": 0.3,
+    },
     "skew": {
         "title": "Uneven work: the whole matrix takes hours, so cut it with "
                  "--only and --set",
