@@ -559,6 +559,23 @@ void server_stop(struct server *s)
     server_forget(s);
 }
 
+unsigned long server_stop_counted(struct server *s, const char *name)
+{
+    char key[64];
+    const char *done, *at;
+
+    server_signal(s, SIGTERM);
+    cr_assert(server_wait(s, scaled(15)) == 0, "status %d: %s", s->status,
+              server_stderr(s));
+    done = strstr(server_stderr(s), ": done: ");
+    cr_assert(done, "no summary: %s", server_stderr(s));
+    snprintf(key, sizeof(key), " %s ", name);
+    at = strstr(done, key);
+    close(s->out);
+    close(s->err);
+    return at ? strtoul(at + strlen(key), NULL, 10) : 0;
+}
+
 void server_stop_faulty(struct server *s, unsigned *hit, unsigned *seen)
 {
     unsigned h, n;

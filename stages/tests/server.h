@@ -65,6 +65,10 @@ void server_stop(struct server *s);
  * calls its rules have seen and how many they have hit. */
 void server_stop_faulty(struct server *s, unsigned *hit, unsigned *seen);
 
+/* SIGTERM, exit status 0; what the summary at the end says of a counter (zeros
+ * are left out there). */
+unsigned long server_stop_counted(struct server *s, const char *name);
+
 void server_signal(const struct server *s, int sig);
 
 /* The exit status, or -1 when it still runs after that long (unscaled). */

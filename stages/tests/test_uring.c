@@ -35,25 +35,6 @@ static void need_arena(void)
 
 /* ==== counters ============================================================ */
 
-/* SIGTERM, exit status 0; what the summary says of a counter (zeros are left
- * out there). */
-static unsigned long end_counted(struct server *s, const char *name)
-{
-    char key[64];
-    const char *done, *at;
-
-    server_signal(s, SIGTERM);
-    cr_assert(server_wait(s, scaled(15)) == 0, "status %d: %s", s->status,
-              server_stderr(s));
-    done = strstr(server_stderr(s), ": done: ");
-    cr_assert(done, "no summary: %s", server_stderr(s));
-    snprintf(key, sizeof(key), " %s ", name);
-    at = strstr(done, key);
-    close(s->out);
-    close(s->err);
-    return at ? strtoul(at + strlen(key), NULL, 10) : 0;
-}
-
 static unsigned long metric(const struct server *s, const char *name)
 {
     char key[96];
@@ -363,7 +344,7 @@ Test(any_uring, fifty_clients_two_buffers)
         enobufs = metric(&s, "enobufs");
         server_stop(&s);
     } else {
-        enobufs = end_counted(&s, "enobufs");
+        enobufs = server_stop_counted(&s, "enobufs");
     }
     cr_assert(!takes_late() || enobufs > 0, "%s: none found the ring empty",
               what);
@@ -429,7 +410,7 @@ Test(any_uring, zero_copy_pieces_are_not_reused_early)
     /* More than there are pieces: each comes back and is sent from again. */
     for (int i = 0; i < 20; i++)
         cr_assert(server_answers(&s));
-    copied = end_counted(&s, "zc_copied");
+    copied = server_stop_counted(&s, "zc_copied");
     cr_assert(copied > 8, "%lu copied by loopback", copied);
     free(t);
 }
@@ -454,7 +435,8 @@ static void overflow(const char *entries, const char *taskrun)
     must_all(t, N, &s, what);
     must_return_to(&s, start, what);
     cr_assert(server_rests(&s, 0.1, 0.3), "%s: spins", what);
-    cr_assert(end_counted(&s, "cq_overflow") > 0, "%s: no overflow seen", what);
+    cr_assert(server_stop_counted(&s, "cq_overflow") > 0,
+              "%s: no overflow seen", what);
     free(t);
 }
 
