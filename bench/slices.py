@@ -601,7 +601,8 @@ _PLAIN = {"recv": ("recvs", "closed"), "send": ("sends",),
 _RING = {"enter": ("waits",), "recv": ("closed",), **_CLOSING}
 OWN_CALLS = {
     1: _PLAIN,
-    2: {"wait": ("waits",), "epoll_ctl": ("accepted",), **_PLAIN},
+    2: {"wait": ("waits", "spins"), "epoll_ctl": ("accepted", "changes"),
+        "setsockopt": ("quickacks",), **_PLAIN},
     3: _RING, 4: _RING, 5: {"wake": ("wakes",), **_RING},
     6: {"wait": ("waits",), "enter": ("enters",), "wake": ("wakes",),
         "recv or send": ("recvs", "sends", "closed", "-completions"),

@@ -222,6 +222,32 @@ def _what_if(name, title, stage, variants, loadgen=(), **more):
 
 def _what_if_suites():
     yield _what_if(
+        "registration", "GET /: what epoll is asked for", "stage2",
+        ["2-ctl-per-request", "2-edge", "2-quickack"])
+    yield _what_if(
+        "spin", "GET / at 2,000 a second: a loop that sleeps, or not",
+        "stage2", ["2-busy-poll"],
+        ["--rate", "{rate}", "--arrivals", "poisson"],
+        params={"connections": [8], "rate": [2000]})
+    yield _what_if(
+        "arrivals", "A connection for each GET /: how peers come in",
+        "stage2", ["2-defer-accept", "2-exclusive", "2-jemalloc"],
+        ["--close", "--sources", "8"])
+    yield _what_if(
+        "download", "GET /bytes/1048576: what the kernel holds of it, and how "
+        "it sends", "stage2", ["2-no-lowat", "2-bbr", "2-cubic"],
+        ["--path", "/bytes/1048576"], params={"connections": [8]})
+    yield _what_if(
+        "accept", "A connection for each GET /: accepts of a ring",
+        "stage3", ["3-accept-multishot"], ["--close", "--sources", "8"])
+    yield _what_if(
+        "enter", "GET /: how a loop enters the ring", "stage3",
+        ["3-registered-wait", "3-sqpoll", "3-napi"])
+    yield _what_if(
+        "gather", "GET / at 20,000 a second: a minimum wait", "stage3",
+        ["3-min-wait"], ["--rate", "{rate}", "--arrivals", "poisson"],
+        params={"connections": [64], "rate": [20000]})
+    yield _what_if(
         "taskrun", "GET /: when the kernel runs what completes", "stage3",
         ["3-coop", "3-no-flags"])
     yield _what_if(
