@@ -4,13 +4,16 @@
 #include <string.h>
 
 const struct vx_scenario *const vx_scenarios[] = {
-    &scene_ring,        &scene_gate,       &scene_gate1,      &scene_mpsc,
-    &scene_deque,       &scene_deque_half, &scene_deque_wrap, &scene_chase_lev,
-    &scene_park,        &scene_park2,      &scene_busy,       &scene_state,
-    &scene_generation,  &scene_mpsc_2,     &scene_admit,      &scene_admit_2,
-    &scene_reply,       &scene_watched,    &scene_last,       &scene_slot,
-    &scene_slot_fails,  &scene_team,       &scene_rescue,     &scene_team_late,
-    &scene_rescue_late, &scene_disk,
+    &scene_ring,         &scene_gate,           &scene_gate1,
+    &scene_mpsc,         &scene_deque,          &scene_deque_half,
+    &scene_deque_wrap,   &scene_chase_lev,      &scene_park,
+    &scene_park2,        &scene_busy,           &scene_state,
+    &scene_generation,   &scene_mpsc_2,         &scene_admit,
+    &scene_admit_2,      &scene_reply,          &scene_watched,
+    &scene_last,         &scene_slot,           &scene_slot_fails,
+    &scene_team,         &scene_rescue,         &scene_team_late,
+    &scene_rescue_late,  &scene_disk,           &scene_elastic,
+    &scene_elastic_rest, &scene_elastic_sample,
 };
 const int vx_nscenarios = sizeof vx_scenarios / sizeof vx_scenarios[0];
 

@@ -38,5 +38,7 @@ extern const struct vx_scenario scene_disk;
 extern const struct vx_scenario scene_team_late, scene_rescue_late;
 extern const struct vx_scenario scene_state, scene_generation;
 extern const struct vx_scenario scene_admit, scene_admit_2;
+extern const struct vx_scenario scene_elastic, scene_elastic_rest;
+extern const struct vx_scenario scene_elastic_sample;
 
 #endif
