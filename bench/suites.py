@@ -368,6 +368,19 @@ def _suites():
          "--heartbeat", "{period}",
          "--processes", "{processes}", "--sources", "{sources}"],
         memory=True, trace=False, seconds=5.0)
+    # Each step is a server of its own: what the number of workers settles at.
+    yield Suite(
+        "elastic", "As many workers as the load needs: 1 to 4, by both rules, "
+        "beside always 4 and always 1, GET /, open loop",
+        {"workers": [4], "connections": [64], "load": [0.10, 0.50, 0.90]},
+        OPEN,
+        variants={
+            "max": ("stage6", []),
+            "min": ("stage6", ["--workers", "1"]),
+            "wait": ("stage6", ["--workers", "1:4"]),
+            "load": ("stage6", ["--workers", "1:4", "--elastic", "load"])},
+        load="--connections {connections} --pattern uniform",
+        only=("max",), reference="max", trace=False, calls=True, warmup=1.5)
     # Every process of a front counts as the server, all on one cpu.
     yield Suite(
         "hop", "GET / through a front to two of stage 2, open loop",
@@ -429,11 +442,11 @@ RUNS = {
                   if name.startswith("whatif-")],
     },
     "full": {
-        "title": "Every suite but skew, show4, simcheck, whatif, claim and "
-                 "hop; 40 minutes for each server",
+        "title": "Every suite but skew, show4, simcheck, whatif, claim, hop "
+                 "and elastic; 40 minutes for each server",
         "parts": [(name, {}, {}) for name in SUITES
                   if not name.startswith(
                       ("skew-", "show-", "simcheck-", "whatif-", "claim-",
-                       "hop"))],
+                       "hop", "elastic"))],
     },
 }
