@@ -17,7 +17,7 @@
 /* Listeners, rings, files: what is not a connection also needs descriptors. */
 enum { SPARE_FDS = 64, MAX_CONNS = 1 << 20, DAY_MS = 24 * 60 * 60 * 1000 };
 
-enum kind { TEXT, HOST, APP, COUNT, BYTES, SECONDS };
+enum kind { TEXT, HOST, APP, COUNT, RANGE, BYTES, SECONDS };
 
 struct rule {
     const char *name, *arg, *help;
@@ -32,7 +32,8 @@ static const struct rule rules[] = {
     {"host", "ADDR", "Address or name to listen on (127.0.0.1)", HOST, TO(host),
      0, 0},
     {"port", "N", "0: the kernel picks (8080)", COUNT, TO(port), 0, 65535},
-    {"workers", "N", "Threads for connections", COUNT, TO(workers), 1, 65535},
+    {"workers", "N", "Threads for connections (stage 6: or MIN:MAX)", RANGE,
+     TO(workers), 1, 65535},
     {"root", "DIR", "Serve files below DIR as /files/", TEXT, TO(root), 0, 0},
     {"max-body", "BYTES", "Largest request body (1m)", BYTES, TO(max_body), 0,
      1 << 30}, /* lengths are kept in 32 bits, with room to add */
@@ -61,6 +62,7 @@ static int64_t number(struct argp_state *state, const struct rule *r,
                       const char *arg)
 {
     static const char *const what[] = {[COUNT] = "",
+                                       [RANGE] = "",
                                        [BYTES] = " of bytes (or 64k, 1m)",
                                        [SECONDS] = " of seconds"};
     int64_t unit = r->kind == SECONDS ? 1000 : 1;
@@ -95,6 +97,27 @@ int64_t option_int(struct argp_state *state, const char *name, const char *arg,
     return number(state, &r, arg);
 }
 
+/* N, or MIN:MAX. */
+static void set_range(struct argp_state *state, struct options *o,
+                      const struct rule *r, char *arg)
+{
+    char *colon = strchr(arg, ':');
+
+    o->workers_min = 0;
+    if (colon && (colon == arg || !colon[1]))
+        argp_error(state, "--%s: %s is not MIN:MAX", r->name, arg);
+    if (colon) {
+        *colon = '\0';
+        o->workers_min = (int)number(state, r, arg);
+        *colon = ':'; /* as /proc shows the command line */
+        arg = colon + 1;
+    }
+    o->workers = (int)number(state, r, arg);
+    if (o->workers_min > o->workers)
+        argp_error(state, "--%s: MIN %d is more than MAX %d", r->name,
+                   o->workers_min, o->workers);
+}
+
 static void set(struct argp_state *state, struct options *o,
                 const struct rule *r, char *arg)
 {
@@ -114,6 +137,9 @@ static void set(struct argp_state *state, struct options *o,
         break;
     case COUNT:
         *(int *)field = (int)number(state, r, arg);
+        break;
+    case RANGE:
+        set_range(state, o, r, arg);
         break;
     case BYTES:
         *(uint32_t *)field = (uint32_t)number(state, r, arg);

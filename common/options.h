@@ -11,6 +11,7 @@ struct options {
     const char *host;  /* --host, a numeric address or a name */
     int port;          /* --port; 0: the kernel picks */
     int workers;       /* --workers; 0: not given, the stage's default */
+    int workers_min;   /* MIN of --workers MIN:MAX; 0: one number was given */
     const char *root;  /* --root or NULL */
     uint32_t max_body; /* bytes */
     int max_conns;     /* default RLIMIT_NOFILE (raised to its hard limit)

@@ -50,6 +50,9 @@ void service_ready(struct service *v, const char *chosen, ...)
     char text[256];
     va_list ap;
 
+    if (v->opt.workers_min > 0)
+        die_status(EX_USAGE, "%s: --workers %d:%d: this stage needs one number",
+                   v->name, v->opt.workers_min, v->opt.workers);
     va_start(ap, chosen);
     vsnprintf(text, sizeof text, chosen, ap);
     va_end(ap);

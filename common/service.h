@@ -32,7 +32,9 @@ void service_open(struct service *v, const char *name, const char *doc,
 /* Wrong usage (exit 64) when --workers asks a stage of one loop for more. */
 void service_one_loop(const struct service *v);
 
-/* Prints what was chosen to stderr and the ready line to stdout. */
+/* Prints what was chosen to stderr and the ready line to stdout.  Wrong usage
+ * (exit 64) when --workers MIN:MAX is still in the options: a stage that knows
+ * it has set workers_min to 0. */
 __attribute__((format(printf, 2, 3))) void
 service_ready(struct service *v, const char *chosen, ...);
 

@@ -38,7 +38,7 @@
     X(waits,         counter, "waits for events (epoll_wait, enter)")          \
     X(events,        counter, "events or completions those waits returned")
 
-enum { STATS_OWN_MAX = 14 }; /* counters of a stage's own */
+enum { STATS_OWN_MAX = 18 }; /* counters of a stage's own */
 
 struct stats {
 #define X(name, kind, help) _Atomic uint64_t name;

@@ -32,6 +32,9 @@
  *  - Each connection that waits for a worker is in a queue, also one with a
  *    reply.  A worker in a handler holds no other: no thread could take it.
  *  - No wake-up is lost: park.h, busy.h.
+ *  - With --workers MIN:MAX a worker rests only when it holds nothing; its set,
+ *    slots, timers and listener are its keeper's until it runs again, under a
+ *    lock (elastic.h).  To keep a set is to harvest it, as of a sibling.
  *
  * What is still wrong: nothing is preempted.  When every worker is in a handler
  * the rest waits, and on balanced short requests stealing only costs.
@@ -45,6 +48,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sysexits.h>
 
 #include "container_of.h"
 #include "lockable.h"
@@ -52,6 +56,7 @@
 #include "parts/busy.h"
 #include "parts/deque.h"
 #include "parts/disk.h"
+#include "parts/elastic.h"
 #include "parts/launch.h"
 #include "parts/park.h"
 #include "parts/pieces.h"
@@ -82,6 +87,10 @@ enum {
     X(rescued, counter, "events taken from the set of a stuck sibling")        \
     X(searches, counter, "searches for work elsewhere")                        \
     X(parks, counter, "sleeps for want of work anywhere")                      \
+    X(active, gauge, "1: the worker runs; 0: it rests")                        \
+    X(grows, counter, "times that the worker was called from its rest")        \
+    X(shrinks, counter, "times that the worker went to rest")                  \
+    X(adopted, counter, "events taken from the sets of resting workers")       \
     X(cq_overflow, counter, "completions that overflowed the queue")
 /* clang-format on */
 STATS_OWN(OWN_LIST);
@@ -105,6 +114,7 @@ struct conn {
     uint32_t gen, slot; /* home's: generation; index in home->conns */
     uint32_t restarts;  /* s.restarts when the deadline was last set */
     uint64_t acked;     /* for net_grace_ms() */
+    int64_t ready_us;   /* when it was last queued, if workers are elastic */
     int fd, res;        /* res: of its last receive or send */
     int64_t rest_ms;    /* left to the deadline, which a handler stops */
     enum next next;
@@ -117,7 +127,9 @@ struct choice {
     struct uring_options uring;
     int steal, place; /* enum steal_by, enum deal_by */
     int64_t stuck_us;
-    int pin; /* 0: on */
+    int pin;            /* 0: on */
+    int elastic;        /* enum elastic_rule */
+    int64_t elastic_ms; /* 0: the rule's own */
 };
 
 /* Siblings use the members above seat, too; those that change lie on separate
@@ -132,13 +144,16 @@ struct worker {
     struct conn *conns;      /* max_conns slots; unused ones cost no memory */
     PADDED struct seat *seat;
     struct server *server;
-    struct service sv; /* a copy, as is the next */
+    struct elastic *elastic; /* NULL: the number of workers is fixed */
+    struct member *me;       /* ours in it */
+    struct service sv;       /* a copy, as is the next */
     struct choice choice;
     struct pieces pieces;
     struct timer_wheel wheel;
     struct mpsc_node *spare; /* slots used before */
     int n_used, n_swept;     /* slots ever used; those that sweep() has seen */
     int n_last;              /* peers that a drain still lets in */
+    int kept_ms; /* until the soonest deadline in a home that we keep, or -1 */
     struct io_uring ring;
     int batch_most; /* connections in a batch */
     bool accepting; /* the listener is registered */
@@ -148,6 +163,7 @@ struct worker {
     bool more_soon;  /* the last harvest was large: harvest before we sleep */
     bool has_upkeep; /* our own descriptors had an event: upkeep first */
     int64_t now_us, now_ms, harvested_us, retry_ms;
+    int64_t fresh_us; /* when the events of this harvest came, on average */
 };
 
 /* What all workers share.  While no worker sleeps, a request writes none of
@@ -158,6 +174,7 @@ struct server {
     PADDED struct service service;
     struct choice choice;
     struct team team;
+    struct elastic elastic;
     ATOMIC(bool) over;
 };
 
@@ -165,8 +182,15 @@ enum steal_by { STEAL_OFF, STEAL_QUEUE, STEAL_ALL };
 static const char *const steal_names[] = {"off", "queue", "all", NULL};
 
 /* An event tells of a connection, by generation and slot, or of one of the
- * worker's own descriptors, by a number that no slot has. */
-enum { EVENT_LISTENER = 1 << 24, EVENT_WAKE, EVENT_DISK, EVENT_SIGNAL };
+ * worker's own descriptors, by a number that no slot has.  EVENT_KEPT + n: the
+ * set of worker n, which rests, has events. */
+enum {
+    EVENT_LISTENER = 1 << 24,
+    EVENT_WAKE,
+    EVENT_DISK,
+    EVENT_SIGNAL,
+    EVENT_KEPT,
+};
 
 /* Adds fd to the worker's set.  Connections are edge-triggered: a connection
  * that waits in a queue is not told again and again.  The worker's own
@@ -203,17 +227,17 @@ static void conn_touch(struct worker *w, struct conn *c)
 }
 
 /* Takes the slots that have come home.  Their connections are closed. */
-static void take_returns(struct worker *w)
+static void take_returns(struct worker *home)
 {
-    struct mpsc_node *node = mpsc_take(&w->returns), *next;
+    struct mpsc_node *node = mpsc_take(&home->returns), *next;
 
     for (; node; node = next) {
         struct conn *c = container_of(node, struct conn, node);
 
         next = node->next;
-        wheel_cancel(&w->wheel, &c->timer);
-        node->next = w->spare;
-        w->spare = node;
+        wheel_cancel(&home->wheel, &c->timer);
+        node->next = home->spare;
+        home->spare = node;
     }
 }
 
@@ -283,6 +307,8 @@ static void conn_new(struct worker *w, int fd)
 /* Adds c to our own queue.  The caller knows that there is room. */
 static void enqueue(struct worker *w, struct conn *c, enum probe_path path)
 {
+    if (w->elastic)
+        c->ready_us = w->fresh_us ? w->fresh_us : w->now_us;
     PROBE(ready, w->stats.worker, c, path);
     CHECK(deque_push(&w->ready, c));
 }
@@ -316,6 +342,8 @@ static void conn_claim(struct worker *w, struct conn *c)
     c->tail |= (marks & STATE_TAIL) != 0;
     OWN_ADD(&w->stats, runs, 1);
     PROBE(run, w->stats.worker, c);
+    if (w->elastic)
+        note_run(w->me, w->now_us, c->ready_us);
 }
 
 /* ---------------------------------------------------------------- engine */
@@ -633,16 +661,16 @@ static bool run(struct worker *w, struct conn *c)
 /* ---------------------------------------------------------------- worker */
 
 /* While we are full or short of memory, peers wait in the accept queue. */
-static void accept_watch(struct worker *w)
+static void accept_watch(struct worker *w, struct worker *home)
 {
-    int fd = w->seat->listener;
+    int fd = home->seat->listener;
     bool want = !w->draining && !w->full && w->retry_ms <= w->now_ms;
 
-    if (fd < 0 || want == w->accepting)
+    if (fd < 0 || want == home->accepting)
         return;
-    if (want ? watch(w, fd, EPOLLIN, 0, EVENT_LISTENER)
-             : epoll_ctl(w->epoll, EPOLL_CTL_DEL, fd, NULL) == 0)
-        w->accepting = want;
+    if (want ? watch(home, fd, EPOLLIN, 0, EVENT_LISTENER)
+             : epoll_ctl(home->epoll, EPOLL_CTL_DEL, fd, NULL) == 0)
+        home->accepting = want;
     else
         w->retry_ms = w->now_ms + RETRY_MS;
 }
@@ -683,21 +711,21 @@ static void take_dealt(struct worker *w, struct worker *from)
         conn_new(w, dealt_next(&list));
 }
 
-/* Home queues its connection without an event, so that a runner looks at it. */
+/* Queues a connection without an event, so that a runner looks at it. */
 static void conn_poke(struct worker *w, struct conn *c)
 {
     if (state_event(&c->state, c->gen, STATE_NEWS))
         enqueue(w, c, PATH_LOCAL);
 }
 
-/* Queues each connection whose deadline has come, as only a runner may shut it
- * down.  Its timer is set again and again until the slot comes home. */
-static void expire(struct worker *w)
+/* Queues each connection of home whose deadline has come, as only a runner may
+ * shut it down.  Its timer is set again until the slot comes home. */
+static void expire(struct worker *w, struct worker *home)
 {
     struct timer *t;
 
     while (deque_room(&w->ready) > 0 &&
-           (t = wheel_expired(&w->wheel, w->now_ms)) != NULL) {
+           (t = wheel_expired(&home->wheel, w->now_ms)) != NULL) {
         struct conn *c = container_of(t, struct conn, timer);
         int64_t due = a_load(&c->due_ms, relaxed);
 
@@ -705,7 +733,7 @@ static void expire(struct worker *w)
             conn_poke(w, c);
         if (due <= w->now_ms || due == NEVER_MS) /* look again */
             due = w->now_ms + WHEEL_TICK_MS;
-        wheel_set(&w->wheel, t, due);
+        wheel_set(&home->wheel, t, due);
     }
 }
 
@@ -757,6 +785,17 @@ static void take_reads(struct worker *w, struct worker *from)
     }
 }
 
+static int harvest(struct worker *w, struct worker *from, int wait_ms);
+
+/* The set of a resting worker, number n, has events: we take them.  It keeps no
+ * sets itself, so this goes no deeper. */
+static void adopt(struct worker *w, uint32_t n)
+{
+    int taken = harvest(w, w->server->team.seats[n].worker, 0);
+
+    OWN_ADD(&w->stats, adopted, taken > 0 ? (uint64_t)taken : 0);
+}
+
 /* An event of one of the worker's own descriptors.  A thief (from != w) leaves
  * what only the owner can do; the event is level-triggered, so it is told
  * again.  Only the signal is an edge, as it stays readable for good: the thief
@@ -764,6 +803,10 @@ static void take_reads(struct worker *w, struct worker *from)
 static void descriptor_event(struct worker *w, struct worker *from,
                              uint32_t number)
 {
+    if (number >= EVENT_KEPT) {
+        adopt(w, number - EVENT_KEPT);
+        return;
+    }
     if (number == EVENT_SIGNAL && from != w) /* the owner missed it */
         seat_wake(from->seat);
     if (number == EVENT_WAKE && from == w)
@@ -778,6 +821,15 @@ static void descriptor_event(struct worker *w, struct worker *from,
     w->has_upkeep |= from == w;
 }
 
+/* When the events of a harvest came, on average, which began at before_us: if
+ * it did not sleep, in the middle of the time since the last one. */
+static int64_t came_us(struct worker *w, int64_t before_us)
+{
+    int64_t gap_us = before_us - w->harvested_us;
+
+    return w->now_us - before_us > gap_us ? w->now_us : w->now_us - gap_us / 2;
+}
+
 /* Takes events from the set of `from`, ours or a sibling's, and queues their
  * connections on our queue: at most as many as there is room for, since an edge
  * is told once.  Returns the number of events. */
@@ -785,6 +837,7 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
 {
     struct epoll_event evs[MAX_EVENTS];
     uint64_t room = deque_room(&w->ready);
+    int64_t before_us = w->now_us;
     int n;
 
     if (room == 0)
@@ -794,6 +847,8 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
                    wait_ms);
     PROBE(unpark, w->stats.worker, n);
     tick(w); /* we may have slept: a new connection's deadline begins now */
+    if (w->elastic && from == w)
+        w->fresh_us = came_us(w, before_us);
     STAT_ADD(&w->stats, waits, 1);
     STAT_ADD(&w->stats, events, n > 0 ? (uint64_t)n : 0);
     for (int i = 0; i < n; i++) {
@@ -807,7 +862,7 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
         if (state_event(&from->conns[slot].state, evs[i].data.u64 >> 32,
                         marks)) {
             enqueue(w, &from->conns[slot],
-                    from == w ? PATH_LOCAL : PATH_RESCUED);
+                    busy_now(&from->busy) ? PATH_RESCUED : PATH_LOCAL);
             OWN_ADD(&w->stats, injected, 1);
         }
     }
@@ -822,6 +877,7 @@ static void harvest_own(struct worker *w, int wait_ms)
 {
     w->more_soon = harvest(w, w, wait_ms) >= BATCH_LEAST;
     w->harvested_us = w->now_us;
+    w->fresh_us = 0;
 }
 
 /* Takes the older half of a sibling's queue.  Returns its first, to be run. */
@@ -864,8 +920,11 @@ static bool rescue(struct worker *w)
 /* How long we may sleep: until the soonest deadline. */
 static int wait_ms(struct worker *w)
 {
-    return service_wait_ms(&w->sv, w->now_ms,
-                           wheel_wait_ms(&w->wheel, w->now_ms), w->retry_ms);
+    int ms = wheel_wait_ms(&w->wheel, w->now_ms);
+
+    if (w->kept_ms >= 0 && (ms < 0 || w->kept_ms < ms))
+        ms = w->kept_ms;
+    return service_wait_ms(&w->sv, w->now_ms, ms, w->retry_ms);
 }
 
 /* Our queue is empty: search elsewhere, and sleep if there is no work. */
@@ -891,21 +950,97 @@ static void idle(struct worker *w)
         return;
     }
     OWN_ADD(&w->stats, parks, 1);
+    if (w->elastic)
+        note_sleep(w->me, w->now_us);
     harvest_own(w, wait_ms(w));
+    if (w->elastic)
+        note_awake(w->me, w->now_us);
     w->searching = park_leave(p, w->seat->n);
 }
 
 /* What home does for its connections, whichever worker runs them. */
+static void upkeep_home(struct worker *w, struct worker *home)
+{
+    take_returns(home);
+    expire(w, home); /* after the events: a peer heard just now is not late */
+    if (service_draining(&w->sv) && home == w)
+        drain(w);
+    accept_watch(w, home);
+}
+
+/* The same for the homes of resting workers that are left to us.  Their owners
+ * may take them back at any time: that is what home_enter() asks. */
+static void upkeep_kept(struct worker *w)
+{
+    uint64_t kept = a_load(&w->me->kept, acquire);
+
+    for (w->kept_ms = -1; kept != 0; kept &= kept - 1) {
+        struct team *t = &w->server->team;
+        struct worker *home = t->seats[__builtin_ctzll(kept)].worker;
+        int ms;
+
+        if (!home_enter(home->me))
+            continue;
+        upkeep_home(w, home);
+        ms = wheel_wait_ms(&home->wheel, w->now_ms);
+        home_leave(home->me);
+        if (ms >= 0 && (w->kept_ms < 0 || ms < w->kept_ms))
+            w->kept_ms = ms;
+    }
+}
+
+/* Takes a sample, if one is due: how many workers shall run?  Whichever worker
+ * comes first takes it, so no thread wakes up for it. */
+static void sample(struct worker *w)
+{
+    struct team *t = &w->server->team;
+    uint64_t tasks = 0;
+
+    if (!elastic_turn(w->elastic, w->now_us))
+        return;
+    for (int i = 0; i < t->n_workers; i++) {
+        struct worker *one = t->seats[i].worker;
+
+        tasks += a_load(&one->stats.own[OWN_runs], relaxed);
+    }
+    elastic_sample(w->elastic, w->now_us, tasks);
+}
+
+/* Between two batches, and before a sleep. */
 static void upkeep(struct worker *w)
 {
     w->has_upkeep = false;
     tick(w);
-    take_returns(w);
-    expire(w); /* after the events: a peer heard just now is not late */
-    if (service_draining(&w->sv))
-        drain(w);
-    accept_watch(w);
+    upkeep_home(w, w);
+    if (w->elastic) {
+        upkeep_kept(w);
+        sample(w);
+    }
     service_tick(&w->sv);
+}
+
+/* True: fewer workers are wanted, so we shall rest.  In a drain all run. */
+static bool surplus(struct worker *w)
+{
+    return w->elastic && elastic_rests(w->elastic, w->seat->n) &&
+           w->retry_ms <= w->now_ms && !service_draining(&w->sv);
+}
+
+/* Our queue is empty, and fewer workers are wanted.  A worker that rests holds
+ * nothing: no connection, no wait for a permit, no promise to search. */
+static void rest(struct worker *w)
+{
+    stop_searching(w);
+    w->full = false;
+    seat_unwait(w->seat);
+    OWN_ADD(&w->stats, shrinks, 1);
+    OWN_ADD(&w->stats, active, UINT64_MAX); /* less 1 */
+    if (!elastic_rest(w->elastic, w->seat->n, EVENT_KEPT, w->sv.signal))
+        w->retry_ms = w->now_ms + RETRY_MS; /* no memory: run on */
+    OWN_ADD(&w->stats, active, 1);
+    OWN_ADD(&w->stats, grows, 1);
+    tick(w);
+    w->harvested_us = w->now_us;
 }
 
 /* True when no worker has a connection left: until then we help. */
@@ -925,16 +1060,47 @@ static void worker_loop(struct worker *w)
     bool alone = w->choice.steal == STEAL_OFF;
 
     while (!finished(w)) {
-        bool empty;
+        bool empty, leaves = surplus(w);
 
         upkeep(w);
         empty = deque_len(&w->ready) == 0;
-        if (w->now_us - w->harvested_us >= HARVEST_US ||
-            (empty && (alone || w->more_soon)))
+        if (leaves && empty) {
+            rest(w);
+            continue;
+        }
+        if (!leaves && (w->now_us - w->harvested_us >= HARVEST_US ||
+                        (empty && (alone || w->more_soon))))
             harvest_own(w, alone && empty ? wait_ms(w) : 0);
         if (!run(w, NULL) && !alone && !w->has_upkeep)
             idle(w);
     }
+}
+
+/* A worker has been in a handler for so long that what waits in its queue or in
+ * its set is late, and no worker is free for it: calls one from its rest.  The
+ * workers cannot do that: they take samples between handlers, and all that run
+ * may be in one.  True: a worker is in a handler, and another may be called:
+ * look again. */
+static bool sentinel_call(struct server *v)
+{
+    struct elastic *e = &v->elastic;
+    int n = elastic_active(e);
+    bool looks = false;
+
+    if (e->rule != ELASTIC_WAIT || n == e->max || !park_none(&v->park))
+        return false;
+    for (int i = 0; i < v->team.n_workers; i++) {
+        struct worker *w = v->team.seats[i].worker;
+        struct pollfd p = {.fd = w->epoll, .events = POLLIN};
+
+        looks |= busy_now(&w->busy);
+        if (busy_longer(&w->busy, clock_us(), LATE_US) &&
+            (deque_len(&w->ready) > 0 || poll(&p, 1, 0) > 0)) {
+            elastic_resize(e, n, n + 1);
+            break;
+        }
+    }
+    return looks;
 }
 
 /* Adds the sets of workers that are stuck to the sentinel's own set.  True: a
@@ -942,7 +1108,7 @@ static void worker_loop(struct worker *w)
 static bool sentinel_look(struct server *v, bool *watched)
 {
     int64_t now_us = clock_us();
-    bool looks = false;
+    bool looks = sentinel_call(v);
 
     for (int i = 0; i < v->team.n_workers; i++) {
         struct worker *w = v->team.seats[i].worker;
@@ -1035,7 +1201,8 @@ static struct worker *worker_new(struct seat *seat)
     struct server *v = container_of(seat->team, struct server, team);
     unsigned room;
 
-    *w = (struct worker){.seat = seat, .server = v, .choice = v->choice};
+    *w = (struct worker){
+        .seat = seat, .server = v, .choice = v->choice, .kept_ms = -1};
     seat_service(seat, &w->sv);
     uring_open(&w->ring, "stage6", &w->choice.uring, BATCH);
     room = io_uring_sq_space_left(&w->ring);
@@ -1050,9 +1217,15 @@ static struct worker *worker_new(struct seat *seat)
          !watch(w, disk_fd(&w->disk), EPOLLIN, 0, EVENT_DISK)) ||
         !watch(w, w->sv.signal, EPOLLIN | EPOLLET, 0, EVENT_SIGNAL))
         die("stage6: epoll: %s", strerror(errno));
+    if (v->elastic.min < v->elastic.max) {
+        w->elastic = &v->elastic;
+        w->me = elastic_join(w->elastic, seat->n, w->epoll, seat->eventfd);
+    }
     tick(w);
+    w->harvested_us = w->now_us;
     wheel_init(&w->wheel, w->now_ms);
     stats_register(&w->stats, seat->n);
+    OWN_ADD(&w->stats, active, 1);
     seat->worker = w;
     return w;
 }
@@ -1080,6 +1253,8 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+static const char *const elastic_names[] = {"wait", "load", NULL};
+
 static error_t parse_switch(int key, char *arg, struct argp_state *state)
 {
     static const char *const pin[] = {"on", "off", NULL};
@@ -1093,6 +1268,10 @@ static error_t parse_switch(int key, char *arg, struct argp_state *state)
         choice->steal = option_choice(state, "--steal", arg, steal_names);
     else if (key == 'u')
         choice->stuck_us = option_int(state, "--stuck-us", arg, 1, 1000000);
+    else if (key == 'e')
+        choice->elastic = option_choice(state, "--elastic", arg, elastic_names);
+    else if (key == 'm')
+        choice->elastic_ms = option_int(state, "--elastic-ms", arg, 1, 60000);
     else
         return uring_switch(key, arg, state, &choice->uring);
     return 0;
@@ -1113,10 +1292,36 @@ static void server_describe(struct server *v)
         fprintf(stderr, w->seat->listener < 0 ? "none\n" : "%d\n",
                 w->seat->listener);
     }
+    if (first->elastic)
+        fprintf(stderr,
+                "stage6: %d to %d workers run: rule %s, a sample in %d ms\n",
+                v->elastic.min, v->elastic.max, elastic_names[v->elastic.rule],
+                (int)(v->elastic.period_us / 1000));
     service_ready(
         &v->service, "%d workers, place %s, steal %s, taskrun %s, lines of %d",
         t->n_workers, deal_names[t->deal], steal_names[v->choice.steal],
         first->choice.uring.taskrun, PAD);
+}
+
+/* --workers MIN:MAX.  Siblings must be able to take each other's events; and
+ * worker 0 deals to all workers, also to those that rest. */
+static void server_size(struct server *v)
+{
+    struct elastic *e = &v->elastic;
+    int min = v->service.opt.workers_min;
+
+    if (min > 0 && (v->choice.steal != STEAL_ALL || v->team.deal == DEAL_RR))
+        die_status(EX_USAGE, "stage6: --workers MIN:MAX needs --steal all, and "
+                             "--place hash or one");
+    v->service.opt.workers_min = 0; /* understood */
+    team_size(&v->team, PARK_WORKERS, uring_afford(2), 6);
+    e->max = v->team.n_workers;
+    e->min = min > 0 && min < e->max ? min : e->max;
+    e->rule = (enum elastic_rule)v->choice.elastic;
+    e->period_us = 1000 * (v->choice.elastic_ms      ? v->choice.elastic_ms
+                           : e->rule == ELASTIC_LOAD ? 500
+                                                     : 10);
+    elastic_init(e, clock_us());
 }
 
 /* From the sizes to the end of all workers. */
@@ -1129,7 +1334,7 @@ static void server_run(struct server *v)
 
     if (v->service.opt.max_conns > EVENT_LISTENER)
         v->service.opt.max_conns = EVENT_LISTENER;
-    team_size(t, PARK_WORKERS, uring_afford(2), 6);
+    server_size(v);
     lockable_divide(t->n_workers, 2); /* the batch ring, the disk */
     if (t->n_workers == 1)
         v->choice.steal = STEAL_OFF; /* there is no sibling */
@@ -1164,6 +1369,9 @@ int main(int argc, char **argv)
          0},
         {"stuck-us", 'u', "US", 0,
          "in a handler for so long: siblings harvest its set (100)", 0},
+        {"elastic", 'e', "RULE", 0,
+         "of --workers MIN:MAX: wait (default) or load", 0},
+        {"elastic-ms", 'm', "MS", 0, "a sample in MS (wait: 10, load: 500)", 0},
         URING_SWITCHES,
         {0}};
     static const struct argp argp = {.options = switches,

@@ -279,6 +279,14 @@ int dealt_next(struct mpsc_node **list)
     return fd;
 }
 
+void seat_unwait(struct seat *seat)
+{
+    struct team *t = seat->team;
+
+    admit_clear(&t->admit, (uint32_t)seat->n);
+    team_wake(t, admit_pick(&t->admit));
+}
+
 void seat_shut(struct seat *seat)
 {
     struct team *t = seat->team;
@@ -288,7 +296,5 @@ void seat_shut(struct seat *seat)
     seat->shut = true;
     net_shut(seat->listener);
     a_add(&t->open, -1, release);
-    /* It needs no permit any more: a wake-up for it goes to the next. */
-    admit_clear(&t->admit, (uint32_t)seat->n);
-    team_wake(t, admit_pick(&t->admit));
+    seat_unwait(seat);
 }

@@ -138,6 +138,10 @@ static inline bool seat_admit(struct seat *seat)
 }
 bool seat_deal(struct seat *seat, int fd);
 
+/* The worker waits for no permit any more: a wake-up for it goes to the next
+ * worker. */
+void seat_unwait(struct seat *seat);
+
 /* Gives a permit back: a connection has ended, or there was none to accept. */
 void team_leave(struct team *t);
 

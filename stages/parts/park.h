@@ -72,6 +72,12 @@ static inline uint64_t park_parked(uint64_t word)
     return word & (PARK_SEARCHER - 1);
 }
 
+/* No worker sleeps or searches: at this moment all have work. */
+static inline bool park_none(struct park *p)
+{
+    return a_load(&p->word, relaxed) == 0;
+}
+
 /* Called by a worker without work.  True: it counts as a searcher now, and must
  * call park_found() or park_enter(searching) afterwards.  False: it may not
  * search. */

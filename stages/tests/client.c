@@ -520,11 +520,18 @@ long client_sample(struct client *c, const char *name, int worker)
     int found = 0;
 
     cr_assert(client_get(c, "/metrics", &a));
-    snprintf(key, sizeof(key), "\nioladder_%s_total{worker=\"", name);
+    snprintf(key, sizeof(key), "\nioladder_%s", name);
     for (const char *p = a.body; (p = strstr(p, key)) != NULL;) {
+        static const char total[] = "_total", label[] = "{worker=\"";
         char *end;
-        long number = strtol(p += strlen(key), &end, 10);
+        long number;
 
+        p += strlen(key);
+        if (strncmp(p, total, strlen(total)) == 0) /* else it is a gauge */
+            p += strlen(total);
+        if (strncmp(p, label, strlen(label)) != 0)
+            continue;
+        number = strtol(p += strlen(label), &end, 10);
         if (worker < 0 || number == worker) {
             sum += strtol(end + strlen("\"} "), NULL, 10);
             found++;

@@ -101,7 +101,7 @@ void client_must_be_ok(struct client *c, int i);
 /* There are bytes to read. */
 bool client_hears(const struct client *c);
 
-/* The counter NAME in /metrics: of that worker, or of all (-1). */
+/* The counter or gauge NAME in /metrics: of that worker, or of all (-1). */
 long client_sample(struct client *c, const char *name, int worker);
 /* The same by a connection of its own, which is counted, too. */
 long server_sample(const struct server *s, const char *name, int worker);

@@ -87,6 +87,7 @@ Test(http_steal, a_handler_holds_up_nobody)
     must_hold_up_nobody("hash", "8", GET("/sleep/1000000"));
     must_hold_up_nobody("rr", "8", GET("/sleep/1000000"));
     must_hold_up_nobody("one", "8", GET("/sleep/1000000"));
+    must_hold_up_nobody("hash", "1:4", GET("/sleep/1000000"));
 }
 
 /* Two that burn a core each, if there are so many; else they share. */
