@@ -1,14 +1,22 @@
 #!/usr/bin/python3
-"""Grades the grader: selftest.py [--repeat N] [--short] [LAB ...]
+"""Grades the grader: selftest.py [options] [LAB ...]
 
 For each lab: the solution gets full points, N times in a row; the starter
 builds and loses exactly what grade.toml calls its steps beyond what it can do;
 each wrong solution of wrong.toml loses exactly the tests it names, or is
 refused with the reason it names.  Exit 1 when anything differs.
+
+  --repeat N        of the solution
+  --repeat-wrong N  of the starter and of each wrong solution
+  --short           only the first wrong solutions of a lab
+  --csv FILE        a row for each: points expected and got, how often graded.
+                    Rows of other labs that stand in FILE already are kept
 """
 
 import argparse
 import concurrent.futures
+import csv
+import itertools
 import os
 import shutil
 import sys
@@ -82,11 +90,15 @@ def replaced(lab, files, wrong):
     return dict(files, **{name: text})
 
 
+COLUMNS = ("lab", "submission", "expected", "got", "graded", "as expected")
+
+
 class Report:
-    """Lines of what was expected and what came."""
+    """What was expected and what came: lines, and rows of a table."""
 
     def __init__(self):
         self.bad = 0
+        self.rows = []
 
     def line(self, what, expected, got, detail=""):
         right = expected == got
@@ -95,65 +107,113 @@ class Report:
         if not right:
             print(f"        expected {expected}\n        got      {got}"
                   f"\n{detail}")
+        return right
+
+    def row(self, lab, what, expected, got, right):
+        """expected: (least, most) points; got: points, each time."""
+        self.rows.append((lab.name, what, span(*expected),
+                          span(min(got), max(got)), len(got), right))
+
+    def write(self, path, chosen):
+        kept = []
+        if os.path.exists(path):
+            with open(path, encoding="utf-8", newline="") as f:
+                kept = [tuple(row) for row in csv.reader(f)][1:]
+        kept = [row for row in kept if row[0] not in chosen] + self.rows
+        with open(path, "w", encoding="utf-8", newline="") as f:
+            csv.writer(f).writerows([COLUMNS] + sorted(
+                kept, key=lambda row: row[0]))
+
+
+def span(least, most):
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
 
 
 def names(idents):
     return ", ".join(sorted(idents)) or "nothing"
 
 
-def check_lab(name, repeat, short, args, box, report):
+def left(lab, gone, skipped):
+    """The points of a submission that loses these tests."""
+    return sum(t.points for t in lab.tests
+               if t.id not in set(gone) | skipped)
+
+
+def judge(lab, wrong, graded, report):
+    """One wrong solution, or the starter: as often as it was graded."""
+    all_tests, got, right = {t.id for t in lab.tests}, [], 0
+    for result in graded:
+        got.append(result["score"])
+        skipped = {t["id"] for t in result["tests"]
+                   if t["status"] == "skipped"}
+        if "refused" in wrong:
+            refused = wrong["refused"] in result["message"] \
+                and len(lost(result)) == len(lab.tests)
+            expected = 0, 0
+            right += report.line(wrong["name"] + ": refused", True, refused,
+                                 result["message"])
+            continue
+        loses = all_tests if wrong["loses"] == "all" else set(wrong["loses"])
+        # A descriptor number comes back, or does not: it may lose more.
+        may = set(wrong.get("may_lose", []))
+        right += report.line(
+            wrong["name"], names((loses | lost(result) & may) - skipped),
+            names(lost(result)), result["message"])
+        expected = left(lab, loses | may, skipped), left(lab, loses, skipped)
+    report.row(lab, wrong["name"], expected, got, right)
+
+
+def check_lab(name, given, args, box, report):
     lab = labs.load(name)
     print(f"{name}: {lab.points} points")
     files = solution(lab, args.seed)
     with open(os.path.join(lab.folder, "wrong.toml"), "rb") as f:
         table = tomllib.load(f)
-    wrongs = table["wrong"][:SHORT if short else None]
-    made = [files] * repeat + [markers.files(lab, args.seed)] \
-        + [replaced(lab, files, wrong) for wrong in wrongs]
+    starter = {"name": "starter", "loses": {t.id for t in lab.tests}
+               - set(table["starter_passes"])}
+    wrongs = [starter] + table["wrong"][:SHORT if given.short else None]
+    made = [files] * given.repeat
+    for wrong in wrongs:
+        text = markers.files(lab, args.seed) if wrong is starter \
+            else replaced(lab, files, wrong)
+        made += [text] * given.repeat_wrong
     build.prepare(lab, args.seed, grade.tests_of(lab, args))
-    graded = side_by_side(lab, made, args, box)
-    for i in range(repeat):
+    graded, got, right = side_by_side(lab, made, args, box), [], 0
+    for i in range(given.repeat):
         result = next(graded)
-        report.line(f"solution, {i + 1}: full points", "nothing",
-                    names(lost(result)), grade.results.table(result))
-    skipped = {t["id"] for t in result["tests"] if t["status"] == "skipped"}
-    result = next(graded)
-    report.line("starter", names({t.id for t in lab.tests} - skipped
-                                 - set(table["starter_passes"])),
-                names(lost(result)), result["message"])
-    for wrong, result in zip(wrongs, graded):
-        if "refused" in wrong:
-            refused = wrong["refused"] in result["message"] \
-                and len(lost(result)) == len(lab.tests)
-            report.line(wrong["name"] + ": refused", True, refused,
-                        result["message"])
-        else:
-            loses = {t.id for t in lab.tests} if wrong["loses"] == "all" \
-                else wrong["loses"]
-            # A descriptor number comes back, or does not: it may lose more.
-            more = lost(result) & set(wrong.get("may_lose", []))
-            report.line(wrong["name"], names((set(loses) | more) - skipped),
-                        names(lost(result)), result["message"])
+        right += report.line(f"solution, {i + 1}: full points", "nothing",
+                             names(lost(result)), grade.results.table(result))
+        got.append(result["score"])
+    if got:
+        report.row(lab, "solution", (result["max"], result["max"]), got, right)
+    for wrong in wrongs:
+        judge(lab, wrong, itertools.islice(graded, given.repeat_wrong), report)
 
 
 def main(argv):
     p = argparse.ArgumentParser(
-        usage="selftest.py [--repeat N] [--short] [LAB ...]")
+        usage="selftest.py [options] [LAB ...]",
+        description=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("labs", nargs="*")
     p.add_argument("--repeat", type=int, default=3)
-    p.add_argument("--short", action="store_true",
-                   help=f"only the first {SHORT} wrong solutions of a lab")
+    p.add_argument("--repeat-wrong", type=int, default=1)
+    p.add_argument("--short", action="store_true")
+    p.add_argument("--csv")
     p.add_argument("--sandbox", choices=sandbox.WAYS)
     given = p.parse_args(argv)
+    if given.repeat < 0 or given.repeat_wrong < 1:
+        p.error("--repeat or --repeat-wrong is too small")
     report = Report()
     try:
         chosen = [labs.find(n) for n in given.labs] or labs.names()
         box = sandbox.choose(given.sandbox)
         for name in chosen:
             args = grade.parse([name, "--others-code"])
-            check_lab(name, given.repeat, given.short, args, box,
-                      report)
-    except (labs.LabError, sandbox.SandboxError, ValueError) as err:
+            check_lab(name, given, args, box, report)
+        if given.csv:
+            report.write(given.csv, chosen)
+    except (labs.LabError, sandbox.SandboxError, ValueError, OSError) as err:
         print(f"selftest: {err}", file=sys.stderr)
         return 64
     print(f"{report.bad} wrong" if report.bad else "all as expected")
