@@ -14,6 +14,7 @@ A server lab that has a list of allowed functions keeps its counts out of the
 student's reach in the same way.
 """
 
+import concurrent.futures
 import glob
 import os
 import re
@@ -93,23 +94,35 @@ def parameters(lab, seed, flavour=""):
     return work, path
 
 
+def _make(flavour, targets):
+    """Everything of ours that the Makefile knows how to build."""
+    _staff(["make", "-s", f"-j{len(os.sched_getaffinity(0))}", f"V={flavour}",
+            *targets])
+
+
 def _compile_all(lab, work, sources, headers, flavour):
     """[objects] of staff sources, those built again that are not up to date."""
-    objects = []
-    for source in sources:
+    # What talks to a server is no part of it: a student waits for its build,
+    # and nobody for its speed.
+    quick = ["-O0"] if lab.kind == "server" else []
+
+    def compiled(source):
         target = os.path.join(work, os.path.basename(source)[:-2] + ".o")
         if not _newer(target, [source] + headers):
-            _staff([cc(), *FLAGS, *SANITIZERS[flavour], *includes(lab, work),
-                    "-c", "-o", target, source])
-        objects.append(target)
-    return objects
+            _staff([cc(), *FLAGS, *quick, *SANITIZERS[flavour],
+                    *includes(lab, work), "-c", "-o", target, source])
+        return target
+
+    with concurrent.futures.ThreadPoolExecutor(
+            len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(compiled, sources))
 
 
 def staff(lab, seed, tests, flavour=""):
     """([objects] of a lab's tests, the library included, their folder)."""
     work, params = parameters(lab, seed, flavour)
     library = os.path.join("build", flavour, "common", "libcommon.a")
-    _staff(["make", "-s", f"V={flavour}", library])
+    _make(flavour, [library])
     sources = sorted(glob.glob(os.path.join(tests, "*.c")))
     sources += [os.path.join(ROOT, name) for name in
                 (SUPPORT if lab.kind == "server" else lab.staff)]
@@ -147,7 +160,7 @@ def staff_parts(lab, flavour=""):
     paths = [os.path.join("build", flavour, "stages", "parts", f"{name}.o")
              for name in lab.parts]
     if paths:
-        _staff(["make", "-s", f"V={flavour}", *paths])
+        _make(flavour, paths)
     return [os.path.join(ROOT, path) for path in paths]
 
 
@@ -264,8 +277,8 @@ def server(box, lab, source_dir, out, work, flavour=""):
     if flavour == "tsan":       # whose signals come late without this
         parts.append(os.path.join(ROOT, "build/tsan/common/tests/tsan",
                                   "signals.o"))
-        _staff(["make", "-s", "V=tsan", *(os.path.relpath(p, ROOT)
-                                          for p in (library, parts[-1]))])
+        _make("tsan", [os.path.relpath(p, ROOT)
+                       for p in (library, parts[-1])])
     folders = [os.path.join(ROOT, "common"),
                os.path.join(ROOT, "stages", "parts"),
                os.path.join(ROOT, "stages", "tests"),
