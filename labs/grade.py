@@ -217,6 +217,9 @@ def run_tests(target, lab, args):
         if args.test and test.id != args.test:
             continue
         why_not = [reasons[n] for n in test.needs if n in reasons]
+        if test.hidden and not os.path.isdir(
+                os.path.join(tests_of(lab, args), labs.HIDDEN)):
+            why_not = ["only your instructor has this test"]
         if why_not:
             done[test.id] = entry(test, "skipped", output=why_not[0])
             continue

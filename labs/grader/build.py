@@ -20,7 +20,7 @@ import os
 import re
 import subprocess
 
-from .lab import ROOT
+from .lab import HIDDEN, ROOT
 from .params import header
 from .sandbox import Limits
 
@@ -123,7 +123,8 @@ def staff(lab, seed, tests, flavour=""):
     work, params = parameters(lab, seed, flavour)
     library = os.path.join("build", flavour, "common", "libcommon.a")
     _make(flavour, [library])
-    sources = sorted(glob.glob(os.path.join(tests, "*.c")))
+    sources = sorted(glob.glob(os.path.join(tests, "*.c"))
+                     + glob.glob(os.path.join(tests, HIDDEN, "*.c")))
     sources += [os.path.join(ROOT, name) for name in
                 (SUPPORT if lab.kind == "server" else lab.staff)]
     sources += [os.path.join(ROOT, "stages", "tests", f"{name}.c")

@@ -29,6 +29,7 @@ BUILDS = ("Makefile", "LICENSE", "common/*.[ch]", "stages/parts/*.[ch]",
           "labs/grader/submission.py")
 OF_LAB = ("grade.toml", "tests/*.[ch]", "staff/*.[ch]", "support/*",
           "tests/*.py", "staff/*.py", "*.py")
+HIDDEN = ("tests/hidden/*.[ch]",)      # for those who grade
 TO_READ = ("README.md", "*.md")
 STUDENT = ("labs/handout.py", "labs/watch.py", "docs/students.md",
            ".devcontainer/*")
@@ -102,10 +103,10 @@ def contents(files):
     return packed
 
 
-def grading(lab, more=()):
+def grading(lab, more=(), hidden=HIDDEN):
     """What a machine needs to grade one lab, as contents()."""
     folder = f"labs/{lab.name}"
-    files = matching(BUILDS + tuple(more)) | matching(OF_LAB, folder)
+    files = matching(BUILDS + tuple(more)) | matching(OF_LAB + hidden, folder)
     files |= {name for name in lab.staff
               if os.path.isfile(os.path.join(ROOT, name))}
     return contents(files)
@@ -127,7 +128,7 @@ def starter(lab, seed):
 def handout(lab, seed):
     """What a student gets, as contents(): with the starter, without answers.
     """
-    packed = grading(lab, STUDENT)
+    packed = grading(lab, STUDENT, ())
     packed.update(contents(matching(("labs/grader/bundle.py",
                                      "labs/grader/markers.py"))))
     number = lab.name.split("-")[0]
@@ -170,7 +171,8 @@ def check_no_answer(lab, packed, seed):
         text = data.decode("utf-8", errors="replace")
         if name.endswith((".c", ".h")) and "LAB-BEGIN" in text:
             raise BundleError(f"{name} has markers in it")
-        if "/solution/" in name or name.endswith("wrong.toml"):
+        if "/solution/" in name or "/tests/hidden/" in name \
+                or name.endswith("wrong.toml"):
             raise BundleError(f"{name} is not for students")
         if not name.startswith("labs/"):
             continue        # the stages are open to all, and hold no answer
@@ -184,7 +186,8 @@ def kit(seed):
     no student knows."""
     packed = {}
     for name in names():
-        packed.update(contents(matching(OF_LAB + TO_READ, f"labs/{name}")))
+        packed.update(contents(matching(OF_LAB + HIDDEN + TO_READ,
+                                        f"labs/{name}")))
     packed.update(contents(matching(BUILDS + CLASS + KIT)))
     from .lab import load
     for name in names():

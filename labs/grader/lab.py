@@ -22,7 +22,9 @@
     rules      linked: "stateless": the object has no variables of its own
     [[test]]   id = "suite/test" of Criterion, points, step, and if they differ
                from the defaults below: visibility, timeout, needs, parent;
-               why and hint are what a student reads when it fails
+               why and hint are what a student reads when it fails.  A test
+               of the suite "hidden" stands in tests/hidden/, which no student
+               gets: there it is skipped
 
 A lab that is malformed raises LabError with the file and the reason, before
 anything is graded.
@@ -40,6 +42,7 @@ KINDS = ("linked", "server")
 RULES = ("stateless",)
 VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
 NEEDS = ("io_uring",)       # each has a probe, labs/support/NAME.c
+HIDDEN = "hidden"
 TIMEOUT_S = 10.0
 
 
@@ -62,6 +65,10 @@ class Test:
     # are taken out of the lab's sum.
     needs: list = field(default_factory=list)
     parent: str = ""                # fails with it
+
+    @property
+    def hidden(self):
+        return self.id.startswith(HIDDEN + "/")
 
 
 @dataclass

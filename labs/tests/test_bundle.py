@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,7 @@ class Handout(Bundle):
                 ("labs/0-proto/notes.md", markers.answer(
                     data.decode()).encode()),
                 ("labs/0-proto/solution/x", b""),
+                ("labs/0-proto/tests/hidden/x", b""),
                 ("labs/0-proto/wrong.toml", b"")):
             with self.assertRaises(bundle.BundleError, msg=name):
                 bundle.check_no_answer(lab, {**packed, name: (text, False)},
@@ -136,6 +138,11 @@ class Handout(Bundle):
             passes = tomllib.load(f)["starter_passes"]
         self.assertEqual([t["id"] for t in graded["tests"]
                           if t["status"] == "passed"], passes)
+        hidden = [t for t in graded["tests"]
+                  if t["id"].startswith("hidden/")]
+        self.assertEqual({(t["status"], t["output"]) for t in hidden},
+                         {("skipped", "only your instructor has this test")})
+        self.assertEqual(graded["skipped"], sum(t["max"] for t in hidden))
 
     def test_the_same_files_make_the_same_tar(self):
         made = []
@@ -159,6 +166,7 @@ class Kit(Bundle):
                 self.assertIn(f"labs/{name}/solution/{file}", sorted(packed))
                 answer = packed[f"answers/{name}/{file}"][0].decode()
                 self.assertNotIn("LAB-", answer)
+            self.check_hidden(lab, packed)
         for text in ("plans.md", "questions.md", "rubric.md", "slides.md"):
             self.assertIn(f"labs/instructor/{text}", sorted(packed))
         seed = int(packed["labs/test-seed"][0])
@@ -166,6 +174,17 @@ class Kit(Bundle):
         self.assertEqual(packed["labs/course-seed"][0], b"s\n")
         self.assertFalse([p for p in packed if "/work/" in p
                           or p.startswith("build/")])
+
+    def check_hidden(self, lab, packed):
+        """The hidden tests that grade.toml names are those that are there, and
+        whoever grades has them."""
+        folder = f"labs/{lab.name}/tests/hidden/"
+        for files in (packed, bundle.grading(lab)):
+            text = b"".join(data for path, (data, _) in files.items()
+                            if path.startswith(folder)).decode()
+            found = re.findall(r"^Test\(hidden, (\w+)", text, re.M)
+            self.assertEqual({f"hidden/{name}" for name in found},
+                             {t.id for t in lab.tests if t.hidden}, lab.name)
 
 
 class Autograder(Bundle):
