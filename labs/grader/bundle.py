@@ -18,6 +18,7 @@ from .lab import ROOT, names
 
 # What builds the library, the parts and the staff's side of every lab.
 BUILDS = ("Makefile", "LICENSE", "common/*.[ch]", "stages/parts/*.[ch]",
+          "common/tests/tsan/*.c", "common/tests/tsan/criterion/*.h",
           "stages/tests/*.[ch]", "stages/tests/verify/explore.[ch]",
           "labs/support/*.[ch]", ".ci/deps", ".ci/files",
           ".ci/doctor", "labs/doctor.py", "labs/grade.py",

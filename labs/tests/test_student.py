@@ -21,8 +21,8 @@ TEST = "step1/reverse"      # the starter fails it
 PATIENCE_S = 120
 
 
-def solution():
-    with open(os.path.join(LABS, LAB, "solution", "line.c"),
+def solution(lab=LAB, name="line.c"):
+    with open(os.path.join(LABS, lab, "solution", name),
               encoding="utf-8") as f:
         return markers.answer(f.read())
 
@@ -37,8 +37,8 @@ class Folder(unittest.TestCase):
         self.addCleanup(scratch.cleanup)
         self.folder = scratch.name
 
-    def save(self, text):
-        with open(os.path.join(self.folder, "line.c"), "w",
+    def save(self, text, name="line.c"):
+        with open(os.path.join(self.folder, name), "w",
                   encoding="utf-8") as f:
             f.write(text)
 
@@ -116,9 +116,9 @@ class Machines(unittest.TestCase):
 
 
 class OneTest(Folder):
-    def grade(self, *words, say=""):
+    def grade(self, *words, lab="0", say=""):
         return subprocess.run(
-            [sys.executable, os.path.join(LABS, "grade.py"), "0", self.folder,
+            [sys.executable, os.path.join(LABS, "grade.py"), lab, self.folder,
              *words], input=say, capture_output=True, text=True, check=False,
             timeout=PATIENCE_S)
 
@@ -130,6 +130,21 @@ class OneTest(Folder):
         self.assertIn("0 of 5 points", done.stdout)
         self.assertIn("runtime error", done.stdout)
         self.assertIn("line.c:", done.stdout)
+
+    def test_race(self):
+        """An order that is too weak is a race on any machine."""
+        text = solution("5-percore", "lend.c")
+        words = "--test", "step2/real_threads", "--sanitizer", "tsan"
+        self.save(text, "lend.c")
+        done = self.grade(*words, lab="5")
+        self.assertIn("5 of 5 points", done.stdout)
+        old = "a_load(&l->tail, relaxed) + n, release);"
+        self.assertIn(old, text)
+        self.save(text.replace(old, old.replace("release", "relaxed")),
+                  "lend.c")
+        done = self.grade(*words, lab="5")
+        self.assertIn("0 of 5 points", done.stdout)
+        self.assertIn("data race", done.stdout)
 
     def test_gdb(self):
         for tool in ("gdb", "gdbserver"):
