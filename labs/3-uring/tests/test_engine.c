@@ -5,25 +5,18 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "model_peers.h"
 #include "model_ring.h"
 #include "params.h"
 #include "real_peers.h"
 
-enum {
-    IDLE_MS = 30000,
-    BIG_SQ = 256,
-    SMALL_SQ = 4,
-    MOST_TURNS = 6000,
-    FOR_LONG = 1000000
-};
+enum { IDLE_MS = 30000, BIG_SQ = 256, SMALL_SQ = 4, FOR_LONG = 1000000 };
 
 static struct {
     struct io_uring ring;
     struct app app;
     struct cancel stop;
     struct stats stats;
-    char said[MODEL_SOCKS][65536]; /* by each peer */
-    size_t len[MODEL_SOCKS];
     unsigned turns;
 } t;
 
@@ -44,58 +37,11 @@ static void begin(unsigned sq_entries)
                                        .stats = &t.stats});
 }
 
-static unsigned turn(void)
+unsigned turn(void)
 {
     t.turns++;
     engine_turn();
     return model_turn(engine_complete);
-}
-
-/* Turns until three of them bring nothing. */
-static void run(void)
-{
-    for (int quiet = 0, n = 0; quiet < 3; n++) {
-        unsigned taken = model.taken;
-        bool busy = turn() > 0 || model.taken != taken || model.busy > 0;
-
-        quiet = busy ? 0 : quiet + 1;
-        cr_assert(n < MOST_TURNS, "%d turns without an end\n%s", n,
-                  model_story());
-    }
-}
-
-static int connected(void)
-{
-    int fd = model_peer();
-
-    run();
-    return fd;
-}
-
-static void say(int fd, size_t n)
-{
-    char *to = t.said[fd - MODEL_FD] + t.len[fd - MODEL_FD];
-
-    cr_assert(t.len[fd - MODEL_FD] + n <= sizeof t.said[0]);
-    for (size_t i = 0; i < n; i++)
-        to[i] = (char)('a' + (fd * 7 + t.len[fd - MODEL_FD] + i) % 26);
-    t.len[fd - MODEL_FD] += n;
-    model_say(fd, to, n);
-}
-
-/* The peer has got back what it said, all of it and nothing else. */
-static void must_hear_all(int fd)
-{
-    size_t n, want = t.len[fd - MODEL_FD], i = 0;
-    const uint8_t *heard = model_heard(fd, &n);
-
-    while (i < n && i < want && heard[i] == (uint8_t)t.said[fd - MODEL_FD][i])
-        i++;
-    cr_assert(i == n || i == want,
-              "peer %d: byte %zu of the answer is '%c', not '%c'\n%s", fd, i,
-              heard[i], t.said[fd - MODEL_FD][i], model_story());
-    cr_assert(n == want, "peer %d said %zu bytes and heard %zu\n%s", fd, want,
-              n, model_story());
 }
 
 static void must_be_closed(int fd, const char *after)
@@ -471,8 +417,6 @@ Test(step4, none_is_lost)
 
 enum { PEER_BYTES = 40000 };
 
-static size_t completions;
-
 static void begin_real(unsigned sq_entries, int idle_ms, int send_buffer)
 {
     int err = io_uring_queue_init(sq_entries, &t.ring, 0);
@@ -492,40 +436,17 @@ static void begin_real(unsigned sq_entries, int idle_ms, int send_buffer)
 static void real_step(int ms)
 {
     engine_turn();
-    completions += real_turn(&t.ring, ms, engine_complete);
-}
-
-/* Steps of both sides until all have heard what they said. */
-static void talk(int n, size_t most)
-{
-    while (!peers_have_all(n)) {
-        for (int i = 0; i < n; i++)
-            peer_step(i, most);
-        real_step(1);
-        cr_assert(!peers_are_stuck(0),
-                  "peer 0 said %zu of %zu bytes and heard %zu; %zu completions",
-                  peers[0].said, peers[0].all, peers[0].heard, completions);
-    }
-}
-
-static void must_have_no_connection(void)
-{
-    while (model.blocks > 0) {
-        real_step(1);
-        cr_assert(!peers_are_stuck(model.blocks),
-                  "%u connections are left after their peers have gone",
-                  model.blocks);
-    }
+    real_turn(&t.ring, ms, engine_complete);
 }
 
 Test(ring, many)
 {
     begin_real(8, 60000, 0);
     peers_open(60, PEER_BYTES);
-    talk(60, 8192);
+    talk(60, 8192, real_step);
     for (int i = 0; i < 60; i++)
         close(peers[i].fd);
-    must_have_no_connection();
+    must_have_no_connection(real_step);
 }
 
 Test(ring, slow_readers)
@@ -537,7 +458,7 @@ Test(ring, slow_readers)
             peer_step(i, 0);
         real_step(1);
     }
-    talk(10, 700);
+    talk(10, 700, real_step);
 }
 
 /* Some of them leave at once; the others only wait. */
@@ -559,7 +480,7 @@ Test(ring, silent_peers)
         cr_assert(!peers_are_stuck((size_t)left),
                   "%d of %d silent peers were not closed", left, N);
     }
-    must_have_no_connection();
+    must_have_no_connection(real_step);
 }
 
 Test(ring, peers_that_vanish)
@@ -573,7 +494,7 @@ Test(ring, peers_that_vanish)
             real_step(0);
         }
         peers_vanish(30);
-        must_have_no_connection();
+        must_have_no_connection(real_step);
     }
 }
 
@@ -586,7 +507,7 @@ Test(ring, enters)
     for (int k = 0; k < ROUNDS; k++) {
         for (int i = 0; i < N; i++)
             peers[i].all += 64;
-        talk(N, 8192);
+        talk(N, 8192, real_step);
     }
     /* Two or three a round are enough; one for each operation is 1600. */
     cr_assert(real_enters < N * ROUNDS / 2,

@@ -6,16 +6,12 @@
 #include <unistd.h>
 
 #include "echo.h"
+#include "model_peers.h"
 #include "model_ring.h"
 #include "params.h"
 #include "real_peers.h"
 
-enum {
-    SMALL_SIZE = 3000,
-    LARGE_SIZE = 12000,
-    MOST_TURNS = 20000,
-    SAID = 131072
-};
+enum { SMALL_SIZE = 3000, LARGE_SIZE = 12000 };
 
 static const unsigned groups[POOLS] = {POOL_SMALL_GROUP, POOL_LARGE_GROUP};
 
@@ -25,8 +21,6 @@ static struct {
     struct cancel stop;
     struct stats stats;
     struct pool pools[POOLS];
-    char said[MODEL_SOCKS][SAID]; /* by each peer */
-    size_t len[MODEL_SOCKS];
 } t;
 
 /* ==== the loop, and peers that check each byte ============================ */
@@ -64,58 +58,10 @@ static void begin(unsigned n_small, unsigned n_large)
     echo_open(&t.ring, model_listener(), &t.app, &t.stats);
 }
 
-static unsigned turn(void)
+unsigned turn(void)
 {
     echo_turn();
     return model_turn(echo_complete);
-}
-
-/* Turns until three of them bring nothing. */
-static void run(void)
-{
-    for (int quiet = 0, n = 0; quiet < 3; n++) {
-        unsigned taken = model.taken;
-        bool busy = turn() > 0 || model.taken != taken;
-
-        quiet = busy ? 0 : quiet + 1;
-        cr_assert(n < MOST_TURNS, "%d turns without an end\n%s", n,
-                  model_story());
-    }
-}
-
-static int connected(void)
-{
-    int fd = model_peer();
-
-    run();
-    return fd;
-}
-
-static void say(int fd, size_t n)
-{
-    char *to = t.said[fd - MODEL_FD] + t.len[fd - MODEL_FD];
-
-    cr_assert(t.len[fd - MODEL_FD] + n <= SAID);
-    for (size_t i = 0; i < n; i++)
-        to[i] = (char)('a' + (fd * 7 + t.len[fd - MODEL_FD] + i) % 26);
-    t.len[fd - MODEL_FD] += n;
-    model_say(fd, to, n);
-}
-
-/* The peer has got back what it said, all of it and nothing else. */
-static void must_hear_all(int fd)
-{
-    size_t n, want = t.len[fd - MODEL_FD], i = 0;
-    const uint8_t *heard = model_heard(fd, &n);
-
-    while (i < n && i < want && heard[i] == (uint8_t)t.said[fd - MODEL_FD][i])
-        i++;
-    cr_assert(i == n || i == want,
-              "peer %d: byte %zu of the answer is 0x%02x, not '%c' (0xee: from "
-              "a buffer that was given back)\n%s",
-              fd, i, heard[i], t.said[fd - MODEL_FD][i], model_story());
-    cr_assert(n == want, "peer %d said %zu bytes and heard %zu\n%s", fd, want,
-              n, model_story());
 }
 
 static void must_be_conserved(void)
@@ -557,19 +503,6 @@ static void real_step(int ms)
     real_turn(&t.ring, ms, completed);
 }
 
-static void talk(int n, size_t most)
-{
-    while (!peers_have_all(n)) {
-        for (int i = 0; i < n; i++)
-            peer_step(i, most);
-        real_step(1);
-        cr_assert(!peers_are_stuck(0),
-                  "peer 0 said %zu of %zu bytes and heard %zu; the kernel took "
-                  "%u buffers",
-                  peers[0].said, peers[0].all, peers[0].heard, taken);
-    }
-}
-
 /* All peers leave; then as many buffers were given as were taken, and those of
  * the beginning. */
 static void must_be_conserved_for_real(int n)
@@ -577,12 +510,7 @@ static void must_be_conserved_for_real(int n)
     uint16_t given;
 
     peers_vanish(n);
-    while (model.blocks > 0) {
-        real_step(1);
-        cr_assert(!peers_are_stuck(model.blocks),
-                  "%u connections are left after their peers have gone",
-                  model.blocks);
-    }
+    must_have_no_connection(real_step);
     given = (uint16_t)(t.pools[SMALL].ring->tail + t.pools[LARGE].ring->tail);
     cr_assert_eq(given, (uint16_t)(taken + t.pools[SMALL].n + t.pools[LARGE].n),
                  "the kernel took %u buffers and was given %u, with the %u of "
@@ -594,7 +522,7 @@ Test(ring, fifty_clients_and_two_buffers)
 {
     begin_real(1, 1, 0);
     peers_open(50, 9000);
-    talk(50, 8192);
+    talk(50, 8192, real_step);
     must_be_conserved_for_real(50);
 }
 
@@ -603,11 +531,11 @@ Test(ring, mixed)
     begin_real(8, 4, 0);
     peers_open(60, 20);
     for (int round = 0; round < 6; round++) {
-        talk(60, 8192);
+        talk(60, 8192, real_step);
         for (int i = 0; i < 60; i++)
             peers[i].all += (size_t)(i % 4 == 0 ? 20000 : 30 * (round + 1));
     }
-    talk(60, 8192);
+    talk(60, 8192, real_step);
     must_be_conserved_for_real(60);
 }
 
