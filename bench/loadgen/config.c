@@ -45,6 +45,7 @@ enum key {
     KEY_TURNS,
     KEY_TIMEOUT,
     KEY_CONNECT_TIMEOUT,
+    KEY_HOLD,
     KEY_SEED,
     KEY_IDLE,
     KEY_PROCESSES,
@@ -54,6 +55,7 @@ enum key {
     KEY_SERVER_CPUS,
     KEY_JSON,
     KEY_HGRM,
+    KEY_CELLS,
     KEY_QUIET,
     KEY_TEST_PAUSE,
 };
@@ -114,6 +116,10 @@ static const struct argp_option options[] = {
      0},
     {"timeout", KEY_TIMEOUT, "S", 0, "for a reply (5)", 0},
     {"connect-timeout", KEY_CONNECT_TIMEOUT, "S", 0, "(5)", 0},
+    {"hold", KEY_HOLD, 0, 0,
+     "once connected, print `connected` and read from stdin when the warm-up "
+     "begins: nanoseconds of CLOCK_MONOTONIC",
+     0},
     {"seed", KEY_SEED, "X", 0, "of all draws (1)", 0},
     {0, 0, 0, 0, "An idle crowd beside it:", 4},
     {"idle", KEY_IDLE, "N", 0, "connections that stay open", 0},
@@ -129,6 +135,9 @@ static const struct argp_option options[] = {
      "how many it may use (from its affinity and threads)", 0},
     {"json", KEY_JSON, "FILE", 0, "write the result there; - is stdout", 0},
     {"hgrm", KEY_HGRM, "FILE", 0, "write the latency distribution there", 0},
+    {"cells", KEY_CELLS, 0, 0,
+     "the JSON has every cell of the histograms, so that they can be merged",
+     0},
     {"quiet", KEY_QUIET, 0, 0, "no summary", 0},
     {"test-pause", KEY_TEST_PAUSE, "AT:MS", OPTION_HIDDEN, 0, 0},
     {0},
@@ -358,6 +367,9 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
     case KEY_CONNECT_TIMEOUT:
         cf->connect_timeout_ns = seconds(state, "connect-timeout", arg, 0.01);
         break;
+    case KEY_HOLD:
+        cf->hold = true;
+        break;
     case KEY_SEED:
         cf->seed = (uint64_t)whole(state, "seed", arg, 0, INT64_MAX);
         break;
@@ -406,6 +418,9 @@ static error_t parse_rest(int key, char *arg, struct argp_state *state)
     case KEY_HGRM:
         cf->hgrm = arg;
         break;
+    case KEY_CELLS:
+        cf->cells = true;
+        break;
     case KEY_QUIET:
         cf->quiet = true;
         break;
@@ -449,6 +464,10 @@ static const char *contradiction(const struct config *cf)
                             cf->connections == 0))
         return "--turns is for one thread and a closed loop: no --rate, "
                "--idle or --threads";
+    if (cf->cells && !cf->json)
+        return "--cells is for --json";
+    if (cf->hold && cf->turn_ns > 0)
+        return "--hold and --turns each want stdin";
     if (cf->json && cf->hgrm && strcmp(cf->json, cf->hgrm) == 0)
         return "--json and --hgrm need a place each";
     return NULL;

@@ -48,6 +48,7 @@ struct config {
     enum engine_kind engine; /* see engine.h; auto only until it is chosen */
     int64_t duration_ns, warmup_ns, timeout_ns, connect_timeout_ns;
     int64_t turn_ns; /* the window comes in turns of this length; 0: whole */
+    bool hold;       /* the warm-up begins when stdin says */
     uint64_t seed;
 
     /* beside it */
@@ -59,6 +60,7 @@ struct config {
     int pids[CONFIG_MAX_PIDS], pid_count; /* the server's processes */
     double server_cpus; /* that it may use; 0: ask the kernel */
     const char *json, *hgrm;
+    bool cells; /* the whole histograms in the JSON, too */
     bool quiet;
 
     /* tests only: the generator itself sleeps in the measured window */

@@ -34,6 +34,8 @@ enum {
     INTERRUPTED_DRAIN_NS = 500000000,
 };
 
+#define LAST_START_NS (INT64_MAX / 2) /* of --hold: times are added to it */
+
 /* Everything of ours, the crowd too, stays on the cpus given; each thread then
  * keeps to one of them. */
 static void pin_all(const struct config *cf)
@@ -197,21 +199,45 @@ static void watch_turns(struct run *run, struct result *r,
     judge_host(r, &h0, &h1);
 }
 
+/* When the warm-up begins: now, or when the one that holds us says.  Generators
+ * on several machines get the same order, each in its own clock. */
+static int64_t start_time(const struct config *cf)
+{
+    char line[32], *end;
+    int64_t start_ns;
+
+    if (!cf->hold)
+        return clock_ns();
+    if (puts("connected") < 0 || fflush(stdout) != 0)
+        die_status(EXIT_UNMEASURED, "loadgen: --hold: stdout is closed");
+    if (!fgets(line, sizeof(line), stdin))
+        die_status(EXIT_UNMEASURED, "loadgen: --hold: no start came");
+    errno = 0;
+    start_ns = strtoll(line, &end, 10);
+    if (end == line || *end != '\n' || errno != 0 || start_ns > LAST_START_NS)
+        die_status(EXIT_UNMEASURED, "loadgen: --hold: '%s' is no time",
+                   strtok(line, "\n") ? line : "");
+    if (start_ns + cf->warmup_ns < clock_ns())
+        die_status(EXIT_UNMEASURED, "loadgen: --hold: that time is over");
+    return start_ns;
+}
+
 /* Starts the clock, and takes what is sampled beside the threads. */
 static void watch(struct run *run, struct result *r, struct crowd *crowd,
-                  const sigset_t *stop)
+                  const sigset_t *stop, int64_t start_ns)
 {
     const struct config *cf = run->cf;
     struct host_clock h0, h1;
-    int64_t now = clock_ns();
 
-    run->begin_ns = now + cf->warmup_ns;
+    r->stopped_by = sleep_until(start_ns, stop);
+    run->begin_ns = start_ns + cf->warmup_ns;
     run->end_ns = run->begin_ns + cf->duration_ns;
     run->drain_end_ns = run->end_ns + cf->timeout_ns + DRAIN_NS;
     crowd_window(crowd, run->begin_ns, run->end_ns);
     pthread_barrier_wait(&run->started);
 
-    r->stopped_by = sleep_until(run->begin_ns, stop);
+    if (!r->stopped_by)
+        r->stopped_by = sleep_until(run->begin_ns, stop);
     if (r->stopped_by) {
         fprintf(stderr, "loadgen: interrupted before the measured window\n");
         exit(EXIT_SIGNAL + r->stopped_by);
@@ -427,9 +453,11 @@ int main(int argc, char **argv)
     if (cf.turn_ns > 0) {
         watch_turns(&run, &r, loads);
     } else {
+        int64_t start_ns = start_time(&cf);
+
         stop_signals(&stop);
         pthread_sigmask(SIG_BLOCK, &stop, NULL);
-        watch(&run, &r, crowd, &stop);
+        watch(&run, &r, crowd, &stop, start_ns);
         join(&cf, loads);
     }
     collect(&r, &run, loads);

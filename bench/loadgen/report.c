@@ -268,6 +268,42 @@ static void json_quota(const struct result *r, FILE *f)
     fprintf(f, "},\n");
 }
 
+/* Every cell that holds something, as number and count, in nanoseconds. */
+static void json_cells(const struct hist *h, const char *name, FILE *f)
+{
+    const char *comma = "";
+
+    fprintf(f,
+            "\"%s\": {\"count\": %llu, \"min\": %llu, \"max\": %llu, "
+            "\"sum\": %llu, \"cells\": [",
+            name, (unsigned long long)h->count, (unsigned long long)h->min,
+            (unsigned long long)h->max, (unsigned long long)h->sum);
+    for (unsigned i = 0; i < HIST_CELLS; i++) {
+        if (h->cell[i] == 0)
+            continue;
+        fprintf(f, "%s%u,%llu", comma, i, (unsigned long long)h->cell[i]);
+        comma = ",";
+    }
+    fprintf(f, "]}");
+}
+
+static void json_histograms(const struct result *r, FILE *f)
+{
+    const struct marks *m = r->marks;
+
+    fprintf(f, "  \"histograms\": {");
+    json_cells(&m->latency, "latency", f);
+    fprintf(f, ",\n    ");
+    json_cells(&m->uncorrected, "uncorrected", f);
+    fprintf(f, ",\n    ");
+    json_cells(&m->lateness, "lateness", f);
+    fprintf(f, ",\n    ");
+    json_cells(&m->class[0], "fast", f);
+    fprintf(f, ",\n    ");
+    json_cells(&m->class[1], "slow", f);
+    fprintf(f, "},\n");
+}
+
 static void json_setup(const struct result *r, FILE *f)
 {
     const struct config *cf = r->cf;
@@ -306,6 +342,8 @@ void report_json(const struct result *r, FILE *f)
     json_classes(r, f);
     if (open)
         json_open(r, f);
+    if (r->cf->cells)
+        json_histograms(r, f);
     fprintf(f,
             "  \"achieved_rate\": %.2f, \"intended_rate\": %.2f, "
             "\"arrivals\": %llu,\n",
