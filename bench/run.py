@@ -36,6 +36,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ending                                               # noqa: E402
 import inherit                                              # noqa: E402
 import machine                                              # noqa: E402
+import remote                                               # noqa: E402
 import results                                              # noqa: E402
 import sittings                                             # noqa: E402
 import slices                                               # noqa: E402
@@ -315,7 +316,7 @@ class Run:
         self.rigs = {}
         self.progress = None
         self.number = 0
-        self.calibration = None     # (when, {cpu: nanoseconds a round})
+        self.calibration = None     # (when, {cpu: ns a round}, rig)
 
     def everything(self):
         total, count = planned(self.parts, self.servers)
@@ -363,10 +364,8 @@ class Run:
                 or args.server_cpus or args.client_cpus):
             return self.rig
         if cell["workers"] not in self.rigs:
-            server, client = machine.cpus_for_workers(
-                self.rig.topology, cell["workers"])
-            self.rigs[cell["workers"]] = slices.Rig(
-                args.loadgen, server, client, args.seed)
+            self.rigs[cell["workers"]] = self.rig.for_workers(
+                cell["workers"])
         return self.rigs[cell["workers"]]
 
     def feasible(self, part, cell):
@@ -489,13 +488,11 @@ class Run:
         """How fast the cpus of both sides are: the end of one block is the
         beginning of the next, unless something took its time between them."""
         rig = self.rig_of(part, cell)
-        cpus = [rig.server_cpus[0], rig.client_cpus[0]]
-        if (not self.calibration
-                or set(self.calibration[1]) != set(cpus)
+        if (not self.calibration or self.calibration[2] is not rig
                 or time.monotonic() - self.calibration[0] > STALE_S):
             self.calibration = None
-            found = slices.calibrate(self.args.build, cpus)
-            self.calibration = time.monotonic(), found
+            found = rig.calibrate(self.args.build)
+            self.calibration = time.monotonic(), found, rig
         return self.calibration[1]
 
     def arguments(self, part, cell, templates, name=None):
@@ -553,7 +550,7 @@ class Run:
                 part.warmup, self.rng.randrange(1, 1 << 30),
                 memory=suite.memory, probe=probe, each=each,
                 threads=suite.threads)
-            if suite.calls:
+            if suite.calls or self.rig.counts_calls:
                 fields["metrics"]["own_calls"] = slices.own_calls(
                     server, fields.get("counters"))
             row = {**self.common(part, cell, name, kind), **place,
@@ -753,13 +750,6 @@ def positive(kind):
     return parse
 
 
-def cpu_argument(text):
-    cpus = machine.cpu_list(text)
-    if not set(cpus) <= os.sched_getaffinity(0):
-        raise argparse.ArgumentTypeError(f"cpu {text} is not available")
-    return cpus
-
-
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         self.print_usage(sys.stderr)
@@ -825,8 +815,9 @@ def parse_arguments(argv):
                    help="cpus of the server (1)")
     p.add_argument("--no-trace", action="store_true",
                    help="leave out the runs that count system calls")
-    p.add_argument("--server-cpus", type=cpu_argument, metavar="LIST")
-    p.add_argument("--client-cpus", type=cpu_argument, metavar="LIST")
+    p.add_argument("--server-cpus", type=machine.cpu_list,
+                   metavar="LIST")
+    p.add_argument("--client-cpus", type=machine.cpu_list, metavar="LIST")
     p.add_argument("--seed", type=int, metavar="X")
     p.add_argument("--out", metavar="DIR",
                    help="result set (build/results/DATE-SUITE)")
@@ -841,6 +832,7 @@ def parse_arguments(argv):
                         "one; a set has one engine only (epoll)")
     p.add_argument("--loadgen-arg", action="append", default=[],
                    metavar="ARG", help="one more argument of the generator")
+    remote.add_arguments(p)
     args = p.parse_args(argv)
     args.suite = args.suite or args.name or "quick"
     if args.connections:
@@ -861,6 +853,9 @@ def parse_arguments(argv):
 
 def everything(args, argv):
     """run.py all: every suite by a run of its own, in sittings."""
+    if args.server_host:
+        raise ValueError("all is for one machine; with other hosts, name a "
+                         "suite")
     if not args.out:
         raise ValueError("all needs --out DIR: where to begin, and to go on")
     if not args.draft and not args.plan and machine.git(ROOT)["dirty"]:
@@ -992,8 +987,7 @@ def finish(args, manifest, rows):
 
 
 def make_manifest(args, parts, servers, skipped, rig, name):
-    facts = machine.describe(ROOT, args.build, rig.server_cpus,
-                             rig.client_cpus)
+    facts, more = rig.describe(ROOT, args.build)
     return {
         "schema": results.MANIFEST, "set": name,
         "draft": bool(facts["git"]["dirty"]),
@@ -1010,7 +1004,7 @@ def make_manifest(args, parts, servers, skipped, rig, name):
                     "compiled_with": machine.compiled_with(args.loadgen)},
         "plan": [p.describe(args.app) for p in parts],
         "servers": describe_servers(servers, skipped, args.build, parts),
-        "machine": facts,
+        "machine": facts, **more,
     }
 
 
@@ -1045,6 +1039,9 @@ def pick_cpus(args):
     server, client = machine.choose_cpus(machine.topology(), args.workers)
     server = args.server_cpus or server
     client = args.client_cpus or client
+    for cpu in server + client:
+        if cpu not in os.sched_getaffinity(0):
+            raise ValueError(f"cpu {cpu} is not available")
     if set(server) & set(client):
         print("server and client share a cpu: figures mean little",
               file=sys.stderr)
@@ -1091,24 +1088,39 @@ def run_plan(args, parts, servers, rig, writer, manifest):
     return status
 
 
+def local_rig(args):
+    """Both sides on this machine."""
+    choose_engine(args)
+    rig = slices.Rig(args.loadgen, *pick_cpus(args), args.seed)
+    rig.topology = machine.topology()   # all cpus: soon this process has less
+    return rig
+
+
 def benchmark(args):
-    if not os.access(args.loadgen, os.X_OK):
-        raise ValueError(f"{args.loadgen} is not built (make)")
+    for needed in (args.loadgen, slices.calibrator(args.build)):
+        if not os.access(needed, os.X_OK) and not args.remote_build:
+            raise ValueError(f"{needed} is not built (make)")
     raise_descriptor_limit()
-    if not os.access(slices.calibrator(args.build), os.X_OK):
-        raise ValueError(f"{slices.calibrator(args.build)} is not built "
-                         f"(make)")
     refuse_draft(args)
+    slices.STEAL_LIMIT = args.max_steal
+    slices.FOREIGN_LIMIT = args.max_foreign
+    if args.server_host:
+        args.no_trace, args.turns = True, 0    # see remote.py
+    parts, budget = make_parts(args.suite, args)
+    servers = choose_servers(args, catalogue(ROOT, args.build), parts)
     try:
-        choose_engine(args)
+        with remote.fleet_of(args, ROOT, parts) as fleet:
+            if fleet:
+                servers = fleet.open(servers)
+            rig = fleet.rig(args.seed) if fleet else local_rig(args)
+            return measure_on(args, rig, parts, budget, servers)
     except Skipped as err:
         print(f"run.py: {err}", file=sys.stderr)
         return SKIP
-    slices.STEAL_LIMIT = args.max_steal
-    slices.FOREIGN_LIMIT = args.max_foreign
-    parts, budget = make_parts(args.suite, args)
-    servers = choose_servers(args, catalogue(ROOT, args.build), parts)
-    server_cpus, client_cpus = pick_cpus(args)
+
+
+def measure_on(args, rig, parts, budget, servers):
+    server_cpus, client_cpus = rig.server_cpus, rig.client_cpus
     skipped, broken = preflight(servers, server_cpus,
                                 args.app or parts[0].suite.app, parts)
     for name, reason in skipped.items():
@@ -1134,12 +1146,9 @@ def benchmark(args):
         tell_plan(parts, able)
         return 0
     writer = open_result_set(args)
-    rig = slices.Rig(args.loadgen, server_cpus, client_cpus, args.seed)
-    rig.topology = machine.topology()   # all cpus: soon this process has less
     manifest = make_manifest(args, parts, servers, skipped, rig, writer.name)
     results.write_json(os.path.join(args.out, "manifest.json"), manifest)
-    # Off the server's cpu; its children are pinned one by one.
-    os.sched_setaffinity(0, client_cpus)
+    rig.step_aside()
     status = run_plan(args, parts, able, rig, writer, manifest)
     if broken and status == 0:
         # Not able is a reason to go without; broken is not.
@@ -1179,7 +1188,7 @@ def main(argv=None):
         if args.resume:
             raise ValueError("--resume is for all")
         return benchmark(args)
-    except results.ResultError as err:
+    except (results.ResultError, slices.Aborted) as err:
         print(f"run.py: {err}", file=sys.stderr)
         return 1
     except ValueError as err:

@@ -8,6 +8,7 @@ it in order), and dies with the runner even if that is killed outright.
 import ctypes
 import functools
 import glob
+import http.client
 import os
 import re
 import shlex
@@ -82,9 +83,12 @@ class Running:
 
     def __init__(self, proc, log, directory=None):
         self.proc, self.log, self.directory = proc, log, directory
-        self.port = None
+        self.port, self.address = None, "127.0.0.1"
         self.pids = [proc.pid]
         self.totals = {}    # its counters over its whole life, at its end
+
+    def scrape(self):
+        return scrape(self.port, self.address)
 
     def lines(self):
         """What it wrote to stderr."""
@@ -108,6 +112,33 @@ class Running:
             self.log.close()
             if self.directory:
                 self.directory.cleanup()
+
+
+def scrape(port, address="127.0.0.1"):
+    """/metrics as {name: sum over the workers}; None if it cannot be had."""
+    connection = http.client.HTTPConnection(address, port, timeout=3)
+    try:
+        connection.request("GET", "/metrics", headers={"Connection": "close"})
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+        if response.status != 200:
+            return None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    sums = {}
+    for line in text.splitlines():
+        if line.startswith("ioladder_"):
+            name, _, value = line.rpartition(" ")
+            name = name.partition("{")[0][len("ioladder_"):]
+            if name.endswith("_total"):
+                name = name[:-len("_total")]
+            try:
+                sums[name] = sums.get(name, 0) + float(value)
+            except ValueError:
+                return None
+    return sums
 
 
 def totals_of(lines):

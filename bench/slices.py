@@ -1,6 +1,5 @@
 """One slice: a fresh server, the generator against it, a row of figures."""
 
-import http.client
 import json
 import os
 import re
@@ -126,6 +125,7 @@ class Rig:
     """What all slices of a run share: cpus, generator, limits."""
 
     topology = ()
+    counts_calls = False    # of every slice, by the server's own counters
 
     def __init__(self, loadgen, server_cpus, client_cpus, seed):
         self.loadgen = loadgen
@@ -133,6 +133,27 @@ class Rig:
         self.seed = seed
         self.both = sorted(set(server_cpus) | set(client_cpus))
         self.shared = bool(set(server_cpus) & set(client_cpus))
+
+    def for_workers(self, workers):
+        """The same where each worker is to have a cpu of its own."""
+        server, client = machine.cpus_for_workers(self.topology, workers)
+        return Rig(self.loadgen, server, client, self.seed)
+
+    def step_aside(self):
+        """Off the server's cpu; children are pinned one by one."""
+        os.sched_setaffinity(0, self.client_cpus)
+
+    def calibrate(self, build):
+        """How fast the first cpu of each side is now."""
+        return calibrate(build, [self.server_cpus[0], self.client_cpus[0]])
+
+    def describe(self, root, build):
+        """(the machine, what else the manifest says)."""
+        return machine.describe(root, build, self.server_cpus,
+                                self.client_cpus), {}
+
+    def complete(self, row, outcome):
+        """What else belongs into a row."""
 
     def threads_of(self, args):
         """One thread, moved about by the scheduler, where both sides share
@@ -228,33 +249,6 @@ def connections_of(args):
 
 def crowd_of(args):
     return int(args[args.index("--idle") + 1]) if "--idle" in args else 0
-
-
-def scrape(port):
-    """/metrics as {name: sum over the workers}; None if it cannot be had."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
-    try:
-        connection.request("GET", "/metrics", headers={"Connection": "close"})
-        response = connection.getresponse()
-        text = response.read().decode(errors="replace")
-        if response.status != 200:
-            return None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    sums = {}
-    for line in text.splitlines():
-        if line.startswith("ioladder_"):
-            name, _, value = line.rpartition(" ")
-            name = name.partition("{")[0][len("ioladder_"):]
-            if name.endswith("_total"):
-                name = name[:-len("_total")]
-            try:
-                sums[name] = sums.get(name, 0) + float(value)
-            except ValueError:
-                return None
-    return sums
 
 
 def kernel_counts(pids, threads=False):
@@ -547,7 +541,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
     beside, beside_out = None, tempfile.TemporaryFile("w+", encoding="utf-8")
     try:
         ours = server.kind == "stage" and start.get("app") == "http"
-        before = scrape(run.port) if ours else None
+        before = run.scrape() if ours else None
         kernel = kernel_counts(run.pids, threads)
         if probe:
             # Two generators on one cpu must not keep it from each other.
@@ -565,7 +559,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
                 stderr.decode(errors="replace"))
             if error:
                 outcome.error = outcome.error or "probe: " + error
-        after = scrape(run.port) if ours else None
+        after = run.scrape() if ours else None
         moved = counted(before, after)
         kernel = kernel, kernel_counts(run.pids, threads)
         died = run.proc.poll()
@@ -587,6 +581,7 @@ def measure(rig, server, start, args, seconds, warmup, seed, *,
         row["metrics"]["probe_p50_us"] = percentile(beside_report, "p50", 0.5)
         row["metrics"]["probe_p99_us"] = percentile(beside_report, "p99",
                                                     0.99)
+    rig.complete(row, outcome)
     return row
 
 
@@ -651,7 +646,7 @@ def trace(rig, server, start, args, seconds, seed, wakeups=False):
                 "started": clock}
     try:
         ours = server.kind == "stage" and start.get("app") == "http"
-        before = scrape(run.port) if ours else None
+        before = run.scrape() if ours else None
         if wakeups and len(run.pids) == 1:
             waker = trace_wakeups.attach(run.pids)
         tracer = syscalls.attach(run.pids)
@@ -662,7 +657,7 @@ def trace(rig, server, start, args, seconds, seed, wakeups=False):
             calls, tracer = tracer.stop(), None
         if waker:
             woken, waker = waker.stop(), None
-        after = scrape(run.port) if ours else None
+        after = run.scrape() if ours else None
         if calls is None:
             calls, method = own_counters(server, counted(before, after)), \
                 "own counters"

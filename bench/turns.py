@@ -51,7 +51,7 @@ class Duty:
         self.run = self.server.start(self.rig.server_cpus, **self.start)
         stack.callback(self.end)
         if self.server.kind == "stage" and self.start.get("app") == "http":
-            self.before = slices.scrape(self.run.port)
+            self.before = self.run.scrape()
         self.out = stack.enter_context(
             tempfile.TemporaryFile("w+", encoding="utf-8"))
         self.line, theirs = socket.socketpair()
@@ -100,8 +100,8 @@ class Duty:
         self.read()
         slices.kill(self.proc)
         if self.before is not None:
-            self.life["moved"] = slices.counted(
-                self.before, slices.scrape(self.run.port))
+            self.life["moved"] = slices.counted(self.before,
+                                                self.run.scrape())
         self.life["died"] = self.run.proc.poll()
         self.end()
 

@@ -42,7 +42,7 @@ class Own(unittest.TestCase):
         except servers.Skipped as err:
             self.skipTest(str(err))
         try:
-            before = slices.scrape(run.port)
+            before = run.scrape()
             tracer = syscalls.attach(run.pids, ("strace",))
             if not tracer:
                 self.skipTest("strace may not trace here")
@@ -54,7 +54,7 @@ class Own(unittest.TestCase):
                     stdout=subprocess.PIPE, timeout=60).stdout
             finally:
                 calls = tracer.stop()
-            moved = slices.counted(before, slices.scrape(run.port))
+            moved = slices.counted(before, run.scrape())
         finally:
             run.stop()
         return (json.loads(out)["requests"],
