@@ -2,7 +2,7 @@
 """Two machines on paper: network namespaces joined by veth, an sshd in each.
 
     veth.py up DIR [--clients N] [--rate 1gbit]     as root; then
-    run.py ladder $(veth.py words DIR)
+    eval run.py ladder $(veth.py words DIR)
     veth.py down DIR
 
 Each namespace has one end of a veth and its own address, an sshd of its own
