@@ -638,6 +638,7 @@ lint-docs docs-check: $(STAGE_BINS) $(LOADGEN)
 	@echo '== quotations in the docs'
 	$(Q)$(PYTHON) docs/check_snippets.py
 	$(Q)$(PYTHON) plots/tables.py --check
+	$(Q)$(PYTHON) .ci/numbers.py
 snippets: $(STAGE_BINS) $(LOADGEN)
 	$(Q)$(PYTHON) docs/check_snippets.py --write
 lint-python:
