@@ -610,14 +610,18 @@ class Fleet:
     def rig(self, seed, workers=None):
         """Who runs on which cpus.  On machines of their own: the server on
         the first cores, each client on all.  On one machine: apart."""
-        args = self.args
-        server, client = machine.choose_cpus(self.server.facts["topology"],
-                                             workers or args.workers)
+        args, wanted = self.args, workers or self.args.workers
+        topology = self.server.facts["topology"]
+        if not self.one_machine:
+            server, client = cores_of(topology)[:wanted], []
+        elif workers:
+            server, client = machine.cpus_for_workers(topology, wanted)
+        else:
+            server, client = machine.choose_cpus(topology, wanted)
         server = args.server_cpus or server
         each = []
         for n, host in enumerate(self.clients):
-            cores = machine.choose_cpus(host.facts["topology"], 10**6)
-            own = sorted(cores[0] + cores[1])
+            own = cores_of(host.facts["topology"])
             if self.one_machine:
                 own = client[n::len(self.clients)] or client
             each.append(args.client_cpus or own)
@@ -649,6 +653,11 @@ class Fleet:
                 "cpu", "cpus", "kernel", "architecture", "hypervisor",
                 "client_cpus", "limits", "memory_kib")}
                 for facts_ in found[1:]]}}
+
+
+def cores_of(topology):
+    """The first cpu of each core."""
+    return sorted(set(sum(machine.choose_cpus(topology, 10**6), [])))
 
 
 def nobody(info):

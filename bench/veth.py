@@ -228,7 +228,8 @@ def words(directory):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    p = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0],
+                                allow_abbrev=False)
     p.error = lambda why: (print(f"veth.py: {why}", file=sys.stderr),
                            sys.exit(USAGE))
     p.add_argument("what", choices=["up", "down", "words", "run"])
