@@ -23,7 +23,7 @@ may have its source in two ways:
       order TEXT      an order of magnitude, and why more is not claimed
       once TEXT       seen on one machine and kept in no set; says when
 
-A line for a number that is no longer there is named too.
+A line for a number that is no longer there is named, and does no harm.
 """
 import glob
 import os
@@ -141,7 +141,7 @@ def doubt(root, source):
 
 
 def check(root):
-    """(problems, [(file, line, number, source)])"""
+    """(problems, [(file, line, number, source)], lines of no use)"""
     sources, problems = read_list(root)
     found, used = [], set()
     for page in pages(root):
@@ -161,9 +161,9 @@ def check(root):
                     problems.append(f"{page}:{start + line}: {number}: no "
                                     f"source: a line in {LIST}, or <!-- from: "
                                     "bench/results/NAME --> in the paragraph")
-    problems += [f"{LIST}: {page}: {number}: not there any more"
-                 for page, number in sorted(set(sources) - used)]
-    return problems, found
+    gone = [f"{LIST}: {page}: {number}: not there any more"
+            for page, number in sorted(set(sources) - used)]
+    return problems, found, gone
 
 
 def main(argv):
@@ -171,11 +171,11 @@ def main(argv):
     rest = argv[1:] if listing else argv
     root = rest[0] if rest else os.path.dirname(os.path.dirname(
         os.path.abspath(__file__)))
-    problems, found = check(root)
+    problems, found, gone = check(root)
     if listing:
         for page, line, number, source in found:
             print(f"{page}:{line}: {number}: {source or 'NONE'}")
-    for problem in problems:
+    for problem in problems + gone:
         print(problem, file=sys.stderr)
     if not problems:
         print(f"numbers: each of {len(found)} has a source")
