@@ -155,11 +155,15 @@ def _cores():
         "A6", "perf and eBPF find the hot path",
         "Stacks of each core, and system calls of over 50 us, name what is "
         "slow.",
-        tuple(value("planted", f"stage{n}", "named",
-                    f"stage{n}: the script names the call that was planted",
-                    {"script": "slow"}, above=0.5) for n in range(1, 7)),
+        tuple(check for n in range(1, 7) for check in (
+            value("planted", f"stage{n}", "named",
+                  f"stage{n}: a sleep of 2 ms is named", {"script": "slow"},
+                  above=0.5),
+            value("planted", f"stage{n}", "named_without",
+                  f"stage{n}: named without one", {"script": "slow"},
+                  below=0.5, control=True))),
         "Misses of the first-level cache: no counters for them here.",
-        (Step("planted", (), "planted.py", 40),))
+        (Step("planted", (), "planted.py", 180),))
     yield Claim(
         "A7", "Ready work belongs on the local queue",
         "Injected locally it starts within 50 us; stolen or from a global "
@@ -266,7 +270,7 @@ def _whole():
         tuple(value("planted", f"stage{n}", "named",
                     f"stage{n}: a handler of 100 ms shows", {
                         "script": "sleep"}, above=0.5) for n in range(1, 7)),
-        steps=(Step("planted", (), "planted.py", 40),))
+        steps=(Step("planted", (), "planted.py", 180),))
 
 
 def _cancel_step():

@@ -3,11 +3,11 @@
 
   planted.py [--servers stage3] [--out DIR]
 
-A handler sleeps where it must not: `/sleep/2000` for the script that lists
-system calls of over 50 us, `/sleep/100000` for one that asks for 5 ms: the
-handler sleeps in slices, so that a drain need not wait for it.  The
-script sees only the process; its list must hold clock_nanosleep.  Without the
-sleep, and with as many plain requests, it must not: that is the control.
+A handler sleeps where it must not: `/sleep/2000` where system calls of over 50
+us are asked for, `/sleep/100000` where those of over 5 ms are (a handler sleeps
+in slices, so that a drain need not wait for it).  The script sees only the
+process; its list must hold clock_nanosleep.  Without the sleep, and with as
+many plain requests, it must not: that is the control.
 
 Needs root and bpftrace; else it says so and ends with 77.
 """
@@ -26,29 +26,29 @@ from syscalls import call_names
 
 SCRIPTS = {"slow": (50, "/sleep/2000"), "sleep": (5000, "/sleep/100000")}
 SLEEPS = {"clock_nanosleep", "nanosleep"}
-LISTED = re.compile(r"^@slow_us\[(\d+)\]", re.M)
+LISTED = re.compile(r"^@slow\[(\d+)\]", re.M)
 ATTACH_S, REQUESTS, BLOCKS = 20, 5, 6
 
 
 class Trace:
-    """bench/trace/slow.bt on one process; `with` starts and ends it."""
+    """bench/trace/calls.bt on one process; `with` starts and ends it."""
 
     def __init__(self, pid, limit_us):
-        script = os.path.join(counts.ROOT, "bench", "trace", "slow.bt")
+        script = os.path.join(counts.ROOT, "bench", "trace", "calls.bt")
         self.out = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.proc = subprocess.Popen(
             ["bpftrace", script, str(pid), str(limit_us)], text=True,
             stdin=subprocess.DEVNULL, stdout=self.out,
             stderr=subprocess.STDOUT, start_new_session=True)
         end = time.monotonic() + ATTACH_S
-        while "Attaching" not in self.text():
+        while "counting" not in self.text():
             if self.proc.poll() is not None or time.monotonic() > end:
                 said = self.text().strip()
                 self.stop()
                 raise counts.Skipped("bpftrace cannot trace here: "
                                      + (said.splitlines() or ["no word"])[-1])
             time.sleep(0.05)
-        time.sleep(1)      # "Attaching" comes before it is done
+        time.sleep(0.3)    # the word comes before the last probe is there
 
     def text(self):
         self.out.seek(0)
