@@ -225,11 +225,15 @@ def _ends_and_rings():
         "A12", "Workers grow and shrink with the load",
         "Every 500 ms the load of a worker decides: fewer below 200 tasks a "
         "core, up to twice as many above 600.",
-        (*ratio(ELASTIC, "wait", "max", "p99_us", below=(1.5,)),
+        (*ratio(ELASTIC, "wait", "max", "p99_us", {"load": 0.9},
+                below=(1.5,)),
          *ratio(ELASTIC, "wait", "max", "cpu_us", {"load": 0.1},
                 below=(0.6,)),
-         *ratio(ELASTIC, "load", "max", "p99_us", below=(1.5,))),
-        steps=(Step(ELASTIC, (ELASTIC,)),) if ELASTIC in SUITES else ())
+         *ratio(ELASTIC, "load", "max", "p99_us", {"load": 0.9},
+                below=(1.5,))),
+        steps=(Step(ELASTIC, (ELASTIC, "--set", "load=0.1,0.9", "--without",
+                              "min", "--blocks", "6", "--seconds", "0.8")),)
+        if ELASTIC in SUITES else ())
 
 
 def _whole():
@@ -255,15 +259,19 @@ def _whole():
          *ratio(batch, "6-batch-inject", "stage6", "cpu_us", below=(1,))),
         "The delay of a task alone: the latency of a request holds it.",
         what_if_step("6-batch-inject"))
-    token = {"depth": 12}
+    made, asked = ({"what": what, "depth": 12} for what in ("make", "check"))
     yield Claim(
         "A15", "Contexts without locks",
         "Creation: 83 becomes 9 ns. At depth 12 a third of the allocations.",
-        (*ratio("cancel", "atomic", "locked", "create_ns", token,
-                "atomics / lock, creation", below=(1, 0.11)),
-         *ratio("cancel", "atomic", "locked", "check_ns", token,
-                "atomics / lock, check", below=(1,))),
-        steps=_cancel_step())
+        (*ratio("tokens", "atomic", "locked", "ns", made,
+                "atomics / lock, time", below=(1, 0.11)),
+         *ratio("tokens", "atomic", "locked", "ns", asked,
+                "atomics / lock, time", below=(1,)),
+         value("tokens", "atomic", "allocations", "atomics, allocations", made,
+               below=0.33),
+         value("tokens", "locked", "allocations", "lock, allocations", made,
+               above=0.5, control=True)),
+        steps=(Step("tokens", (), "tokens.py", 15),))
     yield Claim(
         "A16", "Tracing the life of tasks finds a sleep of 100 ms",
         "A heat map of task states from eBPF showed a handler that slept.",
@@ -271,12 +279,6 @@ def _whole():
                     f"stage{n}: a handler of 100 ms shows", {
                         "script": "sleep"}, above=0.5) for n in range(1, 7)),
         steps=(Step("planted", (), "planted.py", 180),))
-
-
-def _cancel_step():
-    from micro_results import PROGRAMS
-    return (Step("cancel", ("cancel",), "micro_run.py", 30),) \
-        if "cancel" in PROGRAMS else ()
 
 
 def _crowds():

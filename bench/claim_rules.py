@@ -156,7 +156,7 @@ class _Run:
 class _Micro:
     """A set of micro_run.py; `server` is a queue, a padding or a method."""
 
-    OF = {"queues": "queue", "padding": "pad", "cancel": "token"}
+    OF = {"queues": "queue", "padding": "pad"}
 
     def __init__(self, directory):
         self.manifest, self.rows = micro_results.load(directory)

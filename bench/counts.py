@@ -4,8 +4,9 @@ client, and a set of counts on disk.
     DIR/counts.json     name, state, machine, command, and rows: server, block
                         and figures
 
-steady.py, cycles.py and planted.py write such sets; claim_rules.py reads them.
-Counts need no quiet machine, so there are no slices and no calibration.
+steady.py, cycles.py, planted.py and tokens.py write such sets; claim_rules.py
+reads them.  Counts need no quiet machine, so there are no slices and no
+calibration.
 """
 
 import argparse
@@ -135,14 +136,14 @@ def write(directory, name, args, rows):
         "machine": facts, "rows": rows})
 
 
-def main(name, text, rows_of, add=None):
+def main(name, text, rows_of, add=None, servers=STAGES):
     """The command line of such a program; `rows_of(args, server)` yields the
     rows of one server, `add` adds arguments."""
     inherit.clean()
     p = argparse.ArgumentParser(description=text.partition("\n\n")[0])
     p.add_argument("--out", metavar="DIR", help="writes a set of counts")
     p.add_argument("--build", default=os.path.join(ROOT, "build"))
-    p.add_argument("--servers", default=",".join(STAGES), metavar="A,B")
+    p.add_argument("--servers", default=",".join(servers), metavar="A,B")
     p.add_argument("--draft", action="store_true",
                    help="from a tree with changes; nothing may quote it")
     if add:
