@@ -130,29 +130,41 @@ static int switches(const struct server *s, long found[], int n)
     return tasks;
 }
 
-/* While worker 0 serves, the others do not wake up once: main, the sentinel and
- * they have as many context switches as before. */
-Test(http_elastic, a_resting_worker_does_not_wake_up)
+/* How many threads have not run while worker 0 served. */
+static int still_ones(const struct server *s, struct client c[], int *n)
 {
     enum { TASKS = 16 };
     long before[TASKS], after[TASKS];
+    int still = 0;
+
+    *n = switches(s, before, TASKS);
+    for (int i = 0; i < 10; i++) {
+        pause_s(0.1);
+        speak(c, 4);
+    }
+    cr_assert(switches(s, after, TASKS) == *n && *n >= MANY + 1);
+    for (int i = 0; i < *n; i++)
+        still += after[i] == before[i];
+    return still;
+}
+
+/* While worker 0 serves, the others do not wake up once: main, the sentinel and
+ * they have as many context switches as before.  On a busy machine one of them
+ * may not have come to rest yet: then another try. */
+Test(http_elastic, a_resting_worker_does_not_wake_up)
+{
     struct client c[CROWD];
     struct server s;
-    int n, still = 0;
+    int n = 0, still = 0, tries = 0;
 
     must_be_elastic();
     server_start(&s, "--workers", "1:4", "--elastic", "load", NULL);
     clients_open(c, CROWD, &s);
     must_shrink(&c[0]);
     pause_s(0.1);
-    n = switches(&s, before, TASKS);
-    for (int i = 0; i < 10; i++) {
-        pause_s(0.1);
-        speak(c, 4);
-    }
-    cr_assert(switches(&s, after, TASKS) == n && n >= MANY + 1);
-    for (int i = 0; i < n; i++)
-        still += after[i] == before[i];
+    do {
+        still = still_ones(&s, c, &n);
+    } while (still < n - 1 - sanitizer_threads() && ++tries < 5);
     cr_assert(still >= n - 1 - sanitizer_threads(), "%d of %d are still", still,
               n);
     cr_assert(runs(&c[0], FEW));
