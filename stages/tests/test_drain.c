@@ -242,7 +242,9 @@ Test(http_drain, upload_is_finished)
         cr_assert(client_is_heard(&c));
         cr_assert(server_answers(&s)); /* by a loop that went on since */
         server_signal(&s, SIGTERM);
-        cr_assert(client_ends_silently(&idle), "the idle one stays");
+        /* TCP_DEFER_ACCEPT: the server does not know the silent one. */
+        cr_assert(server_is("2-defer-accept") || client_ends_silently(&idle),
+                  "the idle one stays");
         pause_s(0.2);
         cr_assert(server_alive(&s), "upload %d dropped", i);
         client_text(&c, rests[i]);
