@@ -33,22 +33,23 @@ ATTACH_S, REQUESTS, BLOCKS = 20, 5, 6
 class Trace:
     """bench/trace/calls.bt on one process; `with` starts and ends it."""
 
-    def __init__(self, pid, limit_us):
+    def __init__(self, server, limit_us):
         script = os.path.join(counts.ROOT, "bench", "trace", "calls.bt")
         self.out = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.proc = subprocess.Popen(
-            ["bpftrace", script, str(pid), str(limit_us)], text=True,
+            ["bpftrace", script, str(server.pid), str(limit_us)], text=True,
             stdin=subprocess.DEVNULL, stdout=self.out,
             stderr=subprocess.STDOUT, start_new_session=True)
         end = time.monotonic() + ATTACH_S
-        while "counting" not in self.text():
+        while "seen" not in self.text():    # a call: all probes are there
+            with server.connect() as sock:
+                counts.request(sock)
             if self.proc.poll() is not None or time.monotonic() > end:
                 said = self.text().strip()
                 self.stop()
                 raise counts.Skipped("bpftrace cannot trace here: "
                                      + (said.splitlines() or ["no word"])[-1])
             time.sleep(0.05)
-        time.sleep(0.3)    # the word comes before the last probe is there
 
     def text(self):
         self.out.seek(0)
@@ -68,7 +69,7 @@ class Trace:
 
 
 def listed(server, limit_us, path):
-    trace = Trace(server.pid, limit_us)
+    trace = Trace(server, limit_us)
     try:
         with server.connect() as sock:
             for _ in range(REQUESTS):
