@@ -188,7 +188,7 @@ def _simcheck(kind, workers, mean, rates, **more):
                         ["--workers", "1", "--pool", str(workers)]),
             "6-queue": ("stage6", ["--steal", "queue"])},
         only=("stage5", "stage6"), reference="stage5", trace=False,
-        seconds=1.2, warmup=0.3, blocks=1, **more)
+        seconds=1.2, warmup=0.3, **more)
 
 
 def _simcheck_suites():
@@ -432,7 +432,7 @@ RUNS = {
     },
     "simcheck": {
         "title": "What the simulator is checked against, four minutes",
-        "parts": [(name, {}, {}) for name in SUITES
+        "parts": [(name, {}, {"blocks": 1}) for name in SUITES
                   if name.startswith("simcheck-")],
     },
     "whatif": {
