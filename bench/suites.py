@@ -207,6 +207,9 @@ SWITCHES = {
     "3-no-flags": ("stage3", ["--taskrun", "none"],
                    "never but on a kernel older than 5.19, which knows no "
                    "other mode"),
+    "5-unpinned": ("stage5", ["--pin", "off"],
+                   "other programs need the same cpus, so that the scheduler "
+                   "should move a worker out of their way"),
 }
 
 
@@ -287,10 +290,37 @@ def _what_if_suites():
         cpus="workers")
 
 
+def _what_if_core_suites():
+    """Stages 4 to 6: memory, files, which core gets what, and queues."""
+    yield _what_if(
+        "pages", "GET /bytes/1048576: copies out of the arena", "stage4",
+        ["4-huge-pages"], ["--path", "/bytes/1048576"])
+    yield _what_if(
+        "files", "GET /files/ of 1 MiB, cached", "stage4", ["4-sendfile"],
+        ["--path", "{file}"], server=["--root", "{root}"],
+        params={"connections": [64], "size": [1048576], "cache": ["warm"]},
+        evict=True)
+    workers = {"params": {"workers": [2], "connections": [16]},
+               "cpus": "workers"}
+    yield _what_if(
+        "steer", "/work/100 on 2 workers and few connections: which core gets "
+        "a connection", "stage5",
+        ["5-cbpf", "5-exclusive", "5-incoming-cpu", "5-unpinned"],
+        ["--rate", "{rate}", "--arrivals", "poisson", "--path", "/work/100"],
+        params={"workers": [2], "connections": [16], "rate": [5000]},
+        cpus="workers")
+    yield _what_if(
+        "shared", "GET / on 2 workers: a ring for each, or one for both",
+        "stage5", ["5-shared-ring"], **workers)
+    yield _what_if(
+        "malloc", "GET / on 2 workers: windows kept, or from the heap",
+        "stage6", ["6-malloc"], **workers)
+
+
 def _all_what_if_suites():
     """Those above, and GET / for each variant that none of them names."""
     named = set()
-    for suite in _what_if_suites():
+    for suite in (*_what_if_suites(), *_what_if_core_suites()):
         named |= set(suite.variants)
         yield suite
     others = {}
