@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sysexits.h>
 #include <time.h>
@@ -37,7 +38,17 @@ enum {
     RESAMPLES = 2000,
 };
 
-enum how { SYSCALL, RING, CHOSEN, FIXED, MULTISHOT, DIRECT, ZC, ZC_FIXED };
+enum how {
+    SYSCALL,
+    RING,
+    CHOSEN,
+    FIXED,
+    MULTISHOT,
+    DIRECT,
+    ZC,
+    ZC_FIXED,
+    NAPI
+};
 
 struct method {
     const char *name;
@@ -64,6 +75,7 @@ struct config {
     int blocks;
     bool quick, spoil;
     const char *only, *json;
+    const char *peer, *serve; /* HOST:PORT; see uring_peer.h */
 };
 
 struct rig {
@@ -87,6 +99,8 @@ struct rig {
     _Atomic bool stop;
     sem_t wanted; /* there is something to feed */
     struct method *pinging;
+    int control;            /* the other end's orders; -1: it is in here */
+    struct addrinfo *where; /* the other end listens */
 };
 
 /* ---- clocks, chance, checks ---- */
@@ -140,6 +154,11 @@ static void same(const void *got, const void *wanted, size_t n)
         die("uring_ops: wrong bytes");
 }
 
+static uint64_t wall_ns(void)
+{
+    return clock_of(CLOCK_MONOTONIC);
+}
+
 static void pin(int cpu)
 {
     struct cpus set;
@@ -150,6 +169,8 @@ static void pin(int cpu)
 }
 
 /* ---- connections ---- */
+
+#include "uring_peer.h"
 
 static void pair(int *a, int *b)
 {
@@ -177,12 +198,21 @@ static void rig_reconnect(struct rig *r, int i)
 
     setsockopt(r->our[i], SOL_SOCKET, SO_LINGER, &none, sizeof none);
     close(r->our[i]);
+    if (r->control >= 0) {
+        r->our[i] = dial_as(r, i);
+        return;
+    }
     close(r->peer[i]);
     pair(&r->our[i], &r->peer[i]);
 }
 
 static void feed(struct rig *r, int n, int size)
 {
+    if (r->control >= 0) {
+        order(r, ORDER_FEED, n, size, 0);
+        arrived(r, n, size);
+        return;
+    }
     for (int i = 0; i < n; i++)
         must_be(send(r->peer[i], r->pattern, (size_t)size, 0), size);
 }
@@ -191,6 +221,11 @@ static void drain(struct rig *r, int n, int size)
 {
     static uint8_t back[BUF];
 
+    if (r->control >= 0) {
+        order(r, ORDER_DRAIN, n, size, 0);
+        answered(r);
+        return;
+    }
     for (int i = 0; i < n; i++) {
         must_be(recv(r->peer[i], back, (size_t)size, MSG_WAITALL), size);
         back[0] ^= r->spoil;
@@ -347,6 +382,11 @@ static void drained(struct rig *r, uint64_t n)
 {
     static uint64_t want;
 
+    if (r->control >= 0) {
+        order(r, ORDER_SUNK, (int)n, 0, 0);
+        answered(r);
+        return;
+    }
     for (want += n; atomic_load(&r->sunk) < want;)
         sched_yield();
 }
@@ -373,6 +413,10 @@ static void *source_main(void *arg)
 
 static void fed(struct rig *r, uint64_t n)
 {
+    if (r->control >= 0) {
+        order(r, ORDER_SOURCE, (int)n, 0, 0);
+        return;
+    }
     atomic_store(&r->to_feed, n);
     sem_post(&r->wanted);
 }
@@ -472,14 +516,23 @@ static void *pinger_main(void *arg)
 
 static void pinger_start(struct rig *r, struct method *m)
 {
-    r->pinging = m;
     atomic_store(&r->pinger_ns, 0);
+    if (r->control >= 0) {
+        order(r, ORDER_PING, m->batch, m->size, m->rounds);
+        return;
+    }
+    r->pinging = m;
     if (pthread_create(&r->pinger, NULL, pinger_main, r) != 0)
         die("uring_ops: no thread");
 }
 
 static void pinger_join(struct rig *r)
 {
+    if (r->control >= 0) {
+        order(r, ORDER_PONG, 0, 0, 0);
+        answered(r);
+        return;
+    }
     pthread_join(r->pinger, NULL);
 }
 
@@ -619,7 +672,8 @@ static struct config config_parse(int argc, char **argv)
     static const struct option opts[] = {
         {"blocks", 1, NULL, 'b'}, {"quick", 0, NULL, 'q'},
         {"only", 1, NULL, 'o'},   {"json", 1, NULL, 'j'},
-        {"spoil", 0, NULL, 's'},  {0}};
+        {"spoil", 0, NULL, 's'},  {"peer", 1, NULL, 'p'},
+        {"serve", 1, NULL, 'S'},  {0}};
     struct config c = {.blocks = 21};
     char *end;
     int key;
@@ -636,6 +690,10 @@ static struct config config_parse(int argc, char **argv)
             c.json = optarg;
         else if (key == 's')
             c.spoil = true;
+        else if (key == 'p')
+            c.peer = optarg;
+        else if (key == 'S')
+            c.serve = optarg;
         else
             exit(EX_USAGE);
     }
@@ -653,6 +711,15 @@ static uint8_t *memory(size_t n)
     if (p == MAP_FAILED)
         die("uring_ops: no memory");
     return memset(p, 'a', n);
+}
+
+static uint8_t *pattern_new(void)
+{
+    uint8_t *p = memory(BIG);
+
+    for (int i = 0; i < BIG; i++)
+        p[i] = (uint8_t)(' ' + i % PERIOD);
+    return p;
 }
 
 static void rig_register(struct rig *r)
@@ -675,6 +742,22 @@ static void rig_register(struct rig *r)
     }
 }
 
+/* The two connections of the large sends and receives. */
+static void large_open(struct rig *r)
+{
+    if (r->control >= 0) {
+        r->out = dial_as(r, SINK);
+        r->feed = dial_as(r, SOURCE);
+        return;
+    }
+    sem_init(&r->wanted, 0, 0);
+    pair(&r->out, &r->sink);
+    pair(&r->source, &r->feed);
+    if (pthread_create(&r->sink_thread, NULL, sink_main, r) != 0 ||
+        pthread_create(&r->source_thread, NULL, source_main, r) != 0)
+        die("uring_ops: no thread");
+}
+
 static void rig_open(struct rig *r, const struct config *c)
 {
     uint8_t *in = memory((size_t)CONNS * BUF);
@@ -693,22 +776,21 @@ static void rig_open(struct rig *r, const struct config *c)
     if (err < 0)
         die_status(EX_SKIP, "uring_ops: no io_uring: %s", uring_reason(err));
     pin(0);
-    r->pattern = memory(BIG);
-    for (int i = 0; i < BIG; i++)
-        r->pattern[i] = (uint8_t)(' ' + i % PERIOD);
+    r->pattern = pattern_new();
+    r->control = -1;
+    if (c->peer)
+        peer_open(r, c);
     for (int i = 0; i < CONNS; i++) {
         r->in[i] = in + (size_t)i * BUF;
-        pair(&r->our[i], &r->peer[i]);
+        if (c->peer)
+            r->our[i] = dial_as(r, i);
+        else
+            pair(&r->our[i], &r->peer[i]);
     }
     for (int i = 0; i < SLOTS; i++)
         r->slot[i] = memcpy(slots + (size_t)i * BIG, r->pattern, BIG);
     rig_register(r);
-    sem_init(&r->wanted, 0, 0);
-    pair(&r->out, &r->sink);
-    pair(&r->source, &r->feed);
-    if (pthread_create(&r->sink_thread, NULL, sink_main, r) != 0 ||
-        pthread_create(&r->source_thread, NULL, source_main, r) != 0)
-        die("uring_ops: no thread");
+    large_open(r);
     for (int i = 0; i < 1000; i++) {
         uint64_t begin = cpu_ns();
         double took = (double)(cpu_ns() - begin);
@@ -723,6 +805,12 @@ static void rig_close(struct rig *r)
     atomic_store(&r->stop, true);
     sem_post(&r->wanted);
     close(r->out);
+    if (r->control >= 0) {
+        close(r->control); /* the other end's session is over */
+        freeaddrinfo(r->where);
+        io_uring_queue_exit(r->ring);
+        return;
+    }
     pthread_join(r->sink_thread, NULL);
     pthread_join(r->source_thread, NULL);
     io_uring_queue_exit(r->ring);
@@ -740,8 +828,10 @@ static void json_write(const struct rig *r, const struct config *c,
     uname(&un);
     fprintf(f,
             "{\"schema\": \"ioladder-uring-ops/1\", \"kernel\": \"%s\",\n"
-            " \"blocks\": %d, \"clock_ns\": %llu, \"rows\": [",
-            un.release, c->blocks, (unsigned long long)r->clock_ns);
+            " \"blocks\": %d, \"clock_ns\": %llu, \"wire\": %s, "
+            "\"rows\": [",
+            un.release, c->blocks, (unsigned long long)r->clock_ns,
+            c->peer ? "true" : "false");
     for (int i = 0; i < n; i++) {
         const struct group *g = &all[i];
 

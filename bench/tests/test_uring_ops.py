@@ -1,10 +1,13 @@
 """The micro-benchmark of socket operations: every group is measured or says
 why not, a wrong byte is seen in each, and a result set is whole or absent."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -133,6 +136,76 @@ class Program(Scratch):
                 done = run(LAUNCHER, "@deny", err, *QUICK)
                 self.assertEqual(done.returncode, 77, done.stderr)
                 self.assertIn("no io_uring", done.stderr)
+
+
+class Wire(Scratch):
+    """The other end of each connection in another process, as on another
+    machine."""
+
+    def setUp(self):
+        super().setUp()
+        self.needs_uring()
+        self.far = subprocess.Popen(
+            [PROGRAM, "--serve", "127.0.0.1:0"], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(self.far.stderr.close)
+        self.addCleanup(self.far.stdout.close)
+        self.addCleanup(self.far.wait)
+        self.addCleanup(self.far.kill)
+        line = self.far.stdout.readline()
+        self.peer = ["--peer", line.split()[-1]]
+
+    def test_every_group_over_a_wire_and_one_session_after_the_other(self):
+        path = os.path.join(self.dir, "ops.json")
+        done = run(*QUICK, *self.peer, "--json", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = micro_results.load_rows(path)
+        self.assertTrue(found["wire"])
+        groups = {row["group"] for row in found["rows"]}
+        self.assertEqual(groups, {*micro_results.GROUPS, "napi"})
+        for row in found["rows"]:
+            if "skipped" not in row:
+                self.assertGreater(row["ns"][0], 0, row)
+        done = run(*QUICK, *self.peer, "--only", "once")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_wrong_byte_is_seen_at_either_end(self):
+        # Received here: recv; received there: echo, send.
+        for group in ("recv", "echo", "send"):
+            with self.subTest(group):
+                done = run(*QUICK, *self.peer, "--only", group, "--spoil")
+                self.assertEqual(done.returncode, 1, done.stderr)
+        self.far.kill()
+        words = self.far.stderr.read()
+        self.assertEqual(words.count("wrong bytes"), 2, words)
+
+    def test_what_is_not_ours_ends_its_session_only(self):
+        host, _, port = self.peer[1].rpartition(":")
+        for data in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 16,
+                     struct.pack("!4I", 0, 1, 0, 0)
+                     + struct.pack("!4I", 2, 1 << 20, 64, 0), b""):
+            with socket.create_connection((host, int(port)), 10) as s:
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+                s.settimeout(30)
+                with contextlib.suppress(ConnectionError):
+                    while s.recv(64):
+                        pass
+        done = run(*QUICK, *self.peer, "--only", "direct")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_no_peer(self):
+        self.far.kill()
+        self.far.wait()
+        done = run(*QUICK, *self.peer, "--only", "direct")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no connection", done.stderr)
+        for words in (["--peer", "nothing"], ["--peer", ":1"],
+                      ["--serve", "127.0.0.1"]):
+            with self.subTest(words):
+                done = run(PROGRAM, *words)
+                self.assertEqual(done.returncode, 64)
+                self.assertIn("not HOST:PORT", done.stderr)
 
 
 class Runner(Scratch):
