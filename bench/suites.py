@@ -313,6 +313,9 @@ def _what_if_core_suites():
         "shared", "GET / on 2 workers: a ring for each, or one for both",
         "stage5", ["5-shared-ring"], **workers)
     yield _what_if(
+        "inject", "/work/20 on 2 workers: ready connections queued together",
+        "stage6", ["6-batch-inject"], ["--path", "/work/20"], **workers)
+    yield _what_if(
         "malloc", "GET / on 2 workers: windows kept, or from the heap",
         "stage6", ["6-malloc"], **workers)
 

@@ -216,6 +216,50 @@ Test(http_whatif, any_thread_takes_a_completion)
 
 /* ==== stage 6 ============================================================= */
 
+/* Of one worker: all speak while it is in a handler, so it finds them together.
+ */
+static bool injects(const char *most, bool together)
+{
+    enum { N = 32 };
+    struct client c[N], slow;
+    struct server s;
+    bool as_said = false;
+
+    server_start(&s, "--workers", "1", "--inject", most, NULL);
+    clients_open(c, N, &s);
+    client_open(&slow, &s);
+    for (int i = 0; i < N; i++)
+        cr_assert(client_ping(&c[i]));
+    for (int try = 0; try < TRIES && !as_said; try++) {
+        long injected = total(&s, "injected"), batches = total(&s, "injects");
+
+        cr_assert(client_text(&slow, GET("/sleep/50000")));
+        cr_assert(client_is_heard(&slow));
+        for (int i = 0; i < N; i++)
+            cr_assert(client_text(&c[i], GET("/")));
+        for (int i = 0; i < N; i++)
+            client_must_be_ok(&c[i], i);
+        client_must_be_ok(&slow, 0);
+        injected = total(&s, "injected") - injected;
+        batches = total(&s, "injects") - batches;
+        /* The two samples have events of their own. */
+        cr_assert(injected >= N && (together || injected - batches < 8),
+                  "%ld in %ld batches", injected, batches);
+        as_said = !together || 3 * batches < injected;
+    }
+    client_close(&slow);
+    clients_close(c, N);
+    server_stop(&s);
+    return as_said;
+}
+
+Test(http_whatif, ready_connections_are_queued_together)
+{
+    must_be("6-batch-inject");
+    cr_assert(injects("1", false));
+    cr_assert(injects("256", true));
+}
+
 Test(http_whatif, each_window_is_allocated)
 {
     enum { N = 200 };
