@@ -61,7 +61,7 @@ class Sittings(Bench):
             self.assertIn(f"was begun with {name} '{value}'", said)
         results.write_json(path, state)
         said = self.all("--resume", "--redo", "1", expect=64).stderr
-        self.assertRegex(said, "was begun with .* and this is .*--redo 1'")
+        self.assertRegex(said, r"was begun with .* and this is .*--redo 1\b")
         with open(path, "w", encoding="utf-8") as f:
             f.write('{"schema": "ioladder')
         self.assertIn("truncated", self.all("--resume", expect=1).stderr)
