@@ -316,6 +316,13 @@ def _what_if_core_suites():
         "inject", "/work/20 on 2 workers: ready connections queued together",
         "stage6", ["6-batch-inject"], ["--path", "/work/20"], **workers)
     yield _what_if(
+        "global", "/work/20 on 2 workers: a queue for each, or one for both",
+        "stage6", ["6-global-queue"], ["--path", "/work/20"], **workers)
+    yield _what_if(
+        "timers", "A connection for each GET / on 2 workers: a wheel for each, "
+        "or one heap", "stage6", ["6-timer-heap"], ["--close", "--sources",
+                                                    "8"], **workers)
+    yield _what_if(
         "malloc", "GET / on 2 workers: windows kept, or from the heap",
         "stage6", ["6-malloc"], **workers)
 

@@ -260,6 +260,61 @@ Test(http_whatif, ready_connections_are_queued_together)
     cr_assert(injects("256", true));
 }
 
+static void work_together(const struct server *s, const char *says)
+{
+    enum { N = 16 };
+    struct client c[N];
+
+    clients_open(c, N, s);
+    for (int i = 0; i < N; i++)
+        cr_assert(client_text(&c[i], says));
+    for (int i = 0; i < N; i++)
+        client_must_be_ok(&c[i], i);
+    clients_close(c, N);
+}
+
+Test(http_whatif, any_worker_runs_any_connection)
+{
+    struct server s;
+    long foreign = 0;
+
+    must_be("6-global-queue");
+    server_start(&s, "--workers", "3", "--place", "one", NULL);
+    for (int try = 0; try < TRIES && foreign == 0; try++) {
+        work_together(&s, GET("/sleep/10000"));
+        foreign = total(&s, "foreign");
+    }
+    cr_assert(foreign > 0, "each was run by its home");
+    cr_assert(server_sample(&s, "accepted", 1) == 0 || total(&s, "rescued") > 0,
+              "all were placed on worker 0");
+    server_stop(&s);
+}
+
+/* The home of an idle connection is in a handler when its deadline comes. */
+Test(http_whatif, a_sibling_sees_a_deadline)
+{
+    struct client idle, slow;
+    struct server s;
+    long away = 0;
+
+    must_be("6-timer-heap");
+    server_start(&s, "--workers", "2", "--place", "one", "--idle-timeout",
+                 "0.5", NULL);
+    for (int try = 0; try < TRIES && away == 0; try++) {
+        client_open(&idle, &s);
+        work_together(&s, GET("/sleep/5000")); /* both workers, then sleep */
+        client_open(&slow, &s);
+        cr_assert(client_text(&slow, GET("/sleep/1000000")));
+        cr_assert(client_gone(&idle));
+        client_must_be_ok(&slow, try);
+        client_close(&idle);
+        client_close(&slow);
+        away = total(&s, "expired_away");
+    }
+    cr_assert(away > 0, "only homes have looked at deadlines");
+    server_stop(&s);
+}
+
 Test(http_whatif, each_window_is_allocated)
 {
     enum { N = 200 };
