@@ -67,6 +67,12 @@ class Tidy(unittest.TestCase):
         self.put("bench/results/a.json", "x" * (1024 * 1024 + 1))
         self.only("1048577 bytes")
 
+    def test_rows_are_larger(self):
+        self.put("bench/results/a/rows.jsonl", "x" * (4 << 20))
+        self.assertEqual(tidy.check(self.root), [])
+        self.put("bench/results/a/rows.jsonl", "x" * ((4 << 20) + 1))
+        self.only("4194305 bytes")
+
     def test_raw_data_is_left_alone(self):
         self.put("common/tests/corpus/a/1", "GET / \t\r\n ")
         self.assertEqual(tidy.check(self.root), [])
