@@ -7,7 +7,9 @@ exact interval of at least 95 % (stats_math.py), and so:
 
     holds          the whole interval lies on the claimed side of the bound
     contradicted   the whole interval lies on the other side
-    open           the interval holds the bound; or too few blocks for one
+    open           the interval holds the bound; or too few blocks for one;
+                   or the generator was the limit: then rates and latencies are
+                   its own, and a ratio of CPU time is nearer to 1 than it is
     not measured   no complete set has the figure
 
     confirmed      every check holds
@@ -24,7 +26,7 @@ Nobody types a verdict: other rows give another one.
 
 import glob
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import micro_results
 import results
@@ -37,6 +39,8 @@ CONFIRMED, PARTLY, REFUTED, UNDECIDED, UNMEASURED, UNTESTABLE = (
     "confirmed", "partly", "refuted", "undecided", "not measured yet",
     "not testable here")
 VERDICTS = (CONFIRMED, PARTLY, REFUTED, UNDECIDED, UNMEASURED, UNTESTABLE)
+# What a generator that is the limit decides, wholly or in part.
+LIMITS = ("qps", "mean_us", "p50_us", "p90_us", "p99_us", "p999_us", "cpu_us")
 SCHEMA = "ioladder-counts/1"    # a set of one file of counts: counts.json
 
 
@@ -116,6 +120,7 @@ class Answer:
     judged: str
     source: str = ""            # the set, from the root
     blocks: int = 0
+    limited: bool = False       # by the generator, and open because of it
 
 
 def verdict(judged, controls=()):
@@ -151,6 +156,14 @@ class _Run:
                 return {block: m.get(wanted.metric) for block, m in
                         servers[wanted.server].items()}
         return {}
+
+    def limited(self, wanted):
+        """Whether the generator was the limit in most of its blocks."""
+        if not wanted or wanted.metric not in LIMITS:
+            return False
+        notes = self.series(replace(wanted, metric="notes")).values()
+        return 2 * sum(summaries.LIMITED in (found or ())
+                       for found in notes) > len(notes)
 
 
 class _Micro:
@@ -248,9 +261,19 @@ class Sets:
                 continue
             found, blocks = figure(self.load(path), check)
             if found:
-                return Answer(check, found, check.judge(found),
-                              self.name(path), blocks)
+                judged = check.judge(found)
+                limited = doubted(self.load(path), check, judged)
+                return Answer(check, found, OPEN if limited else judged,
+                              self.name(path), blocks, limited)
         return Answer(check, None, MISSING)
+
+
+def doubted(data, check, judged):
+    """Whether a judgement is the generator's and not the servers'."""
+    if judged == OPEN or not isinstance(data, _Run) \
+            or check.ours.metric == "cpu_us" and judged == HOLDS:
+        return False
+    return data.limited(check.ours) or data.limited(check.theirs)
 
 
 def figure(data, check):

@@ -136,7 +136,8 @@ def section(claim, found, show):
         out += [summaries.table(
             ["check", "must be", "measured", "blocks", ""],
             [[a.check.text + (" (control)" if a.check.control else ""),
-              needed(a.check), measured(a), str(a.blocks or "-"), a.judged]
+              needed(a.check), measured(a), str(a.blocks or "-"),
+              a.judged + ": the generator was the limit" * a.limited]
              for a in found]), ""]
     if sources(found):
         out += [f"From {sources(found)}.", ""]
@@ -188,6 +189,10 @@ def headline(sets):
             above=0))
         lines.append(f"- {words}, all accelerators / global pool: "
                      f"{measured(found)}; the article's {theirs} is {number}")
+    if any(sets.answer(check).limited for check in claim.checks):
+        lines.append("- the generator was the limit: rates and latencies are "
+                     "its own, and decide nothing; CPU time a request is the "
+                     "servers'")
     return "\n".join(lines)
 
 

@@ -14,7 +14,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.dirname(HERE)
 ROOT = os.path.dirname(BENCH)
 sys.path.insert(0, BENCH)
+sys.path.insert(0, os.path.join(ROOT, "plots", "tests"))
 
+import made_up                              # noqa: E402
 import claim_rules as rules                 # noqa: E402
 from claim_list import BY_ID, CLAIMS        # noqa: E402
 from claim_rules import Check, Series       # noqa: E402
@@ -144,6 +146,28 @@ class Rule(Folder):
             with open(path, "w", encoding="utf-8") as f:
                 f.writelines(json.dumps(row) + "\n" for row in rows)
             self.assertEqual(self.answer(check).judged, wanted)
+
+    def test_the_generators_limit_decides_nothing(self):
+        """Of a made-up ladder, in which it limits handlers of 0 us."""
+        made_up.write(os.path.join(self.dir, "set"), ("ladder",),
+                      ("stage1", "stage2"), blocks=9)
+        sets = rules.Sets(self.dir)
+
+        def judged(handler, metric, above=0, below=None):
+            cell = {"handler": handler, "connections": 64}
+            found = sets.answer(Check("", *(
+                Series("ladder", server, metric, cell)
+                for server in ("stage1", "stage2")),
+                above=above if below is None else None, below=below))
+            return found.judged, found.limited
+        self.assertEqual(judged(0, "qps"), (rules.OPEN, True))
+        self.assertEqual(judged(5, "qps"), (rules.HOLDS, False))
+        self.assertEqual(judged(0, "p99_us"), (rules.OPEN, True))
+        # CPU time is nearer to 1 than it is: what is decided all the same
+        # holds, what falls short of a size does not.
+        self.assertEqual(judged(0, "cpu_us", 1), (rules.HOLDS, False))
+        self.assertEqual(judged(0, "cpu_us", 5), (rules.OPEN, True))
+        self.assertEqual(judged(5, "cpu_us", 5), (rules.CONTRADICTED, False))
 
     def test_a_set_that_is_cut_off_is_no_set(self):
         with open(os.path.join(self.dir, "x"), "w", encoding="utf-8"):
