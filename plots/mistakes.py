@@ -82,26 +82,12 @@ def states(data):
             f"{summaries.DRIFT_LIMIT:g} % would keep {kept} of them.")
 
 
-def by_block(data, suite, cell, server, metric):
-    steady = {(row["block"], row["try"]) for row in data.rows
-              if row["kind"] == "block" and row["valid"]
-              and row["suite"] == suite and row["cell"] == cell}
-    found = {}
-    for row in data.rows:
-        if row["kind"] == "measure" and row["valid"] \
-                and (row["suite"], row["server"]) == (suite, server) \
-                and row["cell"] == cell \
-                and (row["block"], row.get("try", 0)) in steady:
-            found.setdefault(row["block"], []).append(row["metrics"][metric])
-    return {block: sum(values) / len(values)
-            for block, values in found.items()}
-
-
 def sleeping(data):
     """Each server with a generator that sleeps, against one that polls."""
     cells = {cell["spin"]: cell for cell in data.suites.get("sleeping", ())}
     if set(cells) != {"on", "off"}:
         raise Missing("no suite sleeping with both ways")
+    values = summaries.values_of(data.manifest, data.rows)
     body = []
     for server in data.order:
         both = {spin: data.entry("sleeping", cell, server)
@@ -109,7 +95,8 @@ def sleeping(data):
         if not all(both.values()):
             continue
         ratio = stats_math.compare(*(
-            by_block(data, "sleeping", cells[spin], server, "cpu_us")
+            {block: m["cpu_us"] for block, m in values[
+                "sleeping", summaries.cell_key(cells[spin])][server].items()}
             for spin in ("off", "on")))
         slept = both["off"]["metrics"].get("client_sleeps")
         body.append([data.name(server), summaries.ratio_text(ratio)]

@@ -298,15 +298,17 @@ class Live(unittest.TestCase):
         self.assertEqual(len(mine["cpus"]), 2)
 
     def test_a_hot_loop_and_a_sleep_by_stack(self):
-        told, text = self.ask(
-            "offcpu", "flame", "--stage", "3", "--plant", "/sleep/100000",
-            "--plant", "/work/20000", "--load", "")
-        on, off = told["flame"]["stacks"], told["offcpu"]["stacks"]
-        self.assertGreater(sum(w for k, w in on.items() if ";burn" in k),
-                           sum(on.values()) / 10, text)
-        self.assertGreater(
-            sum(w for k, w in off.items() if "nanosleep" in k),
-            sum(off.values()) / 10, text)
+        for _ in range(5):      # perf may lose the few records of a sleep
+            told, text = self.ask(
+                "offcpu", "flame", "--stage", "3", "--plant",
+                "/sleep/100000", "--plant", "/work/20000", "--load", "")
+            on, off = told["flame"]["stacks"], told["offcpu"]["stacks"]
+            burns = sum(w for k, w in on.items() if ";burn" in k)
+            sleeps = sum(w for k, w in off.items() if "nanosleep" in k)
+            if burns and sleeps:
+                break
+        self.assertGreater(burns, sum(on.values()) / 10, text)
+        self.assertGreater(sleeps, sum(off.values()) / 10, text)
         self.assertIn("burn", text)
         # The control: the loop's own wait is there as well, or the sleep is
         # all that there is.

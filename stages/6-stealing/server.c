@@ -862,7 +862,8 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
         if (state_event(&from->conns[slot].state, evs[i].data.u64 >> 32,
                         marks)) {
             enqueue(w, &from->conns[slot],
-                    busy_now(&from->busy) ? PATH_RESCUED : PATH_LOCAL);
+                    from != w && busy_now(&from->busy) ? PATH_RESCUED
+                                                       : PATH_LOCAL);
             OWN_ADD(&w->stats, injected, 1);
         }
     }

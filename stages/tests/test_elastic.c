@@ -172,6 +172,21 @@ Test(http_elastic, a_resting_worker_does_not_wake_up)
     server_stop(&s);
 }
 
+/* Four workers, of which three rest again; all of them have some of `late`. */
+static void start_and_rest(struct server *s, struct client *crowd,
+                           struct client *late, const char *name,
+                           const char *value)
+{
+    must_be_elastic();
+    server_start(s, "--workers", "1:4", "--elastic", "load", "--elastic-ms",
+                 "50", name, value, NULL);
+    clients_open(crowd, CROWD, s);
+    must_grow(crowd, CROWD);
+    clients_open(late, CROWD, s);
+    speak(late, CROWD);
+    must_shrink(&crowd[0]);
+}
+
 /* Connections of workers that rest, and what their keeper does for them: what
  * they say is heard, late ones are closed, and a drain ends them. */
 Test(http_elastic, a_keeper_looks_after_the_connections)
@@ -179,14 +194,7 @@ Test(http_elastic, a_keeper_looks_after_the_connections)
     struct client crowd[CROWD], late[CROWD];
     struct server s;
 
-    must_be_elastic();
-    server_start(&s, "--workers", "1:4", "--elastic", "load", "--elastic-ms",
-                 "50", "--idle-timeout", "3", NULL);
-    clients_open(crowd, CROWD, &s);
-    must_grow(crowd, CROWD);
-    clients_open(late, CROWD, &s); /* all workers have some of these */
-    speak(late, CROWD);
-    must_shrink(&crowd[0]);
+    start_and_rest(&s, crowd, late, "--idle-timeout", "3");
     speak(late, CROWD);
     cr_assert(client_sample(&crowd[0], "adopted", -1) > 0);
     cr_assert(client_sample(&crowd[0], "grows", -1) >= MANY - FEW);
@@ -211,14 +219,7 @@ Test(http_elastic, a_drain_calls_all)
     struct client crowd[CROWD], late[CROWD];
     struct server s;
 
-    must_be_elastic();
-    server_start(&s, "--workers", "1:4", "--elastic", "load", "--elastic-ms",
-                 "50", "--drain-timeout", "60", NULL);
-    clients_open(crowd, CROWD, &s);
-    must_grow(crowd, CROWD);
-    clients_open(late, CROWD, &s);
-    speak(late, CROWD);
-    must_shrink(&crowd[0]);
+    start_and_rest(&s, crowd, late, "--drain-timeout", "60");
     for (int i = 0; i < CROWD; i += 8)
         cr_assert(client_text(&late[i], GET("/sleep/300000")));
     for (int i = 0; i < CROWD; i += 8)
