@@ -332,6 +332,9 @@ test-build: $(STAGE_BINS) $(LOADGEN) $(TEST_COMMON) $(TEST_BENCH) \
 	$(TEST_PARTS) $(TEST_LOCKFREE) $(TEST_SERVERS) $(FAULT_BINS) \
 	$(PLACES) $(DRIVERS)
 
+# In .ci/run AGAIN is set: then a test that failed is asked again, alone.
+ASKED = $(if $(AGAIN),$(PYTHON) .ci/again.py)
+
 suite = $(if $(2),echo == $(1)$(if $(V),' [$(V)]'); $(2),true)
 
 # The suites run one after the other, so that none disturbs another's timing;
@@ -349,7 +352,7 @@ check: test-build
 test-common: $(TEST_COMMON)
 	@$(call suite,'common: bytes only',$(TEST_COMMON))
 test-bench: $(TEST_BENCH) $(LOADGEN) $(STAGE_BINS)
-	@$(call suite,'the load generator',$(TEST_BENCH))
+	@$(call suite,'the load generator',$(TEST_BENCH:%=$(if $(CRITERION),$(ASKED)) %))
 test-parts: $(TEST_PARTS)
 	@$(call suite,'parts of the stages',$(TEST_PARTS))
 test-lockfree: $(TEST_LOCKFREE)
@@ -362,7 +365,8 @@ test-servers: $(TEST_SERVERS) $(STAGE_BINS) $(FAULT_BINS) $(PLACES)
 			export APP SERVER=$(B)/stage$$n FAULT=$(B)/fault/stage$$n; \
 			export STAGE=$$n; only=; \
 			$(if $(SHORT),[ $$APP = http ] || only='--filter=echo_*/*';) \
-			$(call suite,"stage $$n $$APP",$(TEST_SERVERS) -j$(JOBS) $$only) \
+			$(call suite,"stage $$n $$APP",$(ASKED) $(TEST_SERVERS) \
+				-j$(JOBS) $$only) \
 				|| failed=1; \
 		done; \
 	done; exit $$failed
@@ -377,14 +381,12 @@ test-variants: $(TEST_SERVERS) $(VARIANT_BINS) \
 		for APP in http $(if $(SHORT),,echo); do \
 			export APP SERVER=$(B)/variants/$$n; \
 			export FAULT=$(B)/variants/fault/$$n; \
-			$(call suite,"variant $$n $$APP",$(TEST_SERVERS) -j$(JOBS) \
+			$(call suite,"variant $$n $$APP",$(ASKED) $(TEST_SERVERS) -j$(JOBS) \
 				$(if $(TESTS),--filter "@(any|$$APP)_@($(TESTS))/*")) \
 				|| failed=1; \
 		done; \
 	done; exit $$failed
-py_tests = (bad=0; for t in $(1); do echo "== python, $$t"; \
-	$(PYTHON) -m unittest discover -s $$(dirname $$t) -p $$(basename $$t) \
-		|| bad=1; done; exit $$bad) 2>&1
+py_tests = $(PYTHON) .ci/again.py --python $(1) 2>&1
 test-python: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(B)/sim $(DRIVERS) \
 		$(FAULT_BINS)
 	@failed=0; $(call py_tests,$(PY_TIMED)) >$(B)/test-timed.log & \
