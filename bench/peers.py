@@ -101,8 +101,15 @@ class Go(Compiled):
     """Go's net/http with as many threads as it has cpus (GOMAXPROCS)."""
 
     routes = ("/", "/work", "/sleep", "/echo", "/files")
-    flags = {}           # for the go command
+    words = ()           # for go build
+    flags = {}           # its environment
     library = None       # a folder that must be there
+
+    def configuration(self):
+        name, text = super().configuration()
+        with open(os.path.join(os.path.dirname(self.source), "shared.go"),
+                  encoding="utf-8") as f:
+            return name, text + "\n" + f.read()
 
     def available(self):
         go = shutil.which("go")
@@ -114,7 +121,7 @@ class Go(Compiled):
         if newer(self.binary, [os.path.join(folder, f)
                                for f in os.listdir(folder)]):
             return
-        self.build_with([go, "build"], "", cwd=folder, env={
+        self.build_with([go, "build", *self.words], "", cwd=folder, env={
             **os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0",
             "GOFLAGS": "-buildvcs=false", **self.flags})
 
@@ -123,6 +130,7 @@ class FastHttp(Go):
     """Go's fasthttp, from the library that the distribution has."""
 
     routes = ("/", "/work", "/sleep")
+    words = ("-tags", "fasthttp")
     flags = {"GO111MODULE": "off", "GOPATH": GOCODE, "GOFLAGS": ""}
     library = os.path.join(GOCODE, "src", "github.com", "valyala", "fasthttp")
 
@@ -284,8 +292,8 @@ def peers(root, build):
         Configured("haproxy", at("haproxy.conf"), "haproxy -db -f @CONF@"),
         Lighttpd("lighttpd", at("lighttpd.conf"), "lighttpd -D -f @CONF@",
                  ("/", "/files")),
-        Go("go", at("go", "main.go"), built("go-nethttp")),
-        FastHttp("fasthttp", at("fasthttp", "main.go"), built("go-fasthttp")),
+        Go("go", at("go", "nethttp.go"), built("go-nethttp")),
+        FastHttp("fasthttp", at("go", "fasthttp.go"), built("go-fasthttp")),
         Libevent("libevent", at("libevent.c"), built("libevent")),
     ]
     return {peer.name: peer for peer in found}
