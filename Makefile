@@ -541,6 +541,8 @@ TEST_SEED ?=
 FORMAT ?= gradescope
 RESULT ?=
 OUT ?=
+# The one result of `make grade`; `make export` reads it.
+LAB_RESULT = $(or $(RESULT),build/labs/result-$(LAB).json)
 # JOBS has another meaning, and a default, for the tests of the servers.
 GRADE_JOBS = $(if $(filter command% environment%,$(origin JOBS)),$(JOBS))
 .PHONY: lab grade watch labs-test grade-all export handout autograder instructor-kit
@@ -549,7 +551,8 @@ lab:
 	$(Q)$(PYTHON) labs/handout.py lab $(LAB)
 grade:
 	$(Q).ci/deps build labs
-	$(Q)$(PYTHON) labs/grade.py $(LAB) $(LAB_OPTIONS) $(if $(GDB),--gdb)
+	$(Q)$(PYTHON) labs/grade.py $(LAB) $(LAB_OPTIONS) $(if $(GDB),--gdb) \
+		$(if $(TEST),,--json $(LAB_RESULT))
 watch:
 	$(Q).ci/deps build labs
 	$(Q)$(PYTHON) labs/watch.py $(LAB) $(LAB_OPTIONS)
@@ -563,7 +566,8 @@ grade-all:
 		$(if $(SLURM),--slurm "$(SLURM)") \
 		$(if $(TEST_SEED),--test-seed $(TEST_SEED))
 export:
-	$(Q)$(PYTHON) labs/export.py $(FORMAT) $(or $(RESULT),$(LAB)) $(OUT)
+	$(Q)$(PYTHON) labs/export.py $(FORMAT) \
+		$(if $(filter classroom,$(FORMAT)),$(LAB),$(LAB_RESULT)) $(OUT)
 handout:
 	$(Q)$(PYTHON) labs/handout.py student $(LAB) build/ioladder-lab$(LAB).tar.gz
 autograder:

@@ -23,8 +23,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from grader import build, debug, lab as labs, params, sandbox     # noqa: E402
-from grader import result as results, submission                  # noqa: E402
+from grader import beside, build, bundle, debug, lab as labs      # noqa: E402
+from grader import params, result as results, sandbox             # noqa: E402
+from grader import submission                                     # noqa: E402
 
 SANITIZER_SCALE = 5.0
 HANGS = 3           # in a row, then the rest is not run
@@ -49,6 +50,8 @@ def parse(argv):
     p.add_argument("--gdb", action="store_true",
                    help="the test under gdb, without a sandbox; needs --test")
     p.add_argument("--strict", action="store_true")
+    p.add_argument("--points-only", action="store_true",
+                   help="without what is shown for no points")
     p.add_argument("--others-code", action="store_true",
                    help="never run without a sandbox")
     args = p.parse_args(argv)
@@ -69,7 +72,8 @@ def entry(test, status, points=0, output="", seconds=0.0):
     return {"id": test.id, "step": test.step, "points": points,
             "max": test.points, "status": status, "output": output,
             "why": test.why, "hint": test.hint,
-            "visibility": test.visibility, "seconds": round(seconds, 3)}
+            "visibility": test.visibility, "tags": test.tags,
+            "seconds": round(seconds, 3)}
 
 
 def ending(status):
@@ -256,7 +260,42 @@ def empty(lab, path, args, way, message=""):
             "submission": os.path.basename(os.path.normpath(path)),
             "fingerprint": "", "seed": args.seed, "sandbox": way,
             "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "message": message, "tests": none_pass(lab, args)}
+            "message": message, "tests": none_pass(lab, args), "shown": []}
+
+
+def put(folder, files):
+    os.mkdir(folder)
+    for name, data in files.items():
+        with open(os.path.join(folder, name), "wb") as f:
+            f.write(data)
+
+
+def figures_of(target, shown, args):
+    """What one test of [[shown]] prints, as beside.figures()."""
+    done = target.run(["--filter", shown.id, "-j1", "--color=never"],
+                      sandbox.Limits(seconds=labs.TIMEOUT_S * args.scale),
+                      {"TIME_SCALE": f"{args.scale:g}",
+                       "SEED": str(args.test_seed or args.seed)})
+    return beside.figures(done.output) if done.status == 0 else {}
+
+
+def beside_starter(target, lab, tests, top, args):
+    """The entries of [[shown]] whose graded test has passed."""
+    passed = {t["id"] for t in tests if t["status"] == "passed"}
+    chosen = [s for s in lab.shown if s.after in passed]
+    if not chosen:
+        return []
+    source, out = os.path.join(top, "starter"), os.path.join(top, "beside")
+    put(source, {name: text.encode() for name, text in
+                 bundle.starter(lab, args.seed).items()})
+    put(out, {})
+    starter = Linked(target.box, lab, source, out, args)
+    found = []
+    for shown in chosen:
+        found += beside.ratios(beside.in_turn(
+            lambda t, shown=shown: figures_of(t, shown, args), target, starter,
+            beside.PAIRS))
+    return found
 
 
 def grade(lab, path, args, box):
@@ -268,15 +307,16 @@ def grade(lab, path, args, box):
         files = submission.read_apart(path, lab.student)
         result["fingerprint"] = submission.fingerprint(files)
         source, out = os.path.join(top, "source"), os.path.join(top, "out")
-        for folder in (source, out):
-            os.mkdir(folder)
-        for name, data in files.items():
-            with open(os.path.join(source, name), "wb") as f:
-                f.write(data)
+        put(source, files)
+        put(out, {})
         kind = {"linked": Linked, "server": Server}[lab.kind]
         target = kind(box, lab, source, out, args)
         result["message"] = target.text.strip()
         result["tests"] = run_tests(target, lab, args)
+        if not (args.points_only or args.others_code or args.test
+                or args.sanitizer):
+            result["shown"] = beside_starter(target, lab, result["tests"],
+                                             top, args)
     except (submission.SubmissionError, build.BuildError) as err:
         result["message"] = str(err)
     finally:
@@ -313,6 +353,7 @@ def main(argv):
     print(results.table(result))
     if args.json:
         results.write(result, args.json)
+        print(f"result: {args.json}")
     return 1 if args.strict and result["score"] < result["max"] else 0
 
 

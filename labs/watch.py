@@ -70,8 +70,8 @@ def grade(name, folder, options):
         path = os.path.join(top, "result.json")
         done = subprocess.run(
             [sys.executable, os.path.join(labs.LABS, "grade.py"), name, folder,
-             "--json", path, *options], stdout=subprocess.PIPE, text=True,
-            check=False)
+             "--json", path, "--points-only", *options],
+            stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             print(done.stdout, end="")
             return None

@@ -7,11 +7,12 @@ for ever, to print without end, or to read any file by #include.
 A linked lab runs the student's object in the test program, so that object must
 not be able to end the program or to write to a file by itself: it may call
 only the functions on the lab's list, has no code that runs before main(), and
-makes no system call of its own.  Its other names are made local, so that it
-cannot replace a function of the tests.  A lab whose operations are calls into
-the tests (labs/support/atoms.h) also names the text that would get round them.
-A server lab that has a list of allowed functions keeps its counts out of the
-student's reach in the same way.
+makes no system call of its own, neither in an instruction nor in data that is
+run.  Its other names are made local, so that it cannot replace a function of
+the tests.  A lab whose operations are calls into the tests
+(labs/support/atoms.h) also names the text that would get round them.  A server
+lab that has a list of allowed functions keeps its counts out of the student's
+reach in the same way.
 """
 
 import concurrent.futures
@@ -36,12 +37,14 @@ BEFORE_MAIN = re.compile(r"\.(?:preinit_array|init_array|fini_array|ctors|"
                          r"dtors|init|fini|text\.startup)\b")
 INCLUDE = re.compile(r"(?:#|%:)(?:[ \t]|/\*(?:.|\n)*?\*/)*include\b[ \t]*"
                      r"(.*)")
-VARIABLES = re.compile(r"^ *\d+ (\.(?:t?data|t?bss)\S*) +([0-9a-f]+)", re.M)
+SECTION = re.compile(r"^ *\d+ (.+?) +([0-9a-f]{8}) +[0-9a-f]+ +[0-9a-f]+ "
+                     r"+[0-9a-f]+ +2\*\*\d+ +(.*)$", re.M)
+SYMBOL = re.compile(r"^[0-9a-f]+ (.{7}) (.+?)\t[0-9a-f]+ +(.*)$", re.M)
 OWN_CALL = re.compile(r"\b(?:syscall|sysenter|svc)\b|\bint\s+\$0x80")
 # Starts servers, talks to them: what the stages' own tests use.
 SUPPORT = ("stages/tests/server.c", "stages/tests/client.c",
            "stages/tests/talk.c", "labs/support/lab_main.c",
-           "labs/support/lab_counts.c")
+           "labs/support/lab_counts.c", "labs/support/one_loop.c")
 # Criterion does not start under ThreadSanitizer: the tests of a linked lab are
 # built against a header that takes its place, and run by a small runner.
 NO_CRITERION = "common/tests/tsan"
@@ -240,25 +243,52 @@ def check_object(lab, path, flavour=""):
     missing = sorted(set(lab.provides) - defined)
     if missing:
         raise BuildError(f"does not define {', '.join(missing)}")
-    table = output(["objdump", "-h", path])
-    kept = [name for name, size in VARIABLES.findall(table)
-            if int(size, 16) and not name.startswith(".data.rel.ro")]
-    sections = BEFORE_MAIN.search(table)
-    if sections and not flavour:    # a sanitizer's own code runs there
-        raise BuildError(f"has code outside of functions ({sections.group()})")
+    table = output(["objdump", "-h", "-w", path])
+    sections = {name: flags for name, size, flags in SECTION.findall(table)
+                if int(size, 16)}
+    early = BEFORE_MAIN.search(table)
+    if early and not flavour:       # a sanitizer's own code runs there
+        raise BuildError(f"has code outside of functions ({early.group()})")
+    kept = [name for name, flags in sections.items()
+            if "ALLOC" in flags and "READONLY" not in flags
+            and not name.startswith(".data.rel.ro")]
     if kept and "stateless" in lab.rules and not flavour:
         raise BuildError(f"keeps variables of its own ({', '.join(kept)})")
+    check_code(table, sections, output(["objdump", "-t", path]))
     if OWN_CALL.search(output(["objdump", "-d", "--no-show-raw-insn", path])):
         raise BuildError("makes a system call of its own")
+
+
+def check_code(table, sections, symbols):
+    """What runs is what the compiler made of functions, and what objdump
+    shows of it; or BuildError."""
+    if re.search(r"\.note\.GNU-stack\b.*\bCODE\b", table):
+        raise BuildError("needs a stack that holds code: the address of a "
+                         "function inside a function is taken")
+    for flags, section, name in SYMBOL.findall(symbols):
+        if flags[4] == "i":
+            raise BuildError(f"{name} is chosen by code that runs before "
+                             "main()")
+        if flags[6] == "O" and "CODE" in sections.get(section, ""):
+            raise BuildError(f"{name} is data among the code")
+
+
+def lab_headers(lab, work):
+    """What the student's compiler sees of a lab's tests: their headers.  Their
+    sources, of which some are hidden, and what is built of them stay away: a
+    compiler quotes what it cannot read."""
+    return [*sorted(glob.glob(os.path.join(lab.folder, "tests", "*.h"))),
+            os.path.join(work, "params.h")]
 
 
 def linked(box, lab, source_dir, out, objects, work, flavour=""):
     """The test program of a linked lab, with the student's object in it."""
     student = os.path.join(out, "student.o")
     program = os.path.join(out, "tests")
-    folders = [os.path.join(ROOT, p) for p in
-               ("common", "stages/parts", "stages/tests/verify",
-                "labs/support", f"labs/{lab.name}/tests")] + [work]
+    public = [os.path.join(ROOT, p) for p in
+              ("common", "stages/parts", "stages/tests/verify",
+               "labs/support")]
+    folders = [*public, os.path.join(lab.folder, "tests"), work]
     for name in lab.student:
         with open(os.path.join(source_dir, name), encoding="utf-8",
                   errors="replace") as f:
@@ -267,7 +297,7 @@ def linked(box, lab, source_dir, out, objects, work, flavour=""):
     text = inside(box, [cc(), *FLAGS, *SANITIZERS[flavour],
                         *[f"-I{f}" for f in folders], "-c", "-o", student,
                         os.path.join(source_dir, name)], out,
-                  (*folders, source_dir))
+                  (*public, *lab_headers(lab, work), source_dir))
     check_object(lab, student, flavour)
     keep = [f"--keep-global-symbol={n}" for n in lab.provides]
     inside(box, ["objcopy", *keep, student], out, ())
@@ -291,18 +321,17 @@ def server(box, lab, source_dir, out, work, flavour=""):
                                   "signals.o"))
         _make("tsan", [os.path.relpath(p, ROOT)
                        for p in (library, parts[-1])])
-    folders = [os.path.join(ROOT, "common"),
-               os.path.join(ROOT, "stages", "parts"),
-               os.path.join(ROOT, "stages", "tests"),
-               os.path.join(ROOT, "labs", "support"),
-               os.path.join(lab.folder, "tests"), work]
+    public = [os.path.join(ROOT, p) for p in
+              ("common", "stages/parts", "stages/tests", "labs/support")]
+    folders = [*public, os.path.join(lab.folder, "tests"), work]
+    seen = (*public, *lab_headers(lab, work))
     compiler = [cc(), *FLAGS, *SANITIZERS[flavour],
                 *[f"-I{f}" for f in folders]]
     student = [n for n in lab.student if n.endswith(".c")]
     objects = [os.path.join(out, n[:-2] + ".o") for n in student]
     text = "".join(inside(box, [*compiler, "-c", "-o", target,
                                 os.path.join(source_dir, name)], out,
-                          (*folders, source_dir))
+                          (*seen, source_dir))
                    for name, target in zip(student, objects))
     for path in objects if lab.allowed else ():
         check_object(lab, path, flavour)
@@ -314,6 +343,6 @@ def server(box, lab, source_dir, out, work, flavour=""):
                          *[f"-Wl,--wrap={n}" for n in lab.wrap], *parts,
                          library, *[f"-l{n}" for n in lab.libraries],
                          "-lm"], out,
-                   (*folders, *parts, library,
-                    *[s for s in ours if os.path.dirname(s) not in folders]))
+                   (*seen, *parts, library,
+                    *[s for s in ours if os.path.dirname(s) not in public]))
     return program, text

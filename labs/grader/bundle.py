@@ -22,10 +22,11 @@ BUILDS = ("Makefile", "LICENSE", "common/*.[ch]", "stages/parts/*.[ch]",
           "stages/tests/*.[ch]", "stages/tests/verify/explore.[ch]",
           "labs/support/*.[ch]", ".ci/deps", ".ci/files",
           ".ci/doctor", "labs/doctor.py", "labs/grade.py",
-          "labs/grader/__init__.py", "labs/grader/build.py",
+          "labs/grader/__init__.py", "labs/grader/beside.py",
+          "labs/grader/build.py", "labs/grader/bundle.py",
           "labs/grader/debug.py", "labs/grader/hold.py",
-          "labs/grader/inside.py",
-          "labs/grader/lab.py", "labs/grader/params.py",
+          "labs/grader/inside.py", "labs/grader/lab.py",
+          "labs/grader/markers.py", "labs/grader/params.py",
           "labs/grader/result.py", "labs/grader/sandbox.py",
           "labs/grader/submission.py")
 OF_LAB = ("grade.toml", "tests/*.[ch]", "staff/*.[ch]", "support/*",
@@ -130,8 +131,6 @@ def handout(lab, seed):
     """What a student gets, as contents(): with the starter, without answers.
     """
     packed = grading(lab, STUDENT, ())
-    packed.update(contents(matching(("labs/grader/bundle.py",
-                                     "labs/grader/markers.py"))))
     number = lab.name.split("-")[0]
     packed["README.md"] = (WELCOME.format(
         title=lab.title, lab=lab.name, number=number).encode(), False)

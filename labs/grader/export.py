@@ -46,7 +46,7 @@ def gradescope(result):
         entry = {"name": test["id"], "number": f"{test['step']}.{number}",
                  "output": explained(test), "output_format": "text",
                  "visibility": test["visibility"],
-                 "tags": [f"step{test['step']}"]}
+                 "tags": [f"step{test['step']}", *test.get("tags", [])]}
         if test["status"] == "skipped":
             entry["output"] = "SKIPPED: " + entry["output"]
             entry["tags"].append("skipped")

@@ -21,10 +21,13 @@
     includes   linked: the only headers that they may include, if not empty
     rules      linked: "stateless": the object has no variables of its own
     [[test]]   id = "suite/test" of Criterion, points, step, and if they differ
-               from the defaults below: visibility, timeout, needs, parent;
+               from the defaults below: visibility, timeout, needs, parent,
+               tags (words for those who sort results: Gradescope shows them);
                why and hint are what a student reads when it fails.  A test
                of the suite "hidden" stands in tests/hidden/, which no student
                gets: there it is skipped
+    [[shown]]  linked: id of a test that prints figures (beside.py) and has no
+               points; after = the graded test without which it is not run
 
 A lab that is malformed raises LabError with the file and the reason, before
 anything is graded.
@@ -65,10 +68,19 @@ class Test:
     # are taken out of the lab's sum.
     needs: list = field(default_factory=list)
     parent: str = ""                # fails with it
+    tags: list = field(default_factory=list)
 
     @property
     def hidden(self):
         return self.id.startswith(HIDDEN + "/")
+
+
+@dataclass
+class Shown:
+    """A test whose figures are shown beside the starter's."""
+
+    id: str
+    after: str
 
 
 @dataclass
@@ -91,6 +103,7 @@ class Lab:
     forbidden: list
     includes: list
     rules: list
+    shown: list
 
     @property
     def folder(self):
@@ -164,16 +177,28 @@ def read_test(where, values, line):
                 visibility=table.take("visibility", str, "visible"),
                 timeout=float(table.take("timeout", (int, float), TIMEOUT_S)),
                 needs=table.strings("needs", []),
-                parent=table.take("parent", str, ""))
+                parent=table.take("parent", str, ""),
+                tags=table.strings("tags", []))
     table.end()
     if not re.fullmatch(r"\w+/\w+", test.id):
         raise LabError(f"{where}: not of the form suite/test")
+    if not all(re.fullmatch(r"[\w-]+", tag) for tag in test.tags):
+        raise LabError(f"{where}: a tag is one word")
     if test.points < 1 or not 0 < test.timeout <= 300:
         raise LabError(f"{where}: points or timeout out of range")
     one_of(where, "visibility", test.visibility, VISIBILITIES)
     for need in test.needs:
         one_of(where, "needs", need, NEEDS)
     return test
+
+
+def read_shown(where, values, tests):
+    table = Table(f"{where}: shown", values)
+    one = Shown(id=table.take("id", str), after=table.take("after", str))
+    table.end()
+    if one.after not in [t.id for t in tests]:
+        raise LabError(f"{where}: shown {one.id!r}: no test {one.after!r}")
+    return one
 
 
 def check_tests(where, tests):
@@ -223,10 +248,14 @@ def load(name, labs=LABS):
               allowed=table.strings("allowed", []),
               forbidden=table.strings("forbidden", []),
               includes=table.strings("includes", []),
-              rules=table.strings("rules", []), tests=tests)
+              rules=table.strings("rules", []), tests=tests,
+              shown=[read_shown(where, s, tests)
+                     for s in table.take("shown", list, [])])
     table.end()
     for rule in lab.rules:
         one_of(where, "rules", rule, RULES)
+    if lab.kind != "linked" and lab.shown:
+        raise LabError(f"{where}: only a linked lab has something shown")
     if lab.kind == "linked" and not lab.provides:
         raise LabError(f"{where}: a linked lab needs provides")
     if not tests or not lab.student:

@@ -5,7 +5,10 @@
                      score is scaled to the lab's full points: score_scaled
     message          why nothing was graded, or what the compiler said
     tests[]          id, step, points, max, status (passed, failed, skipped),
-                     output, why, hint, visibility, seconds
+                     output, why, hint, visibility, tags, seconds
+    shown[]          for no points, beside the starter: figure, ratio (the
+                     median of pairs), least, most, pairs, word.  [] where it
+                     was not asked for
 
 Only the grader writes it, after the student's code has ended.
 """
@@ -54,6 +57,13 @@ def load(path):
     return value
 
 
+def plain(text):
+    """Without what moves a terminal's cursor or hides a line: a submission
+    decides what is printed."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?"
+                   for c in text.replace("\r\n", "\n"))
+
+
 def shorten(text, lines=30):
     """One screen: the first lines and the last."""
     rows = [row.rstrip() for row in text.strip().split("\n")]
@@ -64,9 +74,20 @@ def shorten(text, lines=30):
                      + rows[-half:])
 
 
+def beside(shown):
+    """Lines on the figures that cost no points."""
+    out = ["\nBeside the starter, in turn with it; for no points"] \
+        if shown else []
+    for one in shown:
+        out.append(f"  {one['figure']:<40}{one['ratio']:.2f} of the starter's"
+                   f" ({one['least']:.2f} to {one['most']:.2f}, "
+                   f"{one['pairs']} pairs): {one['word']}")
+    return out
+
+
 def table(result):
     """What a person reads in the terminal."""
-    out = [f"{result['title']}: {result['submission']}"]
+    out = [f"{result['title']}: {plain(result['submission'])}"]
     if result["message"]:
         out += ["", shorten(result["message"])]
     step = None
@@ -87,6 +108,7 @@ def table(result):
                 out.append(f"           hint: {test['hint']}")
             if test.get("repeat"):
                 out.append(f"           again: {test['repeat']}")
+    out += beside(result.get("shown", []))
     out.append(f"\n{result['score']} of {result['max']} points"
                + (f", {result['skipped']} points could not be tested here: "
                   f"that makes {result['score_scaled']:g} of "

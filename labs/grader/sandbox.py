@@ -28,6 +28,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+from .result import plain
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 WAYS = ("bubblewrap", "namespaces", "user", "none")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32",
@@ -37,7 +39,10 @@ UIDS = 4000
 PATH = "/usr/local/bin:/usr/bin:/bin"
 POLL_S = 0.02
 OUTPUT_BYTES = 1 << 16      # of what a program printed, from its end
+FILES = 10000               # that a program makes
 PR_SET_CHILD_SUBREAPER = 36
+# Where Criterion keeps what a test and its runner share.
+MAKE_SHARED = 'f=$(mktemp /dev/shm/ioladder.XXXXXX) && rm -f "$f"'
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -236,7 +241,8 @@ class Sandbox:
             seconds = time.monotonic() - began
             size = out.seek(0, os.SEEK_END)
             out.seek(max(0, size - OUTPUT_BYTES))
-            text = out.read(OUTPUT_BYTES).decode("utf-8", errors="replace")
+            text = plain(out.read(OUTPUT_BYTES).decode("utf-8",
+                                                       errors="replace"))
         return Outcome(process.returncode, seconds, text, killed)
 
     def _exceeded(self, pid, limits, began, out, rw):
@@ -244,11 +250,14 @@ class Sandbox:
             return f"ran longer than {limits.seconds:g} s"
         if os.fstat(out.fileno()).st_size > limits.file:
             return f"printed more than {limits.file} bytes"
-        if sum(size for _, size in self._spilled(rw)) > limits.file * 2:
+        spilt, family = self._spilled(rw), [pid] + tree(pid)
+        if sum(size for _, size in spilt) > limits.file * 2:
             return f"wrote more than {limits.file * 2} bytes"
-        used = memory_of(pid)
-        if used > limits.memory:
+        if memory_of(family) > limits.memory:
             return f"used more than {limits.memory >> 20} MiB of memory"
+        # An empty file is memory of the kernel's, and nobody's account.
+        if len(spilt) + files_of(family) > FILES:
+            return f"made more than {FILES} files"
         return ""
 
     def _end(self, process):
@@ -324,11 +333,11 @@ def tree(root):
     return found
 
 
-def memory_of(root):
-    """Bytes of memory that a process and its descendants hold: their own, what
-    they share (the most of one process), and files that are memory only."""
+def memory_of(family):
+    """Bytes of memory that processes hold: their own, what they share (the
+    most of one process), and files that are memory only."""
     own, shared, files = 0, 0, {}
-    for pid in [root] + tree(root):
+    for pid in family:
         try:
             with open(f"/proc/{pid}/status", encoding="ascii",
                       errors="replace") as f:
@@ -355,6 +364,22 @@ def memory_files(pid):
         except OSError:
             pass
     return found
+
+
+def files_of(family):
+    """How many files there are in a /tmp and a /dev/shm that are not ours."""
+    most = {}
+    for pid in family:
+        for folder in ("/tmp", "/dev/shm"):
+            try:
+                path = f"/proc/{pid}/root{folder}"
+                if os.stat(path).st_dev != os.stat(folder).st_dev:
+                    system = os.statvfs(path)
+                    most[folder] = max(most.get(folder, 0),
+                                       system.f_files - system.f_ffree)
+            except OSError:
+                pass
+    return sum(most.values())
 
 
 def spilled(uid, folders):
@@ -403,6 +428,11 @@ def refusal(way, hidden=()):
             seen = box.run(["ls", path], ASK)
             if seen.status == 0:
                 return f"others may read {path}; chmod 700 it"
+    # Without it each test ends before it begins, with 0 points.
+    if way in ("user", "none") and \
+            box.run(["sh", "-c", MAKE_SHARED], ASK).status != 0:
+        return "tests need /dev/shm, and others may not write there; as " \
+               "root: chmod 1777 /dev/shm"
     # With our own folder: a clone below a private folder is out of reach for
     # the user that bwrap runs as; root's own namespaces bind it all the same.
     ro = (HERE,) if way in ("bubblewrap", "namespaces") else ()

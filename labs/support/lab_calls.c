@@ -17,13 +17,15 @@
 #undef __wrap_poll
 #undef __wrap_pthread_create
 
+#include <ucontext.h>
+
 #include "lab_calls.h"
 
 enum { MAX_FDS = 1 << 16 };
 
 static struct {
     _Atomic unsigned long recvs, sends, accepts, polls, threads, waits, ctls,
-        most_in, most_out, early, gone, dry, turn;
+        most_in, most_out, early, gone, dry, switches, turn;
 } n;
 
 /* A descriptor, in the last turn that used it. */
@@ -120,6 +122,15 @@ int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *attr,
     return fault_pthread_create(t, attr, run, arg);
 }
 
+int __real_swapcontext(ucontext_t *from, const ucontext_t *to)
+    __attribute__((weak)); /* not every lab has it wrapped */
+int __wrap_swapcontext(ucontext_t *from, const ucontext_t *to);
+int __wrap_swapcontext(ucontext_t *from, const ucontext_t *to)
+{
+    n.switches++;
+    return __real_swapcontext(from, to);
+}
+
 /* Whoever knows it has written the counts: the tests told it to us. */
 static char nonce[64];
 
@@ -139,7 +150,7 @@ void lab_calls_say(void)
     fprintf(stderr,
             "counts%s: recvs %lu sends %lu accepts %lu polls %lu threads %lu "
             "waits %lu ctls %lu most_in %lu most_out %lu early %lu gone %lu "
-            "dry %lu\n",
+            "dry %lu switches %lu\n",
             nonce, n.recvs, n.sends, n.accepts, n.polls, n.threads, n.waits,
-            n.ctls, n.most_in, n.most_out, n.early, n.gone, n.dry);
+            n.ctls, n.most_in, n.most_out, n.early, n.gone, n.dry, n.switches);
 }

@@ -22,6 +22,7 @@ struct counts {
                                         * it, before epoll had reported it */
     unsigned long gone;              /* EBADF: it was closed already */
     unsigned long dry;               /* receives that found nothing */
+    unsigned long switches;          /* swapcontext */
 };
 
 /* The server's side, when all is over. */

@@ -38,13 +38,14 @@ struct counts lab_counts(struct server *s)
     text = server_stderr(s);
     snprintf(begin, sizeof begin, "counts%s: ", getenv(LAB_NONCE));
     line = strstr(text, begin);
-    cr_assert(line && sscanf(line + strlen(begin),
-                             "recvs %lu sends %lu accepts %lu polls "
-                             "%lu threads %lu waits %lu ctls %lu most_in %lu "
-                             "most_out %lu early %lu gone %lu dry %lu",
-                             &c.recvs, &c.sends, &c.accepts, &c.polls,
-                             &c.threads, &c.waits, &c.ctls, &c.most_in,
-                             &c.most_out, &c.early, &c.gone, &c.dry) == 12,
+    cr_assert(line &&
+                  sscanf(line + strlen(begin),
+                         "recvs %lu sends %lu accepts %lu polls "
+                         "%lu threads %lu waits %lu ctls %lu most_in %lu "
+                         "most_out %lu early %lu gone %lu dry %lu switches %lu",
+                         &c.recvs, &c.sends, &c.accepts, &c.polls, &c.threads,
+                         &c.waits, &c.ctls, &c.most_in, &c.most_out, &c.early,
+                         &c.gone, &c.dry, &c.switches) == 13,
               "the server said no counts:\n%s", text);
     return c;
 }

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "atoms.h"
@@ -70,6 +71,66 @@ static void *place(const void *p, size_t size)
         memset((void *)p, NONSENSE, size);
     }
     return &hidden[i].value;
+}
+
+/* ---- memory with owners ---- */
+
+static const struct world_guard *guard;
+static unsigned char before[WORLD_GUARDED];
+static bool plain[WORLD_GUARDED]; /* its owner writes it without an operation */
+
+void world_guard(const struct world_guard *g)
+{
+    cr_assert(!g || g->size <= WORLD_GUARDED);
+    memset(plain, 0, sizeof plain);
+    guard = g;
+}
+
+void world_call(int who)
+{
+    unsigned char *p = guard ? guard->memory : NULL;
+
+    if (!p)
+        return;
+    for (size_t i = 0; i < guard->size; i++)
+        if (plain[i] && guard->owner(i) != who && !world_hides(p + i))
+            p[i] ^= 0xff;
+    memcpy(before, p, guard->size);
+}
+
+void world_called(int who, const char *what)
+{
+    unsigned char *p = guard ? guard->memory : NULL;
+
+    for (size_t i = 0; p && i < guard->size; i++) {
+        bool changed = p[i] != before[i], own = guard->owner(i) == who;
+
+        if ((!changed && !plain[i]) || world_hides(p + i))
+            continue;
+        if (changed && !own)
+            guard->blame(what, who, i);
+        plain[i] |= changed;
+        if (!own)
+            p[i] ^= 0xff;
+    }
+}
+
+/* ---- numbers ---- */
+
+static uint64_t number;
+
+void world_seed(void)
+{
+    const char *seed = getenv("SEED");
+
+    for (number = 1; seed && *seed; seed++)
+        number = number * 31 + (unsigned char)*seed;
+}
+
+uint32_t world_any(uint32_t n)
+{
+    number = number * 6364136223846793005 + 1442695040888963407;
+    return (uint32_t)(number >> 33) % n;
 }
 
 /* ---- the operations of one thread, and of real ones ---- */

@@ -35,6 +35,30 @@ void world_hide(void);
 void world_show(void); /* the values go back to their words */
 bool world_hides(const void *byte);
 
+/* WORLD_ALONE: one thread calls what several threads will call.  Each byte of
+ * some memory has an owner, and what another one does to it has to be an
+ * operation on an atomic word.  So while a call runs, the words that their
+ * owner writes without one are not what they were, unless the owner calls. */
+struct world_guard {
+    unsigned char *memory;
+    size_t size; /* at most WORLD_GUARDED */
+    int (*owner)(size_t byte);
+    /* Fails the test: `who` called `what`, and it changed another's byte. */
+    void (*blame)(const char *what, int who, size_t byte);
+};
+enum { WORLD_GUARDED = 1 << 16 };
+void world_guard(const struct world_guard *g); /* NULL: no longer */
+void world_call(int who);                      /* before a call, and ... */
+void world_called(int who, const char *what);  /* ... behind it */
+
+/* Numbers that the course's seed (SEED) decides; the first one starts again. */
+void world_seed(void);
+uint32_t world_any(uint32_t n); /* 0 .. n-1 */
+
+/* scenes.c: a scenario of the explorer under a name of its own. */
+#define SCENE(id, name, scene, models)                                         \
+    static const struct vx_scenario id = {name, scene, models}
+
 /* Explores one scenario.  Fails the test, with the schedule, if it is wrong. */
 void world_explore(const char *scenario);
 

@@ -97,6 +97,18 @@ static void fill_disk(const char *folder)
     }
 }
 
+static void fill_files(const char *folder)
+{
+    char path[400];
+    int fd = 0;
+
+    for (int i = 0; fd >= 0; i++) {
+        snprintf(path, sizeof(path), "%s/many%d", folder, i);
+        fd = open(path, O_WRONLY | O_CREAT, 0600);
+        close(fd);
+    }
+}
+
 static void fill_shared(void)
 {
     size_t size = (size_t)1 << 30;
@@ -176,6 +188,11 @@ __attribute__((constructor)) static void attack(void)
             fill_disk(p);
         fill_disk(aim);
         reached = false;
+    }
+    if (strcmp(what, "files") == 0) {
+        fill_files(aim);
+        fill_files("/dev/shm");
+        pause();
     }
     if (strcmp(what, "shared") == 0)
         fill_shared();

@@ -45,7 +45,8 @@ ENV = {"CLASSROOM": "net", "ASSIGNMENT": "lab0", "SUBMISSION_TAG": "submit/1",
 def entry(ident, step, status, points, full, **more):
     return dict({"id": ident, "step": step, "points": points, "max": full,
                  "status": status, "output": "", "why": "because",
-                 "hint": "look", "visibility": "visible", "seconds": 0.25},
+                 "hint": "look", "visibility": "visible", "tags": ["counts"],
+                 "seconds": 0.25},
                 **more)
 
 
@@ -85,6 +86,7 @@ class Exports(unittest.TestCase):
                 self.assertIn(test["status"], ("passed", "failed"))
         # 30 of the 70 points that could be tested, of 100 in all.
         self.assertEqual(whole["score"], 42.86)
+        self.assertEqual(whole["tests"][0]["tags"], ["step1", "counts"])
         skipped = whole["tests"][3]
         self.assertNotIn("max_score", skipped)
         self.assertIn("SKIPPED: no io_uring", skipped["output"])

@@ -2,6 +2,7 @@
 are hostile, and each way of the sandbox against code that means harm."""
 
 import ctypes
+import dataclasses
 import io
 import os
 import shutil
@@ -59,9 +60,13 @@ class Malformed(unittest.TestCase):
                 ("points = 1", "points = true", "points is True"),
                 ('"s/t"', '"st"', "suite/test"),
                 ("step = 1", "step = 1\nextra = 2", "unknown key extra"),
+                ("step = 1", 'step = 1\ntags = ["a b"]', "one word"),
                 ('provides', 'rules = ["golden"]\nprovides',
                  "'golden' is none of"),
                 ("step = 1", 'step = 1\nparent = "s/u"', "no parent"),
+                ("because", 'x"\n[[shown]]\nid = "t/u"\nafter = "s/u',
+                 "no test 's/u'"),
+                ("because", 'x"\n[[shown]]\nid = "t/u', "after is missing"),
                 ("step = 1", 'step = 1\nneeds = ["luck"]', "'luck' is none"),
                 ('why = "because"\n', "", "why is missing"),
                 ("[[test]]", "[[test", "line 6")):
@@ -158,6 +163,61 @@ class Words(unittest.TestCase):
                      "/* */ #include <stdatomic.h>", "#include MACRO",
                      "# /* \n */ include <stdatomic.h>"):
             self.assertIn("may include", self.reason(text), text)
+
+
+class Objects(unittest.TestCase):
+    """What an object may hold, whatever the source is called."""
+
+    LAB = dataclasses.replace(labs.load("6-stealing"), provides=["f"],
+                              allowed=["g"])
+    CODE = "{0x0f, 0x05, 0xc3}"     # syscall; ret
+
+    def reason(self, text):
+        with tempfile.TemporaryDirectory() as top:
+            path = os.path.join(top, "a.o")
+            subprocess.run([build.cc(), "-O2", "-w", "-x", "c", "-", "-c",
+                            "-o", path], input=text, text=True, check=True,
+                           stderr=subprocess.DEVNULL)
+            try:
+                build.check_object(self.LAB, path)
+            except build.BuildError as err:
+                return str(err)
+        return ""
+
+    def test_constants_are_allowed(self):
+        self.assertEqual("", self.reason(
+            "int g(int);\nint f(int i) { static const char *const t[] = "
+            '{"a", "b"}; return t[i & 1][0] + g(i); }'))
+
+    def test_a_variable_in_a_section_of_its_own(self):
+        self.assertIn("keeps variables", self.reason(
+            "__attribute__((section(\"mine\"))) static int n;\n"
+            "int f(void) { return n++; }"))
+
+    def test_a_call_in_an_instruction(self):
+        self.assertIn("system call", self.reason(
+            "int f(void) { __asm__ volatile(\"syscall\"); return 0; }"))
+
+    def test_a_call_in_data(self):
+        for where in (".text", "mine,\\\"ax\\\",@progbits#"):
+            self.assertIn("code is data", self.reason(
+                f"__attribute__((section(\"{where}\"))) static const "
+                f"unsigned char code[] = {self.CODE};\n"
+                "int f(void) { return ((int (*)(void))code)(); }"), where)
+
+    def test_code_on_the_stack(self):
+        self.assertIn("stack", self.reason(
+            "int g(int (*)(int));\nint f(int x) "
+            "{ int h(int y) { return x + y; } return g(h); }"))
+
+    def test_code_before_main(self):
+        self.assertIn("outside of functions", self.reason(
+            "__attribute__((constructor)) void f(void) {}"))
+        self.assertIn("before main()", self.reason(
+            "static int one(void) { return 1; }\n"
+            "static int (*pick(void))(void) { return one; }\n"
+            "static int h(void) __attribute__((ifunc(\"pick\")));\n"
+            "int f(void) { return h(); }"))
 
 
 class Parameters(unittest.TestCase):
@@ -292,6 +352,26 @@ class Ways(unittest.TestCase):
             self.assertEqual((done.status, done.output, done.killed),
                              (3, "hello\n", ""))
             os.unlink(os.path.join(self.top, "out", "mine"))
+
+    def test_what_it_prints_moves_no_cursor(self):
+        for box in self.boxes():
+            done = self.run_sh(box, r"printf 'a\033[2J\tb\r\nc\rd\n\342'")
+            self.assertEqual(done.output, "a?[2J\tb\nc?d\n\ufffd")
+
+    def test_a_hidden_test_is_not_quoted_by_the_compiler(self):
+        """Its text would stand in what the student reads."""
+        lab = labs.load("0-proto")
+        where = os.path.join(lab.folder, "tests", "hidden")
+        self.assertTrue(os.listdir(where))
+        with open(os.path.join(self.top, "line.c"), "w",
+                  encoding="ascii") as f:
+            f.write(f'#include "hidden/{os.listdir(where)[0]}"\n')
+        work, _ = build.parameters(lab, params.PUBLIC_SEED)
+        for box in self.boxes(self.PRIVATE):
+            out = tempfile.mkdtemp(dir=self.top)
+            box.lend(out)
+            with self.assertRaisesRegex(build.BuildError, "No such file"):
+                build.linked(box, lab, self.top, out, [], work)
 
     def test_a_staff_file_is_neither_read_nor_written(self):
         secret = os.path.join(self.top, "secret")

@@ -8,9 +8,9 @@
 
 #include "client.h"
 #include "lab_calls.h"
+#include "one_loop.h"
 #include "params.h"
 #include "server.h"
-#include "talk.h"
 
 #define HEADER_S (LOOP_HEADER_MS / 1000.0)
 
@@ -51,23 +51,9 @@ static bool ends(struct client *c, double seconds)
 Test(step1, idle)
 {
     struct server s;
-    struct client silent, busy;
-    double last;
 
     server_start(&s, "--idle-timeout", "1", NULL);
-    client_open(&silent, &s);
-    client_open(&busy, &s);
-    cr_assert(client_ping(&silent));
-    last = now();
-    for (int i = 0; i < 6; i++) {
-        cr_assert(
-            client_keeps(&busy, &s, &last, 1),
-            "a peer that asks every 0.4 s was closed by a timeout of 1 s");
-        pause_s(0.4);
-    }
-    cr_assert(ends(&silent, 10), "a silent peer is there 10 s after a timeout "
-                                 "of 1 s");
-    client_close(&busy);
+    loop_ends_idle(&s);
     lab_counts(&s);
 }
 
@@ -210,18 +196,11 @@ Test(step1, stalled_reader)
 Test(step1, sleeps)
 {
     enum { N = 20 };
-    static struct client c[N];
     struct server s;
     struct counts counts;
 
     server_start(&s, "--idle-timeout", "60", NULL);
-    for (int i = 0; i < N; i++) {
-        client_open(&c[i], &s);
-        cr_assert(client_ping(&c[i]));
-    }
-    pause_s(0.5);
-    for (int i = 0; i < N; i++)
-        client_close(&c[i]);
+    loop_asked(&s, N, 1, 0.5);
     counts = lab_counts(&s);
     /* A few for each connection; a loop that polls makes thousands. */
     cr_assert(counts.waits < 10 * N,
@@ -353,25 +332,10 @@ Test(step2, stale_event)
 Test(step2, numbers_come_back)
 {
     struct server s;
-    struct client c;
     struct counts counts;
-    double last;
 
     server_start(&s, "--idle-timeout", "1", NULL);
-    for (int i = 0; i < 300; i++) {
-        client_open(&c, &s);
-        cr_assert(client_ping(&c), "connection %d", i);
-        client_close(&c);
-    }
-    /* What those left behind would now hit this one. */
-    client_open(&c, &s);
-    last = now();
-    for (int i = 0; i < 7; i++) {
-        cr_assert(client_keeps(&c, &s, &last, 1),
-                  "closed by another connection's timeout");
-        pause_s(0.2);
-    }
-    client_close(&c);
+    loop_reuses_numbers(&s);
     counts = lab_counts(&s);
     cr_assert(counts.gone == 0,
               "%lu calls for a descriptor that was closed already (EBADF)",
@@ -489,22 +453,11 @@ Test(step3, end_behind_bytes)
 
 Test(step3, bytes)
 {
-    enum { N = 40 };
-    static struct talk t[N];
-    struct rng r = rng_start(7);
     struct counts counts;
     struct server s;
 
     server_start(&s, NULL);
-    for (int i = 0; i < N; i++)
-        talk_make(&t[i], &r, 6, 100000);
-    cr_assert(talk_all(t, N, &s, 20), "the conversations did not end");
-    for (int i = 0; i < N; i++) {
-        const char *wrong = talk_wrong(&t[i]);
-
-        cr_assert(!wrong, "conversation %d: %s", i, wrong);
-        talk_free(&t[i]);
-    }
+    loop_talked(&s, 40, 100000);
     counts = lab_counts(&s);
     cr_assert(counts.most_in <= LOOP_TURN_BYTES &&
                   counts.most_out <= LOOP_TURN_BYTES,
@@ -517,21 +470,13 @@ Test(step3, bytes)
 Test(step4, registered_once)
 {
     enum { N = 90, STALLED = 10 };
-    static struct client c[N], stalled[STALLED];
+    static struct client stalled[STALLED];
     struct server s;
     struct counts counts;
 
     server_start(&s, NULL);
-    for (int i = 0; i < STALLED; i++)
-        client_open_small(&stalled[i], &s);
-    clients_stall(stalled, STALLED, &s);
-    for (int i = 0; i < N; i++)
-        client_open(&c[i], &s);
-    for (int round = 0; round < 5; round++)
-        for (int i = 0; i < N; i++)
-            cr_assert(client_ping(&c[i]), "connection %d, round %d", i, round);
-    for (int i = 0; i < N; i++)
-        client_close(&c[i]);
+    loop_stalled(stalled, STALLED, &s);
+    loop_asked(&s, N, 5, 0);
     for (int i = 0; i < STALLED; i++)
         client_reset(&stalled[i]);
     cr_assert_eq(server_threads(&s), 1, "%d threads", server_threads(&s));
@@ -546,18 +491,11 @@ Test(step4, calls_a_request)
 {
     enum { N = 10, REQUESTS = 100 };
     struct server s;
-    struct client c[N];
     struct counts counts;
     unsigned long calls;
 
     server_start(&s, NULL);
-    for (int i = 0; i < N; i++)
-        client_open(&c[i], &s);
-    for (int k = 0; k < REQUESTS; k++)
-        for (int i = 0; i < N; i++)
-            cr_assert(client_ping(&c[i]));
-    for (int i = 0; i < N; i++)
-        client_close(&c[i]);
+    loop_asked(&s, N, REQUESTS, 0);
     counts = lab_counts(&s);
     calls = counts.waits + counts.recvs + counts.sends;
     /* Three, and some for each connection. */

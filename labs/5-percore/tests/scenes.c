@@ -237,8 +237,6 @@ static void enough_worker(void)
 #define BATCHES batches_init, {batches_worker, help_two, help_two}, WHO, check
 #define ROUND round_init, {round_worker, help_twice, help_once}, WHO, check
 
-#define SCENE(id, name, scene, models)                                         \
-    static const struct vx_scenario id = {name, scene, models}
 SCENE(batches_sc, "batches-sc", BATCHES, VX_SC);
 SCENE(batches_tso, "batches-tso", BATCHES, VX_TSO);
 SCENE(batches_c11, "batches-c11", BATCHES, VX_C11);

@@ -26,8 +26,6 @@ struct batch {
 /* The model: what is where.  Slots are counted from the start. */
 static struct {
     _Alignas(128) unsigned char memory[MEMORY];
-    unsigned char before[MEMORY];
-    bool plain[MEMORY]; /* the worker writes this byte without an operation */
     bool hides;
     const char *note;
     struct slot *base;
@@ -36,8 +34,9 @@ static struct {
     bool back[LEND_SLOTS];
     struct batch out[OUT]; /* lent, oldest first */
     int nout;
-    uint64_t random;
 } t;
+
+enum { WORKER, HELPER };
 
 static struct lend *lend(void)
 {
@@ -49,53 +48,31 @@ static uint64_t job_of(uint64_t i)
     return i * 7 + 1;
 }
 
-/* 0 .. n-1; the course's seed decides which. */
-static uint32_t any(uint32_t n)
-{
-    t.random = t.random * 6364136223846793005 + 1442695040888963407;
-    return (uint32_t)(t.random >> 33) % n;
-}
-
 static void begin(void)
 {
-    const char *seed = getenv("SEED");
-
-    for (t.random = 1; seed && *seed; seed++)
-        t.random = t.random * 31 + (unsigned char)*seed;
+    world_seed();
     t.note = "";
 }
 
 /* ---- calls, with what is to be seen of them ---- */
 
-/* Hidden: while a helper is called, what only the worker may read is not what
- * it was, and nothing may change but by an operation. */
-static void call(bool helper)
+/* All that is no atomic word is the worker's. */
+static int owner(size_t byte)
 {
-    if (!t.hides)
-        return;
-    for (size_t i = 0; helper && i < MEMORY; i++)
-        if (t.plain[i] && !world_hides(t.memory + i))
-            t.memory[i] ^= 0xff;
-    memcpy(t.before, t.memory, MEMORY);
+    (void)byte;
+    return WORKER;
 }
 
-static void called(bool helper, const char *what)
+static void blame(const char *what, int who, size_t byte)
 {
-    for (size_t i = 0; t.hides && i < MEMORY; i++) {
-        bool changed = t.memory[i] != t.before[i];
-
-        if (world_hides(t.memory + i))
-            continue;
-        cr_assert(!helper || !changed,
-                  "%s changes byte %zu of the struct without an atomic "
-                  "operation.\nIt is a helper's call: other threads read there "
-                  "at the same time.",
-                  what, i);
-        t.plain[i] |= changed;
-        if (helper && t.plain[i])
-            t.memory[i] ^= 0xff;
-    }
+    (void)who;
+    cr_assert_fail("%s changes byte %zu of the struct without an atomic "
+                   "operation.\nIt is a helper's call: other threads read "
+                   "there at the same time.",
+                   what, byte);
 }
+
+static const struct world_guard guard = {t.memory, MEMORY, owner, blame};
 
 /* A run that a call returned, against the one that is right. */
 static void expect(const char *what, const struct slot *s, uint32_t n,
@@ -133,7 +110,7 @@ static void make(uint32_t slots)
               lend_bytes(), MEMORY);
     world_enter(WORLD_ALONE);
     memset(t.memory, 0x77, sizeof t.memory); /* as malloc leaves it */
-    memset(t.plain, 0, sizeof t.plain);
+    world_guard(t.hides ? &guard : NULL);
     memset(t.back, 0, sizeof t.back);
     t.slots = slots;
     t.collected = t.borrowed = t.published = 0;
@@ -150,9 +127,9 @@ static uint32_t fill(uint32_t most)
 
     if (room > to_end(t.published))
         room = to_end(t.published);
-    call(false);
+    world_call(WORKER);
     s = lend_room(lend(), &n);
-    called(false, "lend_room");
+    world_called(WORKER, "lend_room");
     if (!t.base) /* a new one: this is slot 0 */
         t.base = s;
     expect("lend_room", s, n, t.published, room);
@@ -161,9 +138,9 @@ static uint32_t fill(uint32_t most)
         return 0;
     for (uint32_t i = 0; i < n; i++)
         s[i] = (struct slot){.job = job_of(t.published + i)};
-    call(false);
+    world_call(WORKER);
     lend_publish(lend(), n);
-    called(false, "lend_publish");
+    world_called(WORKER, "lend_publish");
     t.published += n;
     return n;
 }
@@ -185,9 +162,9 @@ static bool borrow(uint32_t most)
     wanted = least(least(wanted, LEND_MOST), least(most, to_end(t.borrowed)));
     snprintf(what, sizeof what, "lend_borrow, most = %u, %llu waiting", most,
              (unsigned long long)waiting);
-    call(true);
+    world_call(HELPER);
     s = lend_borrow(lend(), most, &n);
-    called(true, "lend_borrow");
+    world_called(HELPER, "lend_borrow");
     expect(what, s, n, t.borrowed, wanted);
     if (n == 0)
         return false;
@@ -209,9 +186,9 @@ static void give_back(int i)
 
     t.nout--;
     memmove(&t.out[i], &t.out[i + 1], (size_t)(t.nout - i) * sizeof t.out[0]);
-    call(true);
+    world_call(HELPER);
     lend_give_back(lend(), b.first, b.n);
-    called(true, "lend_give_back");
+    world_called(HELPER, "lend_give_back");
     for (uint32_t k = 0; k < b.n; k++)
         t.back[b.first - t.base + k] = true;
 }
@@ -224,9 +201,9 @@ static uint32_t collect(void)
 
     while (at + wanted < t.slots && t.back[at + wanted])
         t.back[at + wanted++] = false;
-    call(false);
+    world_call(WORKER);
     s = lend_collect(lend(), &n);
-    called(false, "lend_collect");
+    world_called(WORKER, "lend_collect");
     expect("lend_collect", s, n, t.collected, wanted);
     for (uint32_t i = 0; i < n; i++)
         cr_assert_eq(s[i].answer, job_of(t.collected + i) ^ ANSWER,
@@ -242,17 +219,17 @@ static void play(uint32_t slots, int turns, bool any_order)
     make(slots);
     fill(0);
     for (int i = 0; i < turns; i++)
-        switch (any(4)) {
+        switch (world_any(4)) {
         case 0:
-            fill(any(slots) + 1);
+            fill(world_any(slots) + 1);
             break;
         case 1:
             if (t.nout < OUT)
-                borrow(any(LEND_MOST + 2) + 1);
+                borrow(world_any(LEND_MOST + 2) + 1);
             break;
         case 2:
             if (t.nout > 0)
-                give_back(any_order ? (int)any((uint32_t)t.nout) : 0);
+                give_back(any_order ? (int)world_any((uint32_t)t.nout) : 0);
             break;
         default:
             collect();

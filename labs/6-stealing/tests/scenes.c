@@ -160,8 +160,6 @@ static void again_thief(void)
 #define TWO                                                                    \
     make, {two_victim, thief1, thief2}, {"victim", "thief1", "thief2"}, check
 #define AGAIN make, {again_victim, again_thief}, {"victim", "thief"}, check
-#define SCENE(id, name, scene, models)                                         \
-    static const struct vx_scenario id = {name, scene, models}
 SCENE(two_sc, "two-sc", TWO, VX_SC);
 SCENE(two_tso, "two-tso", TWO, VX_TSO);
 SCENE(two_c11, "two-c11", TWO, VX_C11);
