@@ -6,7 +6,7 @@ of 1 asks for the direction, the other one for the size.
 """
 
 from claim_rules import Check, Claim, Series, Step
-from suites import SUITES
+from suites import STAIRS, SUITES
 
 FEW_CPUS = ("The article measured on 32 cores; here two cpus carry server and "
             "generator, so nothing that needs many cores at once is tested.")
@@ -55,6 +55,18 @@ def what_if_step(variant):
     name = what_if(variant)
     return (Step(name, ("whatif", "--only", name, "--blocks", "9")),) \
         if name in SUITES else ()
+
+
+def staircase(rule):
+    """Checks of a rule for the number of workers, against always all."""
+    for step, load in enumerate(STAIRS, 1):
+        cell = {"step": step, "load": load}
+        yield from ratio(ELASTIC, rule, "max", "p99_us", cell, below=(1.5,))
+        if load == min(STAIRS):
+            yield from ratio(ELASTIC, rule, "max", "cpu_us", cell,
+                             below=(1, 0.6))
+    yield value(ELASTIC, rule, "lost", f"{rule}, requests without an answer "
+                "on the whole staircase", cell, below=0.5)
 
 
 def _files_and_waiting():
@@ -225,15 +237,13 @@ def _ends_and_rings():
         "A12", "Workers grow and shrink with the load",
         "Every 500 ms the load of a worker decides: fewer below 200 tasks a "
         "core, up to twice as many above 600.",
-        (*ratio(ELASTIC, "wait", "max", "p99_us", {"load": 0.9},
-                below=(1.5,)),
-         *ratio(ELASTIC, "wait", "max", "cpu_us", {"load": 0.1},
-                below=(0.6,)),
-         *ratio(ELASTIC, "load", "max", "p99_us", {"load": 0.9},
-                below=(1.5,))),
-        steps=(Step(ELASTIC, (ELASTIC, "--set", "load=0.1,0.9", "--without",
-                              "min", "--blocks", "6", "--seconds", "0.8")),)
-        if ELASTIC in SUITES else ())
+        (Check("min / max, CPU a request (step 1, load 0.1)",
+               *(Series(ELASTIC, server, "cpu_us", {"step": 1})
+                 for server in ("min", "max")), below=1, control=True),
+         *staircase("load"), *staircase("wait")),
+        "Here a worker fewer leaves no core to others: all share one. The "
+        "control, always one worker, is the most that any rule could save.",
+        (Step(ELASTIC, (ELASTIC,)),))
 
 
 def _whole():

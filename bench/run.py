@@ -5,11 +5,12 @@ Server and client are pinned apart.  A block of a cell visits every server in
 one random order and then in the reverse one, so that a drift of the machine
 cancels; what is compared are the ratios inside a block.  Before and after each
 block a fixed loop is timed.  Where the load is a closed loop, all servers of a
-block are up and take turns of some hundredths of a second (turns.py); elsewhere
-each has a slice of its own, and a block in which the machine changed is done
-again.  Every slice has a fresh server.  A slice with errors, overflowed
-completions, stolen time or other programs beside it is kept in the rows,
-marked, and done again.
+block are up and take turns of some hundredths of a second (turns.py); on a
+staircase they take turns at each step (stairs.py); elsewhere each has a slice
+of its own, and a block in which the machine changed is done again.  Every slice
+has a fresh server, but all steps of a staircase have one.  A slice with errors,
+overflowed completions, stolen time or other programs beside it is kept in the
+rows, marked, and done again.
 
   run.py --suite quick
   run.py --suite keepalive --servers stage2,stage3 --peers --blocks 31
@@ -40,6 +41,7 @@ import remote                                               # noqa: E402
 import results                                              # noqa: E402
 import sittings                                             # noqa: E402
 import slices                                               # noqa: E402
+import stairs                                               # noqa: E402
 import stats_math                                           # noqa: E402
 import summary as summaries                                 # noqa: E402
 import turns                                                # noqa: E402
@@ -77,7 +79,7 @@ class Part:
         self.blocks = settings.get("blocks", suite.blocks)
         self.seconds = settings.get("seconds", suite.seconds)
         self.warmup = settings.get("warmup", suite.warmup)
-        self.trace = settings.get("trace", suite.trace)
+        self.trace = settings.get("trace", suite.trace) and not suite.stairs
         self.turn_s = settings.get("turn_s", 0)     # 0: no turns
         self.capacity = {}   # cell_key(capacity_cell) -> requests/s
         for name, values in settings.get("params", {}).items():
@@ -91,9 +93,19 @@ class Part:
             found = [{**c, name: v} for c in found for v in self.params[name]]
         return found
 
+    def steps(self, cell):
+        """The cells that one start of a server is measured in."""
+        return [{**cell, "step": number, "load": load} for number, load in
+                enumerate(self.suite.stairs, 1)] or [cell]
+
+    def visits(self):
+        """How many slices of a server a block has; in turns it is one."""
+        return 1 if self.turn_s or self.suite.stairs else VISITS
+
     def capacity_cell(self, cell):
         """Where the capacity is measured that `load` is a share of."""
-        found = {name: v for name, v in cell.items() if name != "load"}
+        found = {name: v for name, v in cell.items()
+                 if name not in ("load", "step")}
         return {**found, **{name: v for name, v in
                             self.suite.capacity_at.items() if name in found}}
 
@@ -112,6 +124,7 @@ class Part:
                 (("capacity_at", self.suite.capacity_at),
                  ("reference", self.suite.reference),
                  ("cpus", self.suite.cpus), ("words", self.suite.words),
+                 ("stairs", self.suite.stairs),
                  ("variants", self.suite.variants)) if value}
         return {"suite": self.suite.name, "title": title,
                 "params": self.params, "blocks": self.blocks,
@@ -132,9 +145,9 @@ class Part:
 
     def count(self, servers):
         """(measured slices, traced slices, capacity slices)"""
-        cells = len(self.cells())
+        cells = len(self.cells()) * len(self.steps({}))
         capacity = len(self.capacity_cells()) if self.needs_capacity else 0
-        return (cells * servers * self.blocks * (1 if self.turn_s else VISITS),
+        return (cells * servers * self.blocks * self.visits(),
                 cells * servers if self.trace else 0,
                 capacity * servers * CAPACITY_BLOCKS)
 
@@ -416,8 +429,9 @@ class Run:
                     "order": order})
 
     def in_turns(self, part, cell):
-        """Turns are for one generator's thread."""
-        return part.turn_s > 0 and \
+        """Whether all servers are up; short turns are for one generator's
+        thread."""
+        return bool(part.suite.stairs) or part.turn_s > 0 and \
             len(self.rig_of(part, cell).client_cpus) == 1
 
     def run_block(self, part, cell, block):
@@ -434,11 +448,10 @@ class Run:
             self.calibration = None
             after = self.calibrated(part, cell)
             moved = max(100 * abs(after[c] / before[c] - 1) for c in before)
-            row = {**self.common(part, cell, None, "block"), "block": block,
-                   "try": attempt, "calibration": [before, after],
-                   "moved_pct": moved, "metrics": {}, "valid": whole or last
-                   if takes_turns else moved <= self.args.max_drift,
-                   "turns": takes_turns}
+            row = {"block": block, "try": attempt,
+                   "calibration": [before, after], "moved_pct": moved,
+                   "metrics": {}, "valid": whole or last if takes_turns
+                   else moved <= self.args.max_drift, "turns": takes_turns}
             if not row["valid"]:
                 row["last_try"] = last
                 why = "a server could not be used" if takes_turns else \
@@ -447,37 +460,52 @@ class Run:
                     f"{part.suite.name} {summaries.cell_text(cell)} block "
                     f"{block + 1}: {why}: "
                     + ("given up" if last else "again"))
-            self.writer.add(row)
+            for step in part.steps(cell):
+                self.writer.add({**self.common(part, step, None, "block"),
+                                 **row})
             if row["valid"]:
                 break
 
     def run_turns(self, part, cell, block, attempt, last):
         """A block in turns; whether all of it may be used."""
+        steps = part.steps(cell)
+        found, count = self.measured_turns(part, cell, steps)
+        for order, (name, rows) in enumerate(found.items()):
+            for step, fields in zip(steps, rows):
+                if part.suite.calls and fields["metrics"]:
+                    fields["metrics"]["own_calls"] = slices.own_calls(
+                        self.servers[name], fields.get("counters"))
+                row = {**self.common(part, step, name, "measure"),
+                       "block": block, "try": attempt, "visit": 0,
+                       "order": order, "turns": count, "attempt": attempt,
+                       **fields}
+                if not row["valid"]:
+                    row["last_try"] = last
+                    self.progress.say(
+                        f"{part.suite.name} {summaries.cell_text(step)} "
+                        f"{name} block {block + 1}: {'; '.join(row['why'])}")
+                self.writer.add(row)
+                self.tell(part, step, name, block, "measure", row)
+        return all(fields["valid"] for rows in found.values()
+                   for fields in rows)
+
+    def measured_turns(self, part, cell, steps):
+        """({server: [fields of the row of each step]}, turns of each row)"""
+        rig = self.rig_of(part, cell)
         works = [(name, self.servers[name],
                   self.starting(part, cell, self.servers[name]),
-                  self.loadgen_words(part, cell, name, part.suite.loadgen))
+                  [self.loadgen_words(part, step, name, part.suite.loadgen)
+                   for step in steps])
                  for name in self.fitting(part)
                  if self.answers(part, cell, name, "measure")]
-        found = turns.measure(self.rig_of(part, cell), works,
+        if part.suite.stairs:
+            return stairs.measure(rig, works, part.seconds, part.warmup,
+                                  self.rng), 1
+        found = turns.measure(rig, [(*work[:3], work[3][0]) for work in works],
                               part.measured_s(), part.warmup, part.turn_s,
                               self.rng)
-        for order, (name, fields) in enumerate(found.items()):
-            if part.suite.calls and fields["metrics"]:
-                fields["metrics"]["own_calls"] = slices.own_calls(
-                    self.servers[name], fields.get("counters"))
-            row = {**self.common(part, cell, name, "measure"), "block": block,
-                   "try": attempt, "visit": 0, "order": order,
-                   "turns": VISITS * turns.rounds(part.measured_s(),
-                                                  part.turn_s),
-                   "attempt": attempt, **fields}
-            if not row["valid"]:
-                row["last_try"] = last
-                self.progress.say(
-                    f"{part.suite.name} {summaries.cell_text(cell)} {name} "
-                    f"block {block + 1}: {'; '.join(row['why'])}")
-            self.writer.add(row)
-            self.tell(part, cell, name, block, "measure", row)
-        return all(fields["valid"] for fields in found.values())
+        return ({name: [fields] for name, fields in found.items()},
+                VISITS * turns.rounds(part.measured_s(), part.turn_s))
 
     def loadgen_words(self, part, cell, name, templates):
         args = self.arguments(part, cell, templates, name) \

@@ -455,7 +455,7 @@ def bad_end(kind, status):
     return f"server ended with status {status} when asked to end"
 
 
-def complaints(outcome, moved, server_status, seconds):
+def complaints(outcome, moved, server_status, seconds, errors_spoil=True):
     """Why a slice must be redone; empty when it may be used."""
     found = []
     if outcome.error:
@@ -465,7 +465,7 @@ def complaints(outcome, moved, server_status, seconds):
     report = outcome.report
     if report:
         errors = report.get("errors") or {}
-        if errors.get("total"):
+        if errors.get("total") and errors_spoil:
             kinds = [f"{n} {k}" for k, n in errors.items()
                      if k != "total" and n]
             found.append("errors: " + (", ".join(kinds)
@@ -509,12 +509,13 @@ def shared_note(rig, args):
         "before it" if may_go_first() else "without right of way")
 
 
-def row_of(rig, server, args, outcome, seconds, life):
+def row_of(rig, server, args, outcome, seconds, life, errors_spoil=True):
     """The fields of a row; `life`: how the server began, what its counters
-    moved by, whether it died meanwhile, and how it ended."""
+    moved by, whether it died meanwhile, and how it ended.  `errors_spoil`: a
+    slice with requests that failed is of no use."""
     # echo has no /metrics: what it says at its end
     moved = life["totals"] or None if life["moved"] is None else life["moved"]
-    why = complaints(outcome, moved, life["died"], seconds)
+    why = complaints(outcome, moved, life["died"], seconds, errors_spoil)
     if life["died"] is None and bad_end(server.kind, life["ended"]):
         why.append(bad_end(server.kind, life["ended"]))
     row = {"valid": not why, "why": why, "started": life["started"],

@@ -40,6 +40,9 @@ class Suite:
     #                              measured closed loop with these arguments
     capacity_at: dict = field(default_factory=dict)   # in the cell, with this
     own_capacity: bool = False   # each server's own; else the lowest of all
+    stairs: tuple = ()           # one start of each server for all of these
+    #                              loads: stairs.py.  A cell gets its `step`
+    #                              (1, 2 ...) and `load`; none is traced
     words: dict = field(default_factory=dict)     # param -> value -> its text
     cpus: str = ""               # "workers": a cpu for each worker
     reference: str = ""          # all others are compared with this server
@@ -74,6 +77,8 @@ SLEEP = {"const": "const:300", "exponential": "exp:300",
          "bimodal": "bimodal:0.005:200:20000"}
 OPEN = ["--connections", "{connections}", "--rate", "{rate}",
         "--arrivals", "poisson", "--pattern", "uniform"]
+
+STAIRS = (0.10, 0.50, 0.90, 0.50, 0.10)
 
 
 def _skew(name, title, kind, words, workers):
@@ -408,19 +413,20 @@ def _suites():
          "--heartbeat", "{period}",
          "--processes", "{processes}", "--sources", "{sources}"],
         memory=True, trace=False, seconds=5.0)
-    # Each step is a server of its own: what the number of workers settles at.
+    # Of up to 8 blocks an interval ends at the worst: one lost request shows.
     yield Suite(
-        "elastic", "As many workers as the load needs: 1 to 4, by both rules, "
-        "beside always 4 and always 1, GET /, open loop",
-        {"workers": [4], "connections": [64], "load": [0.10, 0.50, 0.90]},
-        OPEN,
+        "elastic", "Up and down a staircase with as many workers as the load "
+        "needs: 1 to 4, by both rules, beside always 4 and always 1, GET /, "
+        "open loop",
+        {"workers": [4], "connections": [64]}, OPEN, stairs=STAIRS,
         variants={
             "max": ("stage6", []),
             "min": ("stage6", ["--workers", "1"]),
             "wait": ("stage6", ["--workers", "1:4"]),
             "load": ("stage6", ["--workers", "1:4", "--elastic", "load"])},
         load="--connections {connections} --pattern uniform",
-        only=("max",), reference="max", trace=False, calls=True, warmup=1.5)
+        only=("max",), reference="max", trace=False, calls=True, warmup=0,
+        blocks=8)
     # Every process of a front counts as the server, all on one cpu.
     yield Suite(
         "hop", "GET / through a front to two of stage 2, open loop",

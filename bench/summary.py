@@ -61,6 +61,9 @@ METRICS = {
     "ctx_per_request": "context switches/request",
     "events_per_wait": "events per wait",
     "own_calls": "system calls/request, by the server's counters",
+    "active": "workers that run at the end",
+    "changes": "changes of the number of workers",
+    "lost": "requests without an answer since the server's start",
     "header_bytes": "header bytes of an answer",
     "steal_pct": "steal %",
     "foreign_pct": "other programs, % of the cpus",
@@ -419,6 +422,9 @@ COLUMNS = {
     "files": [("requests/s", "qps"), ("p99 us", "p99_us"),
               ("CPU us/request", "cpu_us"),
               ("p99 of / us", "probe_p99_us")],
+    "elastic": [("p99 us", "p99_us"), ("CPU us/request", "cpu_us"),
+                ("workers at the end", "active"), ("changes", "changes"),
+                ("lost so far", "lost")],
 }
 DEFAULT_COLUMNS = [("requests/s", "qps"), ("p50 us", "p50_us"),
                    ("p99 us", "p99_us"), ("CPU us/request", "cpu_us")]
@@ -433,6 +439,7 @@ RATIO_WORDS = {"cpu_us": "CPU", "p99_us": "p99", "fast_p99_us": "p99",
 def ratio_columns(suite, lead, yardstick):
     """[(head, metric)] of the paired ratios at the end of a line."""
     metrics = ["fast_p90_us", lead] if lead == "fast_p99_us" else [lead]
+    metrics += ["p99_us"] if suite == "elastic" else []
     base = yardstick or "the row above"
     return [] if suite == "idle" else [
         (f"{RATIO_WORDS[m]} ratio to {base}", m) for m in metrics]

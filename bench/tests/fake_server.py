@@ -58,7 +58,8 @@ while True:
         for key, value in (("waits", 100 * scrapes), ("events", 400 * scrapes),
                            ("recvs", 300 * scrapes), ("sends", 300 * scrapes),
                            ("requests", 200 * scrapes),
-                           ("cq_overflow", overflows)))
+                           ("grows", scrapes), ("cq_overflow", overflows)))
+    body += "".join(f'ioladder_active{{worker="{w}"}} 1\n' for w in (0, 1))
     scrapes += 1
     peer.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
                  f"Connection: close\r\n\r\n{body}".encode())
