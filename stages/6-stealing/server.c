@@ -990,24 +990,8 @@ static void upkeep_kept(struct worker *w)
     }
 }
 
-/* Takes a sample, if one is due: how many workers shall run?  Whichever worker
- * comes first takes it, so no thread wakes up for it. */
-static void sample(struct worker *w)
-{
-    struct team *t = &w->server->team;
-    uint64_t tasks = 0;
-
-    if (!elastic_turn(w->elastic, w->now_us))
-        return;
-    for (int i = 0; i < t->n_workers; i++) {
-        struct worker *one = t->seats[i].worker;
-
-        tasks += a_load(&one->stats.own[OWN_runs], relaxed);
-    }
-    elastic_sample(w->elastic, w->now_us, tasks);
-}
-
-/* Between two batches, and before a sleep. */
+/* Between two batches, and before a sleep.  How many workers shall run?  The
+ * first whose turn it is takes the sample, so no thread wakes up for it. */
 static void upkeep(struct worker *w)
 {
     w->has_upkeep = false;
@@ -1015,7 +999,8 @@ static void upkeep(struct worker *w)
     upkeep_home(w, w);
     if (w->elastic) {
         upkeep_kept(w);
-        sample(w);
+        if (elastic_turn(w->elastic, w->now_us))
+            elastic_sample(w->elastic, w->now_us);
     }
     service_tick(&w->sv);
 }
@@ -1077,31 +1062,16 @@ static void worker_loop(struct worker *w)
     }
 }
 
-/* A worker has been in a handler for so long that what waits in its queue or in
- * its set is late, and no worker is free for it: calls one from its rest.  The
- * workers cannot do that: they take samples between handlers, and all that run
- * may be in one.  True: a worker is in a handler, and another may be called:
- * look again. */
-static bool sentinel_call(struct server *v)
+/* A stuck worker has work, and no worker is free for it: calls one from its
+ * rest.  The workers cannot do that: they take samples between handlers, and
+ * all that run may be in one. */
+static void sentinel_call(struct server *v)
 {
     struct elastic *e = &v->elastic;
     int n = elastic_active(e);
-    bool looks = false;
 
-    if (e->rule != ELASTIC_WAIT || n == e->max || !park_none(&v->park))
-        return false;
-    for (int i = 0; i < v->team.n_workers; i++) {
-        struct worker *w = v->team.seats[i].worker;
-        struct pollfd p = {.fd = w->epoll, .events = POLLIN};
-
-        looks |= busy_now(&w->busy);
-        if (busy_longer(&w->busy, clock_us(), LATE_US) &&
-            (deque_len(&w->ready) > 0 || poll(&p, 1, 0) > 0)) {
-            elastic_resize(e, n, n + 1);
-            break;
-        }
-    }
-    return looks;
+    if (e->rule == ELASTIC_WAIT && n < e->max && park_none(&v->park))
+        elastic_resize(e, n, n + 1);
 }
 
 /* Adds the sets of workers that are stuck to the sentinel's own set.  True: a
@@ -1109,7 +1079,7 @@ static bool sentinel_call(struct server *v)
 static bool sentinel_look(struct server *v, bool *watched)
 {
     int64_t now_us = clock_us();
-    bool looks = sentinel_call(v);
+    bool looks = false;
 
     for (int i = 0; i < v->team.n_workers; i++) {
         struct worker *w = v->team.seats[i].worker;
@@ -1120,6 +1090,8 @@ static bool sentinel_look(struct server *v, bool *watched)
                 epoll_ctl(v->sentinel.epoll, EPOLL_CTL_ADD, w->epoll, &ev) == 0;
             if (!watched[i]) /* no memory: wake a worker, to look */
                 wake_one(v);
+            if (deque_len(&w->ready) > 0)
+                sentinel_call(v);
         }
         looks |= !watched[i] && busy_now(&w->busy);
     }
@@ -1146,7 +1118,8 @@ static void sentinel_wait(struct server *v, bool *watched, int64_t us)
         if (!w)
             continue; /* eventfd: a handler has begun */
         if (busy_longer(&w->busy, clock_us(), v->choice.stuck_us)) {
-            wake_one(v);
+            if (!wake_one(v))
+                sentinel_call(v);
             continue;
         }
         epoll_ctl(v->sentinel.epoll, EPOLL_CTL_DEL, w->epoll, NULL);
@@ -1319,9 +1292,7 @@ static void server_size(struct server *v)
     e->max = v->team.n_workers;
     e->min = min > 0 && min < e->max ? min : e->max;
     e->rule = (enum elastic_rule)v->choice.elastic;
-    e->period_us = 1000 * (v->choice.elastic_ms      ? v->choice.elastic_ms
-                           : e->rule == ELASTIC_LOAD ? 500
-                                                     : 10);
+    e->period_us = 1000 * v->choice.elastic_ms;
     elastic_init(e, clock_us());
 }
 

@@ -8,6 +8,8 @@
 
 void elastic_init(struct elastic *e, int64_t now_us)
 {
+    if (e->period_us == 0)
+        e->period_us = e->rule == ELASTIC_LOAD ? TASKS_US : WAIT_US;
     a_init(&e->active, e->min);
     a_init(&e->due_us, now_us + e->period_us);
     e->sampled_us = e->calm_us = now_us;
@@ -99,12 +101,13 @@ void elastic_resize(struct elastic *e, int from, int to)
         eventfd_write(e->member[i].eventfd, 1);
 }
 
-void elastic_sample(struct elastic *e, int64_t now_us, uint64_t tasks)
+void elastic_sample(struct elastic *e, int64_t now_us)
 {
-    struct elastic_load load = {.tasks = tasks};
+    struct elastic_load load = {0};
     int n = elastic_active(e);
 
     for (int i = 0; i < e->max; i++) {
+        load.tasks += a_load(&e->member[i].tasks, relaxed);
         load.late += a_load(&e->member[i].late, relaxed);
         load.slept_us[i] = note_slept(&e->member[i], now_us);
     }

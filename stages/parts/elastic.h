@@ -68,11 +68,12 @@ enum elastic_rule { ELASTIC_WAIT, ELASTIC_LOAD };
 #endif
 
 enum {
+    WAIT_US = 10000,    /* the period of ELASTIC_WAIT */
     LATE_US = 200,      /* ready for longer: late */
     LATE_SHARE = 100,   /* one late in so many: too many */
     CALM_PERIODS = 30,  /* before one worker fewer */
     FIT_PERCENT = 60,   /* those that are left may be awake for so long */
-    TASKS_US = 500000,  /* ELASTIC_LOAD counts tasks in this time: */
+    TASKS_US = 500000,  /* the period of ELASTIC_LOAD, and of its counts: */
     TASKS_FEW = 200,    /* under: 0.8 */
     TASKS_ENOUGH = 600, /* to here: 1 */
     TASKS_MANY = 1200,  /* to here: 1.5; above: 2 */
@@ -86,7 +87,7 @@ struct member {
     ATOMIC(uint64_t) kept; /* a bit for each worker whose home it keeps */
     int epoll, eventfd;    /* its set; it is woken by this */
     /* Its counts since the start: the worker writes, any thread reads. */
-    ATOMIC(uint64_t) late;    /* tasks */
+    ATOMIC(uint64_t) tasks, late;
     ATOMIC(int64_t) slept_us; /* without the sleep that it is in now */
     ATOMIC(int64_t) since_us; /* asleep since then; 0: awake */
 };
@@ -97,7 +98,7 @@ struct elastic {
     ATOMIC(int64_t) due_us; /* the next sample; INT64_MAX: one is taken */
     enum elastic_rule rule; /* set by the stage, like the next three */
     int min, max;           /* workers; equal: never change */
-    int64_t period_us;
+    int64_t period_us;      /* 0: elastic_init() takes the rule's own */
     /* From here on, of the thread that takes a sample. */
     int64_t sampled_us, calm_us;
     uint64_t tasks, late;
@@ -112,7 +113,7 @@ struct elastic_load {
     int64_t slept_us[ELASTIC_MOST]; /* of each worker, up to now */
 };
 
-/* Begins with min workers.  Rule, limits and period are set. */
+/* Begins with min workers.  Rule and limits are set. */
 void elastic_init(struct elastic *e, int64_t now_us);
 
 /* Worker n is up, with this set and this eventfd.  Call it before all begin. */
@@ -123,8 +124,8 @@ struct member *elastic_join(struct elastic *e, int n, int epoll, int eventfd);
 void elastic_resize(struct elastic *e, int from, int to);
 
 /* After elastic_turn() was true: takes the sample, and changes the number by
- * the rule.  tasks: of all workers since the start. */
-void elastic_sample(struct elastic *e, int64_t now_us, uint64_t tasks);
+ * the rule. */
+void elastic_sample(struct elastic *e, int64_t now_us);
 
 /* Worker n, which holds nothing but its home, sleeps until it is called or
  * `signal` is readable.  Its set is in its keeper's, as event number + n.
@@ -210,6 +211,7 @@ static inline void note_awake(struct member *m, int64_t now_us)
 /* A task that became ready at ready_us runs now. */
 static inline void note_run(struct member *m, int64_t now_us, int64_t ready_us)
 {
+    a_store(&m->tasks, a_load(&m->tasks, relaxed) + 1, relaxed);
     if (now_us - ready_us > LATE_US)
         a_store(&m->late, a_load(&m->late, relaxed) + 1, relaxed);
 }

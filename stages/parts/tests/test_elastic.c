@@ -175,6 +175,25 @@ Test(elastic, sleeps_are_counted)
     cr_assert(a_load(&m->late, relaxed) == 0);
     note_run(m, 1001 + LATE_US, 1000);
     cr_assert(a_load(&m->late, relaxed) == 1);
+    cr_assert(a_load(&m->tasks, relaxed) == 2);
+}
+
+/* A sample adds up what all workers have counted, and ends its turn. */
+Test(elastic, a_sample_of_all)
+{
+    set_up(ELASTIC_LOAD, 1, 4, 0);
+    cr_assert(e.period_us == TASKS_US);
+    for (int i = 0; i < 4; i++)
+        elastic_join(&e, i, -1, -1);
+    for (int i = 0; i < 601; i++)
+        note_run(&e.member[i % 4], now_us, now_us);
+    cr_assert(!elastic_turn(&e, now_us));
+    now_us += TASKS_US;
+    cr_assert(elastic_turn(&e, now_us));
+    cr_assert(!elastic_turn(&e, now_us), "one takes it");
+    elastic_sample(&e, now_us);
+    cr_assert(elastic_active(&e) == 2);
+    cr_assert(elastic_turn(&e, now_us + TASKS_US));
 }
 
 static void *rests(void *arg)

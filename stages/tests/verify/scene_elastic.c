@@ -154,7 +154,7 @@ static void sampler(void)
          now_us += PERIOD_US)
         if (elastic_turn(&elastic, now_us)) {
             plain_write(&notes, plain_read(&notes) + 1);
-            elastic_sample(&elastic, now_us, 0);
+            elastic_sample(&elastic, now_us);
         }
 }
 
