@@ -536,11 +536,15 @@ static void measured_turn(struct load *l)
 /* --turns.  The sums begin at nothing, as calloc() and the caller left them. */
 static void run_turns(struct load *l)
 {
+    bool begun = false;
     char word;
 
     while (read(STDIN_FILENO, &word, 1) == 1) {
         l->phase = RUN_WARMUP;
         l->t = &l->warm;
+        if (word == 'm' && !begun)
+            server_status_read(l->cf, &l->run->base);
+        begun = begun || word == 'm';
         if (word == 'm')
             measured_turn(l);
         else

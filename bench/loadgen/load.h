@@ -105,6 +105,7 @@ struct run {
     _Atomic int64_t drain_end_ns;
     pthread_barrier_t connected, started;
     struct server_clock server[2]; /* at the window's borders, by thread 0 */
+    struct server_status base;     /* --turns: before the first measured one */
 };
 
 /* A request that waits to be sent. */

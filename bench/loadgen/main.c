@@ -187,11 +187,12 @@ static void watch_turns(struct run *run, struct result *r,
     const struct config *cf = run->cf;
     struct host_clock h0, h1;
 
-    server_status_read(cf, &r->base);
+    server_status_read(cf, &run->base);
     host_clock_read(&h0);
     quotas_read(cf, r->quota[0]);
     pthread_barrier_wait(&run->started);
     join(cf, loads);
+    r->base = run->base;
     quotas_read(cf, r->quota[1]);
     r->have_server =
         cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;

@@ -745,7 +745,7 @@ class Engines(Case):
 class InTurns(Case):
     """--turns: told from outside when to work, and quiet in between."""
 
-    def pair(self, server, words, *switches):
+    def pair(self, server, words, *switches, before=lambda turn: None):
         """Plays the words; (outcome, requests that the server had got when
         each turn was answered)."""
         ours, theirs = socket.socketpair()
@@ -757,7 +757,8 @@ class InTurns(Case):
                 text=True)
             theirs.close()
             seen = []
-            for word in words:
+            for turn, word in enumerate(words):
+                before(turn)
                 ours.send(word)
                 if ours.recv(1) != word:
                     break
@@ -788,6 +789,26 @@ class InTurns(Case):
                 self.assertGreaterEqual(result["duration_s"], 0.06)
                 self.assertLessEqual(result["latency_us"]["count"],
                                      result["requests"])
+
+    def test_switches_before_the_first_that_counts_do_not(self):
+        serve = bad.http(lambda *_: bad.reply())
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, bufsize=0,
+                              stdout=subprocess.PIPE) as cat, \
+                bad.Server(serve) as server:
+            def slept():
+                with open(f"/proc/{cat.pid}/status", encoding="ascii") as f:
+                    return int(re.search(r"^voluntary\D+(\d+)", f.read(),
+                                         re.M)[1])
+
+            def sleeps(turn):
+                while turn == 1 and slept() < 100:
+                    cat.stdin.write(b"x")    # wakes it, and it sleeps again
+                    cat.stdout.read(1)
+
+            outcome, _ = self.pair(server, [b"w", b"w", b"m"], "--connections",
+                                   2, "--server-pid", cat.pid, before=sleeps)
+            self.assertLess(self.clean(outcome)["server"]["vol_ctx"], 50)
+            cat.stdin.close()
 
     def test_an_error_ends_it(self):
         with bad.Server(bad.every(5, "bad", bad.reply(b"no"))) as server:
