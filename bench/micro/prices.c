@@ -15,32 +15,17 @@
  *   two cpus       write, wake-up, read        wake_other
  *   both awake     one line changes its cpu    line_transfer
  *
- * The peers of the echo prices send and receive on the second cpu, as a client
- * does: their lines must come over.  That part is not timed.
+ * The prices of receives and sends: prices_net.h.
  */
-#include <errno.h>
-#include <liburing.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "cancel.h"
-#include "check.h"
 #include "inherit.h"
+#include "prices.h"
+#include "prices_net.h"
 #include "session.h"
 #include "stats.h"
 
@@ -48,39 +33,10 @@ enum {
     BATCHES = 21,
     LOW = 5, /* of the sorted batches: the 6th and the 16th */
     HIGH = 15,
-    PAIRS = 64,   /* connections of the echo prices */
-    MESSAGE = 64, /* bytes of their requests and replies */
     PAGES = 2048, /* touched in a batch */
     PAGE = 4096,  /* bytes; a larger page of the system only counts less */
     COPY_MAX = 1 << 16,
 };
-
-static int cpu_a, cpu_b = -1; /* cpu_b < 0: there is only one */
-
-static int64_t clock_ns(clockid_t id)
-{
-    struct timespec t;
-
-    clock_gettime(id, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
-static int64_t now_ns(void)
-{
-    return clock_ns(CLOCK_MONOTONIC);
-}
-
-static void pin(int cpu)
-{
-    size_t size = CPU_ALLOC_SIZE(cpu + 1);
-    cpu_set_t *set = CPU_ALLOC((size_t)cpu + 1);
-
-    CPU_ZERO_S(size, set);
-    CPU_SET_S((size_t)cpu, size, set);
-    if (sched_setaffinity(0, size, set) != 0)
-        die("prices: cannot run on cpu %d: %s", cpu, strerror(errno));
-    CPU_FREE(set);
-}
 
 /* ---- one thread: calls, clocks, copies, adds, faults ---- */
 
@@ -151,35 +107,6 @@ static double fault_batch(int unused)
 
 /* ---- two threads ---- */
 
-struct partner {
-    _Alignas(256) _Atomic uint64_t word; /* added to, or handed to and fro */
-    _Alignas(256) _Atomic bool begun, end;
-    int cpu, rounds;
-    int to, from; /* eventfds */
-    void (*play)(struct partner *);
-};
-
-static void *partner_main(void *arg)
-{
-    struct partner *p = arg;
-
-    pin(p->cpu);
-    atomic_store(&p->begun, true);
-    p->play(p);
-    return NULL;
-}
-
-static pthread_t partner_start(struct partner *p)
-{
-    pthread_t thread;
-
-    if (pthread_create(&thread, NULL, partner_main, p) != 0)
-        die("prices: cannot start a thread");
-    while (!atomic_load(&p->begun))
-        sched_yield();
-    return thread;
-}
-
 static void add_on(struct partner *p)
 {
     while (!atomic_load_explicit(&p->end, memory_order_relaxed))
@@ -229,22 +156,6 @@ static double transfer_batch(int unused)
     return (double)begin / (2 * p.rounds);
 }
 
-static void event_write(int fd)
-{
-    uint64_t one = 1;
-
-    if (write(fd, &one, sizeof one) != (ssize_t)sizeof one)
-        die("prices: eventfd: %s", strerror(errno));
-}
-
-static void event_read(int fd)
-{
-    uint64_t value;
-
-    if (read(fd, &value, sizeof value) != (ssize_t)sizeof value)
-        die("prices: eventfd: %s", strerror(errno));
-}
-
 static void answer(struct partner *p)
 {
     for (int i = 0; i < p->rounds; i++) {
@@ -260,10 +171,8 @@ static double wake_batch(int cpu)
     pthread_t thread;
     int64_t begin;
 
-    p.to = eventfd(0, EFD_CLOEXEC);
-    p.from = eventfd(0, EFD_CLOEXEC);
-    if (p.to < 0 || p.from < 0)
-        die("prices: eventfd: %s", strerror(errno));
+    p.to = new_event();
+    p.from = new_event();
     thread = partner_start(&p);
     begin = now_ns();
     for (int i = 0; i < p.rounds; i++) {
@@ -294,9 +203,7 @@ static double wake_call_batch(int unused)
     int64_t spent = 0;
 
     (void)unused;
-    p.to = eventfd(0, EFD_CLOEXEC);
-    if (p.to < 0)
-        die("prices: eventfd: %s", strerror(errno));
+    p.to = new_event();
     thread = partner_start(&p);
     for (int i = 0; i < p.rounds; i++) {
         int64_t begin = now_ns();
@@ -317,7 +224,7 @@ static double wake_call_batch(int unused)
 static double event_batch(int unused)
 {
     enum { N = 2000 };
-    int fd = eventfd(0, EFD_CLOEXEC);
+    int fd = new_event();
     int64_t begin = now_ns();
 
     (void)unused;
@@ -350,292 +257,76 @@ static double switch_batch(int unused)
     return left > 0 ? left : 0;
 }
 
-/* ---- recv and send on loopback ---- */
-
-static struct {
-    int ours[PAIRS], theirs[PAIRS];
-    char in[PAIRS][MESSAGE];
-    struct io_uring ring;
-    int ring_error; /* of making the ring; 0: it is there */
-    int epoll;
-    bool open;
-    struct partner peer; /* on the second cpu, for good, if there is one */
-    void (*peers_do)(int n);
-    int peers_n;
-} net;
-
-/* Waits for its turn, which is an odd word, and gives it back.  It goes to
- * sleep when nothing is wanted for long, and a bit of its time is not timed. */
-static void peers_take_turns(struct partner *p)
-{
-    for (uint64_t turn = 1;; turn += 2) {
-        for (int i = 0; atomic_load(&p->word) != turn; i++)
-            if (i > 20000)
-                usleep(50);
-        net.peers_do(net.peers_n);
-        atomic_store(&p->word, turn + 1);
-    }
-}
-
-/* Has the peers do it, and waits for them. */
-static void peers(void (*what)(int n), int n)
-{
-    uint64_t turn = atomic_load(&net.peer.word) + 1;
-
-    if (cpu_b < 0) {
-        what(n);
-        return;
-    }
-    net.peers_do = what;
-    net.peers_n = n;
-    atomic_store(&net.peer.word, turn);
-    for (int i = 0; atomic_load(&net.peer.word) == turn; i++)
-        if (i > 20000)
-            sched_yield();
-}
-
-static void pair_open(int listener, const struct sockaddr_in *addr, int i)
-{
-    int one = 1;
-
-    net.theirs[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (net.theirs[i] < 0 ||
-        connect(net.theirs[i], (const struct sockaddr *)addr, sizeof *addr) < 0)
-        die("prices: connect: %s", strerror(errno));
-    net.ours[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    if (net.ours[i] < 0)
-        die("prices: accept: %s", strerror(errno));
-    setsockopt(net.theirs[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(net.ours[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-}
-
-static void net_open(void)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET,
-                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof addr;
-    struct io_uring_params params = {.flags = IORING_SETUP_SINGLE_ISSUER |
-                                              IORING_SETUP_DEFER_TASKRUN};
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (listener < 0 || bind(listener, (struct sockaddr *)&addr, len) < 0 ||
-        listen(listener, PAIRS) < 0 ||
-        getsockname(listener, (struct sockaddr *)&addr, &len) < 0)
-        die("prices: cannot listen on loopback: %s", strerror(errno));
-    for (int i = 0; i < PAIRS; i++)
-        pair_open(listener, &addr, i);
-    close(listener);
-    net.ring_error = io_uring_queue_init_params(2 * PAIRS, &net.ring, &params);
-    if (net.ring_error == -EINVAL) /* before Linux 6.1 */
-        net.ring_error = io_uring_queue_init(2 * PAIRS, &net.ring, 0);
-    net.epoll = epoll_create1(EPOLL_CLOEXEC);
-    for (int i = 0; i < PAIRS; i++) {
-        struct epoll_event ev = {.events = EPOLLIN};
-
-        if (epoll_ctl(net.epoll, EPOLL_CTL_ADD, net.ours[i], &ev) < 0)
-            die("prices: epoll: %s", strerror(errno));
-    }
-    net.peer = (struct partner){.cpu = cpu_b, .play = peers_take_turns};
-    if (cpu_b >= 0)
-        partner_start(&net.peer);
-    net.open = true;
-}
-
-static void must_be(ssize_t got, ssize_t wanted)
-{
-    if (got != wanted)
-        die("prices: %zd bytes instead of %zd: %s", got, wanted,
-            strerror(got < 0 ? errno : 0));
-}
-
-/* The peers send before and receive after what is timed. */
-static void peers_send(int n)
-{
-    char message[MESSAGE];
-
-    memset(message, 'x', sizeof message);
-    for (int i = 0; i < n; i++)
-        must_be(send(net.theirs[i], message, MESSAGE, 0), MESSAGE);
-}
-
-static void peers_receive(int n)
-{
-    char message[MESSAGE];
-
-    for (int i = 0; i < n; i++)
-        must_be(recv(net.theirs[i], message, MESSAGE, MSG_WAITALL), MESSAGE);
-}
-
-static void echo_calls(int n)
-{
-    for (int i = 0; i < n; i++) {
-        must_be(recv(net.ours[i], net.in[i], MESSAGE, 0), MESSAGE);
-        must_be(send(net.ours[i], net.in[i], MESSAGE, 0), MESSAGE);
-    }
-}
-
-static void ring_prepare(int n, bool sending)
-{
-    for (int i = 0; i < n; i++) {
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&net.ring);
-
-        if (sending)
-            io_uring_prep_send(sqe, net.ours[i], net.in[i], MESSAGE, 0);
-        else
-            io_uring_prep_recv(sqe, net.ours[i], net.in[i], MESSAGE, 0);
-    }
-}
-
-static void ring_complete(int n)
-{
-    struct io_uring_cqe *cqe;
-    unsigned head, seen = 0;
-
-    while (seen < (unsigned)n) {
-        unsigned got = 0;
-
-        io_uring_submit_and_wait(&net.ring, (unsigned)n - seen);
-        io_uring_for_each_cqe (&net.ring, head, cqe) {
-            errno = cqe->res < 0 ? -cqe->res : 0;
-            must_be(cqe->res, MESSAGE);
-            got++;
-        }
-        io_uring_cq_advance(&net.ring, got);
-        seen += got;
-    }
-}
-
-static void ring_pass(int n, bool sending)
-{
-    ring_prepare(n, sending);
-    ring_complete(n);
-}
-
-/* Nanoseconds of CPU since `begin`, without what looking at the clock takes. */
-static int64_t spent_since(int64_t begin)
-{
-    int64_t end = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    int64_t clock = clock_ns(CLOCK_THREAD_CPUTIME_ID) - end;
-
-    return end - begin - clock;
-}
-
-/* So many rounds that a batch takes about as long for each n. */
-static int rounds_of(int n)
-{
-    return n == 1 ? 200 : 8;
-}
-
-/* CPU time of one recv and one send; n > 0: of n connections in two enters of
- * the ring; 0: by calls. */
-static double echo_batch(int n)
-{
-    int rounds = rounds_of(n), wide = n ? n : PAIRS;
-    int64_t spent = 0;
-
-    if (!net.open)
-        net_open();
-    if (n && net.ring_error)
-        return -1;
-    for (int k = 0; k < rounds; k++) {
-        int64_t begin;
-
-        peers(peers_send, wide);
-        begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        if (n) {
-            ring_pass(n, false);
-            ring_pass(n, true);
-        } else {
-            echo_calls(wide);
-        }
-        spent += spent_since(begin);
-        peers(peers_receive, wide);
-    }
-    return (double)spent / rounds / wide;
-}
-
-/* The same, but the receives wait in the ring before there are bytes: three
- * enters, since nobody sends while we wait. */
-static double armed_batch(int n)
-{
-    int rounds = rounds_of(n);
-    int64_t spent = 0;
-
-    if (!net.open)
-        net_open();
-    if (net.ring_error)
-        return -1;
-    for (int k = 0; k < rounds; k++) {
-        int64_t begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-
-        ring_prepare(n, false);
-        io_uring_submit(&net.ring);
-        spent += spent_since(begin);
-        peers(peers_send, n);
-        begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        ring_complete(n);
-        ring_pass(n, true);
-        spent += spent_since(begin);
-        peers(peers_receive, n);
-    }
-    return (double)spent / rounds / n;
-}
-
-/* One event of an epoll_wait that returns n of them. */
-static double event_of_batch(int n)
-{
-    struct epoll_event ev[PAIRS];
-    int rounds = rounds_of(n);
-    int64_t spent = 0;
-
-    if (!net.open)
-        net_open();
-    for (int k = 0; k < rounds; k++) {
-        int64_t begin;
-
-        peers(peers_send, n);
-        begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        while (epoll_wait(net.epoll, ev, PAIRS, 0) < n)
-            ; /* a packet may still be on its way */
-        spent += spent_since(begin);
-        echo_calls(n);
-        peers(peers_receive, n);
-    }
-    return (double)spent / rounds / n;
-}
-
 /* ---- the protocol: what all stages share ---- */
 
-/* One `GET /` through the session: bytes in, parsed, answered, bytes out. */
-static double session_batch(int unused)
+static struct {
+    struct app app;
+    struct cancel stop;
+    struct stats stats;
+    struct session s[CONNS];
+    uint8_t in[CONNS][BUF_SIZE], out[CONNS][BUF_SIZE];
+} http;
+
+static void http_open(void)
 {
-    enum { N = 2000 };
-    static const char request[] =
-        "GET / HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
-    static uint8_t in[16384], out[16384];
-    static struct cancel stop;
-    struct app app = {.proto = &proto_http, .cancel = &stop, .root_fd = -1};
-    struct session s;
-    struct stats stats = {0};
+    http.app =
+        (struct app){.proto = &proto_http, .cancel = &http.stop, .root_fd = -1};
+    for (int i = 0; i < CONNS; i++) {
+        session_init(&http.s[i], &http.app);
+        buf_lend(&http.s[i].in, http.in[i], BUF_SIZE);
+        buf_lend(&http.s[i].out, http.out[i], BUF_SIZE);
+    }
+}
+
+/* Bytes in, parsed, handled, answered, bytes out. */
+static void answer_request(struct session *s, const char *request, size_t len)
+{
+    enum want want;
+
+    memcpy(buf_tail(&s->in), request, len);
+    buf_commit(&s->in, len);
+    want = session_step(s, &http.stats);
+    if (want == WANT_WORK) {
+        session_work(s);
+        want = session_step(s, &http.stats);
+    }
+    if (want != WANT_SEND)
+        die("prices: the session does not answer");
+    buf_consume(&s->out, buf_len(&s->out));
+    if (session_step(s, &http.stats) != WANT_RECV)
+        die("prices: the session does not go on");
+}
+
+/* CPU time of one request, of n on all connections in turn. */
+static double requests_take(const char *path, int n)
+{
+    char request[128];
+    int len = snprintf(request, sizeof request,
+                       "GET %s HTTP/1.1\r\nHost: localhost:8080\r\n\r\n", path);
     int64_t begin;
 
+    if (!http.app.proto)
+        http_open();
+    begin = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    for (int i = 0; i < n; i++)
+        answer_request(&http.s[i % CONNS], request, (size_t)len);
+    return (double)spent_since(begin) / n;
+}
+
+static double session_batch(int unused)
+{
     (void)unused;
-    session_init(&s, &app);
-    buf_lend(&s.in, in, sizeof in);
-    buf_lend(&s.out, out, sizeof out);
-    begin = now_ns();
-    for (int i = 0; i < N; i++) {
-        memcpy(buf_tail(&s.in), request, sizeof request - 1);
-        buf_commit(&s.in, sizeof request - 1);
-        if (session_step(&s, &stats) != WANT_SEND)
-            die("prices: the session does not answer");
-        buf_consume(&s.out, buf_len(&s.out));
-        if (session_step(&s, &stats) != WANT_RECV)
-            die("prices: the session does not go on");
-    }
-    begin = now_ns() - begin;
-    session_end(&s);
-    return (double)begin / N;
+    return requests_take("/", 32 * CONNS);
+}
+
+/* How much longer than it is told to a handler of /work burns CPU time: it has
+ * to look at its clock. */
+static double work_batch(int us)
+{
+    char path[32];
+
+    snprintf(path, sizeof path, "/work/%d", us);
+    return requests_take(path, CONNS) - requests_take("/", CONNS) - 1000.0 * us;
 }
 
 /* ---- a sleep ---- */
@@ -659,39 +350,44 @@ static double sleep_batch(int unused)
 
 /* ---- the list ---- */
 
+enum needs { ALONE, PAIR, NET }; /* a second cpu; the connections */
+
 static const struct price {
     const char *name;
     double (*batch)(int);
     int argument;
-    bool pair; /* needs two cpus */
+    enum needs needs;
     const char *what;
 } prices[] = {
-    {"syscall", syscall_batch, 0, false, "a system call that does nothing"},
-    {"clock", clock_batch, 0, false, "reading the clock"},
-    {"context_switch", switch_batch, 0, false,
+    {"syscall", syscall_batch, 0, ALONE, "a system call that does nothing"},
+    {"clock", clock_batch, 0, ALONE, "reading the clock"},
+    {"context_switch", switch_batch, 0, ALONE,
      "from thread to thread, one cpu"},
-    {"wake_same", wake_same_batch, 0, false, "waking a thread, same cpu"},
-    {"wake_other", wake_other_batch, 0, true, "waking a thread, other cpu"},
-    {"sleep_late", sleep_batch, 0, false, "a sleep of 200 us ends later by"},
-    {"wake_call", wake_call_batch, 0, true, "what the waker pays of that"},
-    {"line_transfer", transfer_batch, 0, true, "a cache line changes its cpu"},
-    {"atomic_add", add_batch, 0, false, "an atomic add, alone"},
-    {"atomic_add_contended", contended_batch, 0, true, "the same, two cpus"},
-    {"copy_64", copy_batch, 64, false, "a copy of 64 bytes, cached"},
-    {"copy_1024", copy_batch, 1024, false, "1 KiB"},
-    {"copy_4096", copy_batch, 4096, false, "4 KiB"},
-    {"copy_65536", copy_batch, 65536, false, "64 KiB"},
-    {"session", session_batch, 0, false, "the protocol's part of `GET /`"},
-    {"page_fault", fault_batch, 0, false, "first touch of a page"},
-    {"echo_calls", echo_batch, 0, false, "recv + send of 64 bytes, by calls"},
-    {"echo_ring_1", echo_batch, 1, false, "the same by a ring, 1 an enter"},
-    {"echo_ring_16", echo_batch, 16, false, "16 an enter"},
-    {"echo_ring_64", echo_batch, 64, false, "64 an enter"},
-    {"echo_armed_1", armed_batch, 1, false, "receives that wait in the ring"},
-    {"echo_armed_16", armed_batch, 16, false, "the same, 16 an enter"},
-    {"echo_armed_64", armed_batch, 64, false, "64 an enter"},
-    {"epoll_event", event_of_batch, PAIRS, false, "an event of a wait of 64"},
+    {"wake_same", wake_same_batch, 0, ALONE, "waking a thread, same cpu"},
+    {"wake_other", wake_other_batch, 0, PAIR, "waking a thread, other cpu"},
+    {"sleep_late", sleep_batch, 0, ALONE, "a sleep of 200 us ends later by"},
+    {"wake_call", wake_call_batch, 0, PAIR, "what the waker pays of that"},
+    {"line_transfer", transfer_batch, 0, PAIR, "a cache line changes its cpu"},
+    {"atomic_add", add_batch, 0, ALONE, "an atomic add, alone"},
+    {"atomic_add_contended", contended_batch, 0, PAIR, "the same, two cpus"},
+    {"copy_64", copy_batch, 64, ALONE, "a copy of 64 bytes, cached"},
+    {"copy_1024", copy_batch, 1024, ALONE, "1 KiB"},
+    {"copy_4096", copy_batch, 4096, ALONE, "4 KiB"},
+    {"copy_65536", copy_batch, 65536, ALONE, "64 KiB"},
+    {"page_fault", fault_batch, 0, ALONE, "first touch of a page"},
+    {"session", session_batch, 0, ALONE, "the protocol's part of `GET /`"},
+    {"work_over", work_batch, 20, ALONE, "a handler of 20 us takes longer by"},
+    {"echo_calls", echo_batch, 0, NET, "recv + send of 64 bytes, by calls"},
+    {"echo_threads", threads_batch, CONNS, NET, "the same by 64 threads"},
+    {"echo_ring_1", echo_batch, 1, NET, "the same by a ring, 1 an enter"},
+    {"echo_ring_16", echo_batch, 16, NET, "16 an enter"},
+    {"echo_ring_64", echo_batch, 64, NET, "64 an enter"},
+    {"echo_armed_1", armed_batch, 1, NET, "receives that wait in the ring"},
+    {"echo_armed_16", armed_batch, 16, NET, "the same, 16 an enter"},
+    {"echo_armed_64", armed_batch, 64, NET, "64 an enter"},
+    {"epoll_event", event_of_batch, CONNS, NET, "an event of a wait of 64"},
 };
+enum { PRICES = sizeof prices / sizeof *prices };
 
 static int by_value(const void *a, const void *b)
 {
@@ -700,40 +396,53 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* NULL: values[] holds the batches in order; else why there are none. */
-static const char *price_measure(const struct price *p, double *values)
+static double price_once(const struct price *p)
 {
-    if (p->pair && cpu_b < 0)
-        return "needs a second cpu";
-    pin(cpu_a);
-    for (int i = -1; i < BATCHES; i++) { /* the first one warms up */
-        double value = p->batch(p->argument);
+    double value;
 
-        if (value < 0)
-            return strerror(-net.ring_error);
-        if (i >= 0)
-            values[i] = value;
-    }
-    qsort(values, BATCHES, sizeof *values, by_value);
-    return NULL;
+    if (p->needs == PAIR && cpu_b < 0)
+        return -1;
+    pin(cpu_a);
+    if (p->needs == NET)
+        net_begin();
+    value = p->batch(p->argument);
+    if (p->needs == NET)
+        net_end();
+    return value;
 }
 
-static void price_print(const struct price *p, const char *missing,
-                        const double *v, bool json, bool first)
+/* One batch of each price after the other, and again: so all of them have met
+ * the same machine, whose speed may change.  The first round warms up. */
+static void prices_measure(double values[][BATCHES])
+{
+    for (int k = -1; k < BATCHES; k++)
+        for (int i = 0; i < PRICES; i++) {
+            double value = price_once(&prices[i]);
+
+            if (k >= 0)
+                values[i][k] = value;
+        }
+    for (int i = 0; i < PRICES; i++)
+        qsort(values[i], BATCHES, sizeof **values, by_value);
+}
+
+static void price_print(const struct price *p, const double *v, bool json,
+                        bool first)
 {
     const char *comma = first ? "" : ",";
+    const char *missing =
+        p->needs == PAIR ? "needs a second cpu" : strerror(-net.ring_error);
 
-    if (json && missing)
+    if (json && v[BATCHES - 1] < 0)
         printf("%s\n  \"%s\": {\"missing\": \"%s\"}", comma, p->name, missing);
     else if (json)
         printf("%s\n  \"%s\": {\"ns\": %.2f, \"low\": %.2f, \"high\": %.2f}",
                comma, p->name, v[BATCHES / 2], v[LOW], v[HIGH]);
-    else if (missing)
+    else if (v[BATCHES - 1] < 0)
         printf("%-21s not measured: %s\n", p->name, missing);
     else
         printf("%-21s %9.1f ns  (%.1f to %.1f)  %s\n", p->name, v[BATCHES / 2],
                v[LOW], v[HIGH], p->what);
-    fflush(stdout);
 }
 
 /* The first two cpus of those allowed, also beyond 1,024. */
@@ -770,7 +479,7 @@ static int cpu_number(const char *word)
 int main(int argc, char **argv)
 {
     bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-    double values[BATCHES] = {0};
+    static double values[PRICES][BATCHES];
 
     inherit_clean();
     argv += json;
@@ -786,11 +495,9 @@ int main(int argc, char **argv)
         die_status(64, "prices: the two cpus are one");
     if (json)
         printf("{\"unit\": \"ns\", \"batches\": %d, \"prices\": {", BATCHES);
-    for (size_t i = 0; i < sizeof prices / sizeof *prices; i++) {
-        const char *missing = price_measure(&prices[i], values);
-
-        price_print(&prices[i], missing, values, json, i == 0);
-    }
+    prices_measure(values);
+    for (int i = 0; i < PRICES; i++)
+        price_print(&prices[i], values[i], json, i == 0);
     if (json)
         printf("}}\n");
     return 0;

@@ -14,7 +14,8 @@ import machine                             # noqa: E402
 PRICES = os.path.join(ROOT, "build", "micro", "prices")
 ALONE = {"syscall", "clock", "context_switch", "wake_same", "atomic_add",
          "copy_64", "copy_1024", "copy_4096", "copy_65536", "session",
-         "page_fault", "echo_calls", "echo_ring_1", "echo_ring_16",
+         "page_fault", "work_over", "echo_calls", "echo_threads",
+         "echo_ring_1", "echo_ring_16",
          "echo_ring_64", "echo_armed_1", "echo_armed_16", "echo_armed_64",
          "epoll_event", "sleep_late"}
 PAIR = {"wake_other", "wake_call", "line_transfer", "atomic_add_contended"}
