@@ -108,6 +108,7 @@ def counts_of(rows, suite, cell, server):
             **{name: moved.get(name, 0) / moved["requests"]
                for name in COUNTERS},
             "switches": metrics.get("ctx_per_request") or 0.0,
+            "sleeps": metrics.get("server_sleeps") or 0.0,
             "client_sleeps": metrics.get("client_sleeps") or 0.0})
     if not found:
         return None
@@ -138,10 +139,27 @@ def waiting(prices, counts):
              price(prices, "epoll_event"))]
 
 
+def slept(stage, prices, c):
+    """How often a thread of a connection slept in its receive: the switches
+    of that are in the price.  Lists of before have no such price."""
+    if stage != "stage1" or prices.get("echo_threads") is None:
+        return 0.0
+    return min(c["sleeps"], (c["recvs"] + c["sends"]) / 2)
+
+
+def by_threads(prices, c):
+    asleep = slept("stage1", prices, c)
+    found = [by_calls(prices, c["recvs"] + c["sends"] - 2 * asleep)]
+    if asleep:
+        found.append(("receives and sends by threads that sleep", asleep,
+                      price(prices, "echo_threads")))
+    return found
+
+
 def own_terms(stage, prices, c):
     """What only this stage does, or does its own way."""
     if stage == "stage1":
-        return [by_calls(prices, c["recvs"] + c["sends"])]
+        return by_threads(prices, c)
     if stage == "stage2":
         return [by_calls(prices, c["recvs"] + c["sends"]),
                 *waiting(prices, c)]
@@ -162,13 +180,17 @@ def terms(stage, prices, counts, handler_us=0):
     """[(what, how often a request, nanoseconds each)]"""
     found = [("the protocol", 1.0, price(prices, "session")),
              *own_terms(stage, prices, counts),
-             ("switches of a thread", counts["switches"],
+             ("switches of a thread",
+              max(0.0, counts["switches"] - slept(stage, prices, counts)),
               price(prices, "context_switch"))]
     if counts["client_sleeps"]:
         found.append(("waking the client", counts["client_sleeps"],
                       price(prices, "wake_call")))
     if handler_us:
         found.append(("the handler", 1.0, 1000.0 * handler_us))
+        if prices.get("work_over") is not None:   # not in lists of before
+            found.append(("what it burns beyond that", 1.0,
+                          prices["work_over"]))
     return found
 
 

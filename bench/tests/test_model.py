@@ -109,6 +109,24 @@ class Predictions(Made):
         for a, b in zip(without, with_it):
             self.assertAlmostEqual(b["predicted_us"] - a["predicted_us"], 5.0)
 
+    def test_what_a_handler_burns_beyond_its_word(self):
+        make(self.dir, listed({**PRICES, "work_over": 1500}), handlers=(0, 5))
+        found = model.predict(*results.load(self.dir))
+        for a, b in zip(found[:4], found[4:]):
+            self.assertAlmostEqual(b["predicted_us"] - a["predicted_us"], 6.5)
+
+    def test_threads_that_sleep_have_a_price_with_their_switches(self):
+        prices = {**PRICES, "echo_threads": 7000}
+        counts = {"recvs": 1.0, "sends": 1.0, "switches": 1.1, "sleeps": 0.75,
+                  "client_sleeps": 0.0}
+        self.assertAlmostEqual(
+            model.total_us(model.terms("stage1", prices, counts)),
+            0.2 + 0.75 * 7.0 + 0.25 * 4.0 + 0.35 * 1.0)
+        counts["sleeps"] = 1.3      # no more often than it receives
+        self.assertAlmostEqual(
+            model.total_us(model.terms("stage1", prices, counts)),
+            0.2 + 7.0 + 0.1 * 1.0)
+
     def test_batches_between_those_that_were_priced(self):
         for batch, want in ((0.5, 6000), (1, 6000), (4, 5000), (16, 4000),
                             (32, 3750), (64, 3500), (500, 3500)):
