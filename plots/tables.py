@@ -27,6 +27,8 @@ stands what RESULTSET (from the repository's root) gives for NAME:
                                (of one cell), idle or held (see bars.py)
   timeline:3                   the recording of stage 3: make timeline
   scale:memory                 a table of bench/scale.py
+  beside:ladder,SET            the suite, beside the same one of another set
+  added:hop                    what each server adds to the reference
   mistake:limit                what a mistake of measuring.md does: mistakes.py
   claims, headline             from the newest sets of a folder: claims_page.py
 
@@ -57,6 +59,7 @@ import scale                       # noqa: E402
 import simulate                    # noqa: E402
 import summary as summaries        # noqa: E402
 import bars                        # noqa: E402
+import beside                      # noqa: E402
 import blocks_tables               # noqa: E402
 import claims_page                 # noqa: E402
 import kernel_memory               # noqa: E402
@@ -238,6 +241,13 @@ def render(data, what):
         if not table:
             raise DocError(f"no slope in {rest!r}")
         return with_notes(data, table, rest, None)
+    if kind == "added":
+        suite, cells = select(data, rest)
+        try:
+            return with_notes(data, beside.added(data, suite, cells), suite,
+                              cells)
+        except beside.Apart as err:
+            raise DocError(str(err)) from None
     suite, cells = select(data, rest if kind == "ratios" else what)
     parts = []
     for cell in cells:
@@ -356,6 +366,19 @@ def bars_block(path, root, what, directory, write, data):
         directory, name)), picture, title, write)
 
 
+def beside_block(root, what, directory, data, cache):
+    """'ladder,SET': SET, from the same folder on, is the one that is known."""
+    suite, _, other = what.partition(",")
+    if not other:
+        raise DocError(f"beside:{what} names no second set")
+    known = os.path.join(os.path.dirname(directory), other)
+    try:
+        return beside.text(load(os.path.join(root, known), cache), data,
+                           (known, directory), suite)
+    except beside.Apart as err:
+        raise DocError(str(err)) from None
+
+
 def scale_block(root, name, directory):
     """Made from the sets that scale.py names; the marker names the first."""
     if name not in scale.TABLES:
@@ -380,6 +403,9 @@ def block(path, root, what, directory, write, cache):
     if data.manifest.get("draft"):
         raise DocError(f"{directory} is a draft: it was measured on a tree "
                        f"with changes")
+    if what.startswith("beside:"):
+        return beside_block(root, what.partition(":")[2], directory, data,
+                            cache)
     if what.startswith("bars:"):
         return bars_block(path, root, what.partition(":")[2], directory, write,
                           data)
