@@ -463,6 +463,8 @@ RUNS = {
             ("ladder", {"handler": [0, 5, 20], "connections": [64]},
              {"blocks": 9}),
             ("scaling", {}, {"blocks": 3}),
+            # What older sets have, of other machines.
+            ("keepalive", {"connections": [256]}, {"blocks": 9}),
         ],
         "seconds": 1.0, "warmup": 0.2, "budget_s": 480, "floor_s": 0.3,
     },
