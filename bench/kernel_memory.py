@@ -4,6 +4,9 @@
   kernel_memory.py --out DIR      about a minute; writes a result set
   kernel_memory.py --stages 2,4   prints, and writes nothing
 
+The memory of the process is read beside it, page by page, so that a set has
+both parts of every stage.
+
 The resident memory of a process leaves out what the kernel keeps for it: the
 socket, its file and inode, an armed receive, a thread's kernel stack.  Here
 the machine's Slab, KernelStack and PageTables (/proc/meminfo) are read with
@@ -56,17 +59,26 @@ def connect(port, number, held):
         sock.connect(("127.0.0.1", port))
 
 
-def settled():
+def process_bytes(pid):
+    """What only this process has of its memory; 0: there is no process."""
+    found = machine.memory_map(pid) if pid else {"private_kib": 0}
+    if not found:
+        raise Failed(f"process {pid} has ended")
+    return 1024 * found["private_kib"]
+
+
+def settled(pid):
     time.sleep(SETTLE_S)
-    return kernel_bytes()
+    return kernel_bytes(), process_bytes(pid)
 
 
-def slope(grow, few, many):
-    """Bytes for each one more, between few and many of them."""
+def slope(grow, few, many, pid=None):
+    """Bytes for each one more, between few and many of them: (of the kernel,
+    of the process)."""
     grow(few)
-    low = settled()
+    low = settled(pid)
     grow(many - few)
-    return (settled() - low) / (many - few)
+    return tuple((b - a) / (many - few) for a, b in zip(low, settled(pid)))
 
 
 def pair_slope(few, many):
@@ -80,7 +92,7 @@ def pair_slope(few, many):
             for _ in range(number):
                 connect(port, 1, held)
                 held.enter_context(door.accept()[0])
-        return slope(grow, few, many)
+        return slope(grow, few, many)[0]
 
 
 def start(binary):
@@ -103,7 +115,8 @@ def stage_slope(binary, few, many):
     server, port = start(binary)
     try:
         with contextlib.ExitStack() as held:
-            return slope(lambda n: connect(port, n, held), few, many)
+            return slope(lambda n: connect(port, n, held), few, many,
+                         server.pid)
     finally:
         server.terminate()
         try:
@@ -126,20 +139,23 @@ def room(wanted):
 
 
 def measure(build, stages, few, many, repeats):
-    """{"pair": [bytes, ...], "stage1": [...], ...}; order mixed by repeat."""
-    found = {"pair": []}
-    found.update({f"stage{n}": [] for n in stages})
+    """({"pair": [bytes, ...], "stage1": [...], ...} of the kernel, {"stage1":
+    [...], ...} of the processes); order mixed by repeat."""
+    kernel = {name: [] for name in ("pair", *(f"stage{n}" for n in stages))}
+    process = {f"stage{n}": [] for n in stages}
     for number in range(repeats):
-        names = list(found)
+        names = list(kernel)
         for name in names if number % 2 == 0 else names[::-1]:
             if name == "pair":
-                bytes_each = pair_slope(few, many)
+                each, own = pair_slope(few, many), None
             else:
-                bytes_each = stage_slope(os.path.join(build, name), few, many)
-            found[name].append(round(bytes_each, 1))
-            print(f"{number + 1}/{repeats} {name}: {bytes_each:,.0f} bytes",
+                each, own = stage_slope(os.path.join(build, name), few, many)
+                process[name].append(round(own, 1))
+            kernel[name].append(round(each, 1))
+            print(f"{number + 1}/{repeats} {name}: {each:,.0f} bytes"
+                  + (f", process {own:,.0f}" if own is not None else ""),
                   file=sys.stderr)
-    return found
+    return kernel, process
 
 
 def of_stage(found, name):
@@ -149,6 +165,12 @@ def of_stage(found, name):
     return statistics.median(own), min(own), max(own)
 
 
+def of_process(found, name):
+    """Bytes of the process a connection, or None: not read in that set."""
+    values = found.get("process", {}).get(name)
+    return statistics.median(values) if values else None
+
+
 def load(directory):
     path = os.path.join(directory, NAME)
     found = results.load_object(path, SCHEMA)
@@ -156,7 +178,8 @@ def load(directory):
     slopes = found["slopes"]
     if not isinstance(slopes, dict) or not slopes.get("pair"):
         raise results.ResultError(f"{path}: no slope of a pair of ends")
-    for name, values in slopes.items():
+    for name, values in [*slopes.items(),
+                         *found.get("process", {}).items()]:
         if not values or not all(isinstance(v, (int, float)) for v in values):
             raise results.ResultError(f"{path}: {name} is {values!r}")
     return found
@@ -187,17 +210,17 @@ def main(argv=None):
         p.error(f"{args.out} is there already")
     try:
         room(args.connections)
-        slopes = measure(args.build, args.stages.split(","), few,
-                         args.connections, args.repeats)
+        slopes, process = measure(args.build, args.stages.split(","), few,
+                                  args.connections, args.repeats)
     except (Failed, OSError) as err:
         print(f"kernel_memory.py: {err}", file=sys.stderr)
         return 1
     found = {"schema": SCHEMA, "connections": [few, args.connections],
-             "slopes": slopes}
-    for name in slopes:
-        if name != "pair":
-            print("{}: {:,.0f} bytes of the kernel a connection "
-                  "({:,.0f} to {:,.0f})".format(name, *of_stage(found, name)))
+             "slopes": slopes, "process": process}
+    for name in process:
+        print("{}: {:,.0f} bytes of the kernel a connection ({:,.0f} to "
+              "{:,.0f}), {:,.0f} of the process".format(
+                  name, *of_stage(found, name), of_process(found, name)))
     if args.out:
         write(args.out, args.build, found)
     return 0

@@ -115,7 +115,11 @@ class BadInput(unittest.TestCase):
                     (json.dumps({"schema": kernel_memory.SCHEMA,
                                  "connections": [1, 2],
                                  "slopes": {"pair": [1], "stage1": ["x"]}}),
-                     "stage1")):
+                     "stage1"),
+                    (json.dumps({"schema": kernel_memory.SCHEMA,
+                                 "connections": [1, 2],
+                                 "slopes": {"pair": [1]},
+                                 "process": {"stage3": []}}), "stage3")):
                 path = os.path.join(d, kernel_memory.NAME)
                 with open(path, "w", encoding="utf-8") as f:
                     f.write(text)
@@ -127,6 +131,16 @@ class KernelMemory(unittest.TestCase):
     def test_half_of_a_pair_is_the_clients(self):
         found = {"slopes": {"pair": [8, 10, 12], "stage2": [9, 7, 30]}}
         self.assertEqual(kernel_memory.of_stage(found, "stage2"), (4, 2, 25))
+
+    def test_a_set_may_lack_the_processes(self):
+        found = {"slopes": {"pair": [8]}, "process": {"stage2": [5, 1, 3]}}
+        self.assertEqual(kernel_memory.of_process(found, "stage2"), 3)
+        self.assertIsNone(kernel_memory.of_process(found, "stage3"))
+        self.assertIsNone(kernel_memory.of_process({}, "stage2"))
+
+    def test_a_process_that_has_ended_is_named(self):
+        with self.assertRaisesRegex(kernel_memory.Failed, "has ended"):
+            kernel_memory.process_bytes(2**22 + 1)
 
     def test_a_server_that_does_not_start_is_named(self):
         with tempfile.TemporaryDirectory() as d:
