@@ -25,11 +25,10 @@ from summary import number, table  # noqa: E402
 
 STAGES = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 SETS = {                           # from the repository's root
-    "kernel": "bench/results/2026-11-29-kernel-memory",
-    "idle": "bench/results/2026-11-23-idle",
-    "cost": "bench/results/2026-11-24-ladder",
+    "memory": "bench/results/2026-11-29-memory",
+    "cost": "bench/results/2026-11-29-ladder",
 }
-COST = ("keepalive", {"connections": 256})
+COST = ("ladder", {"handler": 0, "connections": 64})
 
 # What a site decides, with the default of docs/scale.md.
 SITE = {
@@ -79,21 +78,21 @@ class Inputs:
 
     def __init__(self, root=ROOT, sets=None):
         sets = sets or SETS
-        kernel = kernel_memory.load(os.path.join(root, sets["kernel"]))
-        idle = results.load(os.path.join(root, sets["idle"]))[2]
+        memory = kernel_memory.load(os.path.join(root, sets["memory"]))
         cost = results.load(os.path.join(root, sets["cost"]))[2]
         self.sets = sets
-        self.user = {s["server"]: s["bytes"] for s in idle["slopes"]}
+        self.user = {name: kernel_memory.of_process(memory, name)
+                     for name in STAGES}
         self.cpu_us = {c["server"]: c["metrics"]["cpu_us"][0]
                        for c in cost["cells"]
                        if (c["suite"], c["cell"]) == COST}
         self.stages = [name for name in STAGES
-                       if name in kernel["slopes"] and name in self.user
-                       and name in self.cpu_us]
+                       if self.user[name] is not None
+                       and name in memory["slopes"] and name in self.cpu_us]
         if "stage4" not in self.stages:
             raise results.ResultError(
                 f"{', '.join(sets.values())}: stage4 is not in all of them")
-        self.kernel = {name: kernel_memory.of_stage(kernel, name)[0]
+        self.kernel = {name: kernel_memory.of_stage(memory, name)[0]
                        for name in self.stages}
 
 
@@ -249,12 +248,12 @@ def inputs_table(inputs):
             for name, (value, text) in SITE.items()]
     rows += [[f"`{name}`", number(value), text, source]
              for name, (value, text, source) in FACTS.items()]
-    rows += [["CPU a request", "", "GET /, 256 connections, loopback",
+    rows += [["CPU a request", "", "GET /, 64 connections, loopback",
               inputs.sets["cost"]],
              ["memory of the process", "", "a connection, slope",
-              inputs.sets["idle"]],
+              inputs.sets["memory"]],
              ["memory of the kernel", "", "a connection, slope",
-              inputs.sets["kernel"]]]
+              inputs.sets["memory"]]]
     return table(["input", "value", "what it is", "source"], rows)
 
 

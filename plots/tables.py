@@ -384,8 +384,8 @@ def scale_block(root, name, directory):
     if name not in scale.TABLES:
         raise DocError(f"scale.py has no table {name!r}, only "
                        f"{', '.join(scale.TABLES)}")
-    if directory != scale.SETS["kernel"]:
-        raise DocError(f"scale.py reads {scale.SETS['kernel']}")
+    if directory != scale.SETS["memory"]:
+        raise DocError(f"scale.py reads {scale.SETS['memory']}")
     return scale.render(name, root) + "\n"
 
 
