@@ -204,17 +204,32 @@ def _simcheck_suites():
     yield _simcheck("work", 2, 500, [1200, 2000, 2800, 3600], cpus="workers")
 
 
-# What is a switch needs no patch: name -> (stage, arguments, "use it when").
+# What is a switch needs no patch: name -> (stage, arguments, what the header
+# of a patch would say: stages/variants.py).
 SWITCHES = {
-    "3-coop": ("stage3", ["--taskrun", "coop"],
-               "several threads must enter one ring, which DEFER_TASKRUN "
-               "forbids, or the kernel is older than 6.1"),
-    "3-no-flags": ("stage3", ["--taskrun", "none"],
-                   "never but on a kernel older than 5.19, which knows no "
-                   "other mode"),
-    "5-unpinned": ("stage5", ["--pin", "off"],
-                   "other programs need the same cpus, so that the scheduler "
-                   "should move a worker out of their way"),
+    "3-coop": ("stage3", ["--taskrun", "coop"], {
+        "direction": "none, nothing is commonly said of it beside "
+                     "DEFER_TASKRUN",
+        "use it when": "several threads must enter one ring, which "
+                       "DEFER_TASKRUN forbids, or the kernel is older than "
+                       "6.1"}),
+    "3-no-flags": ("stage3", ["--taskrun", "none"], {
+        "commonly said": "completions that interrupt nobody are a noticeable "
+                         "win in performance (io_uring: use "
+                         "TWA_SIGNAL_NO_IPI, https://git.kernel.org/pub/scm/"
+                         "linux/kernel/git/torvalds/linux.git/commit/"
+                         "?id=e1169f06d5bbdbc2b22ae4e3083a4bf75ae5ecee)",
+        "direction": "CPU more",
+        "use it when": "never but on a kernel older than 5.19, which knows "
+                       "no other mode"}),
+    "5-unpinned": ("stage5", ["--pin", "off"], {
+        "commonly said": "workers that are bound to cores avoid context "
+                         "switches and cache misses (worker_cpu_affinity, "
+                         "https://nginx101.com/directives/"
+                         "worker_cpu_affinity/)",
+        "direction": "CPU more",
+        "use it when": "other programs need the same cpus, so that the "
+                       "scheduler should move a worker out of their way"}),
 }
 
 

@@ -19,6 +19,10 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   slope:idle                   memory for each connection
   law:scaling                  the Universal Scalability Law, where it fits
   whatif                       a line for each variant, against its stage
+  said                         what is said of it, and whether the set agrees
+  faults:4-recv-fixed          page faults of a variant, and CPU without them
+  decisions                    the decision table, from the newest sets of a
+                               folder: decisions.py
   machine                      what it was measured on
   model                        predicted from prices, beside what was measured
   image:cpu                    a picture of the report, as docs/img/SET-cpu.svg:
@@ -62,6 +66,7 @@ import bars                        # noqa: E402
 import beside                      # noqa: E402
 import blocks_tables               # noqa: E402
 import claims_page                 # noqa: E402
+import decisions                   # noqa: E402
 import kernel_memory               # noqa: E402
 import mistakes                    # noqa: E402
 import pictures                    # noqa: E402
@@ -226,12 +231,8 @@ def render(data, what):
             raise DocError(str(err)) from None
     if what == "law:scaling":
         return law_table(data)
-    if what == "whatif":
-        try:
-            text, notes = whatif.table(data), whatif.notes(data)
-        except whatif.Incomplete as err:
-            raise DocError(str(err)) from None
-        return f"{text}\n\nNotes: {notes}" if notes else text
+    if what in ("whatif", "said") or kind == "faults":
+        return what_if_text(data, kind, rest)
     if kind == "step":
         return step_table(data, rest)
     if kind == "mistake":
@@ -256,6 +257,18 @@ def render(data, what):
         parts.append(ratio_table(data, suite, cell) if kind == "ratios"
                      else summaries.cell_table(data.summary, suite, cell))
     return with_notes(data, "\n\n".join(parts), suite, cells)
+
+
+def what_if_text(data, kind, name):
+    try:
+        if kind == "said":
+            return whatif.said(data)
+        if kind == "faults":
+            return whatif.faults(data, name)
+        text, notes = whatif.table(data), whatif.notes(data)
+    except whatif.Incomplete as err:
+        raise DocError(str(err)) from None
+    return f"{text}\n\n{notes}" if notes else text
 
 
 def mistake_text(data, name):
@@ -395,6 +408,8 @@ def block(path, root, what, directory, write, cache):
                               write)
     if what.startswith("scale:"):
         return scale_block(root, what.partition(":")[2], directory)
+    if what == "decisions":
+        return decisions.block(directory, root)
     if what in ("claims", "headline"):
         return claims_page.block(
             what, directory, root, lambda image, picture, title: own_picture(

@@ -2,7 +2,6 @@
 """Variants: a stage with one thing changed, kept as the difference only.
 
     variants.py list             name, changed lines, question
-    variants.py said             name, what is commonly said, and where
     variants.py check            every rule below; exit 1 names what is broken
     variants.py unpack NAME DIR  the changed sources below DIR, for the build
     variants.py open NAME        a working copy below build/variants/work
@@ -17,6 +16,13 @@ stages/variants/N-what.patch changes stage N.  It begins with three lines:
 then, where there is a common opinion, one that names it and its source
 
     commonly said: the opinion (title of the source, https://...)
+
+one that says what this opinion expects of the variant beside its stage, so
+that a measurement can agree with it or contradict it
+
+    direction: CPU less          METRIC WAY, of the words below
+    direction: requests more by 10 %         and by how much at least
+    direction: none, the reason  no opinion, or none that a figure decides
 
 and, once that was measured (bench/run.py whatif), the last one
 
@@ -44,7 +50,15 @@ MOST = 80
 MOST_OF = {"5-shared-ring": 90, "6-timer-heap": 120}
 HEADER = ["question", "look for", "expect"]
 SAID = "commonly said"
+DIRECTION = "direction"
 MEASURED = "use it when"
+# Of a direction: the figure that a result set has for it, in a request.
+METRICS = {"CPU": "cpu_us", "requests": "qps", "p50": "p50_us",
+           "p99": "p99_us", "calls": "own_calls"}
+LESS, MORE, ALIKE = "less", "more", "same"
+CLAIM = re.compile(rf"({'|'.join(METRICS)}) ({LESS}|{MORE}|{ALIKE})"
+                   r"(?: by (\d+) %)?")
+NO_CLAIM = re.compile(r"none, \S.*")
 HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 SOURCE = re.compile(r" \((\S.*), (https://[^\s)]+)\)$")
 NAME = re.compile(r"(\d)-[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -85,7 +99,7 @@ def read_patch(path):
         raise Bad(f"{label}: there is no such variant")
     lines = path.read_text().split("\n")[:-1]
     keys = list(HEADER)
-    for key in (SAID, MEASURED):
+    for key in (SAID, DIRECTION, MEASURED):
         if lines[len(keys):] and lines[len(keys)].startswith(key):
             keys.append(key)
     header, rest = lines[:len(keys)], lines[len(keys):]
@@ -95,9 +109,31 @@ def read_patch(path):
         if key == SAID and not SOURCE.search(line):
             raise Bad(f"{label}:{number}: ends with its source: "
                       "(title, https://...)")
+        if key == DIRECTION:
+            why = doubt(line.partition(": ")[2], SAID in keys)
+            if why:
+                raise Bad(f"{label}:{number}: {why}")
     if len(header) < len(HEADER):
         raise Bad(f"{label}: the header has three lines: {', '.join(HEADER)}")
     return header, parse(label, rest, len(keys))
+
+
+def doubt(direction, said):
+    """Why a direction cannot be used; "" when it can.  `said`: whether there
+    is an opinion."""
+    if NO_CLAIM.fullmatch(direction):
+        return ""
+    if not CLAIM.fullmatch(direction):
+        return (f"'{direction}' is not METRIC {LESS}, {MORE} or {ALIKE}, of "
+                f"{', '.join(METRICS)}; nor 'none, ' and the reason")
+    return "" if said else f"a direction without '{SAID}: '"
+
+
+def claim_of(direction):
+    """(figure of a result set, way, least size as a share) of a direction;
+    None where it is none."""
+    found = CLAIM.fullmatch(direction)
+    return found and (METRICS[found[1]], found[2], int(found[3] or 0) / 100)
 
 
 def parse(label, lines, before):
@@ -197,6 +233,8 @@ def check(root, scratch):
             continue
         finally:
             shutil.rmtree(scratch / name, ignore_errors=True)
+        if DIRECTION not in describe(root, name):
+            problems.append(f"{name}.patch: has no line '{DIRECTION}: '")
         n = changed(patch_path(root, name))
         most = MOST_OF.get(name, MOST)
         if n > most:
@@ -234,7 +272,7 @@ def open_work(root, name, work):
         header = read_patch(patch)[0]
         unpack(root, name, work)
     else:
-        header = [f"{key}: ..." for key in HEADER]
+        header = [f"{key}: ..." for key in (*HEADER, DIRECTION)]
         copy_parent(root, parent, work)
     (work / "header").write_text("\n".join(header) + "\n")
     print(f"{work}: edit {parent.name}/, parts/ and header, then "
@@ -276,17 +314,10 @@ def table(root):
     return rows
 
 
-def said(root):
-    """What is commonly said of each variant that there is an opinion about,
-    with the source as a link."""
-    rows = ["| variant | commonly said | source |", "| --- | --- | --- |"]
-    for name in names(root):
-        text = describe(root, name).get(SAID)
-        if text:
-            source = SOURCE.search(text)
-            rows.append(f"| `{name}` | {text[:source.start()]} | "
-                        f"[{source[1]}]({source[2]}) |")
-    return rows
+def opinion(text):
+    """(what is said, the source as a link) of such a line."""
+    source = SOURCE.search(text)
+    return text[:source.start()], f"[{source[1]}]({source[2]})"
 
 
 def main(argv):
@@ -294,22 +325,19 @@ def main(argv):
         description="Variants of the stages, kept as differences.")
     parser.add_argument("--root", default=str(HERE), help="folder of stages")
     parser.add_argument("command",
-                        choices=["list", "said", "check", "unpack", "open",
-                                 "save"])
+                        choices=["list", "check", "unpack", "open", "save"])
     parser.add_argument("name", nargs="?")
     parser.add_argument("target", nargs="?", help="for unpack: the folder")
     args = parser.parse_args(argv)
     root = Path(args.root)
     build = root.parent / "build" / "variants"
-    if args.command not in ("list", "said", "check") and not args.name:
+    if args.command not in ("list", "check") and not args.name:
         parser.error(f"{args.command} needs a NAME")
     if args.command == "unpack" and not args.target:
         parser.error("unpack needs a folder")
     try:
         if args.command == "list":
             print("\n".join(table(root)))
-        elif args.command == "said":
-            print("\n".join(said(root)))
         elif args.command == "unpack":
             unpack(root, args.name, Path(args.target))
         elif args.command == "open":

@@ -6,10 +6,15 @@ import tempfile
 import unittest
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import variants     # noqa: E402
+
 TOOL = Path(__file__).resolve().parents[1] / "variants.py"
 SERVER = "".join(f"line {i}\n" for i in range(1, 60))
 PAD = "#define PAD 128\n"
-HEADER = "question: Why?\nlook for: line 7\nexpect: nothing\n"
+DIRECTION = "direction: none, nothing is commonly said of it\n"
+HEADER = "question: Why?\nlook for: line 7\nexpect: nothing\n" + DIRECTION
 PATCH = HEADER + """--- a/4-fixed/server.c
 +++ b/4-fixed/server.c
 @@ -6,3 +6,3 @@
@@ -81,7 +86,7 @@ class Variants(unittest.TestCase):
         self.patch(PATCH)
         (self.root / "4-fixed/server.c").write_text(
             SERVER.replace("line 41\n", "line forty-one\n"))
-        self.bad("4-try.patch:11: hunk 2 (4-fixed/server.c, @@ -40,2 +40,3 @@"
+        self.bad("4-try.patch:12: hunk 2 (4-fixed/server.c, @@ -40,2 +40,3 @@"
                  "): its old lines are not in the file", "check")
 
     def test_hunks_keep_their_order(self):
@@ -99,7 +104,7 @@ class Variants(unittest.TestCase):
         self.ok("check")
         self.patch(patch(81))
         self.bad("81 changed lines, at most 80; the largest is "
-                 "4-try.patch:6: hunk 1", "check")
+                 "4-try.patch:7: hunk 1", "check")
 
     def test_the_header_has_three_lines(self):
         for old, new in (("question: Why?\n", ""), ("Why?", ""),
@@ -109,31 +114,49 @@ class Variants(unittest.TestCase):
         self.patch(HEADER)
         self.bad("changes nothing", "check")
 
-    def test_a_fourth_line_once_it_was_measured(self):
-        fourth = "expect: nothing\nuse it when: never\n"
-        self.patch(PATCH.replace("expect: nothing\n", fourth))
+    def test_the_last_line_once_it_was_measured(self):
+        last = DIRECTION + "use it when: never\n"
+        self.patch(PATCH.replace(DIRECTION, last))
         self.ok("check")
         self.assertIn("line 6\nline seven", self.unpacked())
-        self.patch(PATCH.replace("expect: nothing\n",
-                                 fourth.replace(" never", "")))
-        self.bad("4-try.patch:4: expected 'use it when: '", "check")
-        self.patch(PATCH.replace("expect: nothing\n", fourth)
+        self.patch(PATCH.replace(DIRECTION, last.replace(" never", "")))
+        self.bad("4-try.patch:5: expected 'use it when: '", "check")
+        self.patch(PATCH.replace(DIRECTION, last)
                    .replace("line 41\n", "line 42\n"))
-        self.bad("4-try.patch:12: hunk 2", "check")
+        self.bad("4-try.patch:13: hunk 2", "check")
 
-    def test_what_is_commonly_said_has_a_source(self):
-        opinion = "commonly said: it is faster (A Page, https://a.test/b)"
-        both = f"expect: nothing\n{opinion}\nuse it when: never\n"
-        self.patch(PATCH.replace("expect: nothing\n", both))
+    def test_what_is_commonly_said_has_a_source_and_a_direction(self):
+        opinion = "commonly said: it is faster (A Page, https://a.test/b)\n"
+        both = opinion + "direction: CPU less\nuse it when: never\n"
+        self.patch(PATCH.replace(DIRECTION, both))
         self.ok("check")
-        self.assertIn("| `4-try` | it is faster | "
-                      "[A Page](https://a.test/b) |", self.ok("said"))
         self.assertIn("line 6\nline seven", self.unpacked())
-        self.patch(PATCH.replace("expect: nothing\n",
-                                 both.replace(", https", " https")))
+        self.patch(PATCH.replace(DIRECTION, both.replace(", https",
+                                                         " https")))
         self.bad("4-try.patch:4: ends with its source", "check")
-        self.patch(PATCH)
-        self.assertNotIn("4-try", self.ok("said"))
+        self.patch(PATCH.replace(DIRECTION,
+                                 both.replace("CPU less", "cpu less")))
+        self.bad("4-try.patch:5: 'cpu less' is not", "check")
+
+    def test_a_direction_is_a_figure_and_a_way(self):
+        for words in ("less", "CPU", "CPU less by 10", "none", "none, ",
+                      "CPU less by much %", "CPU less, p99 more"):
+            self.assertIn("is not METRIC", variants.doubt(words, True))
+            self.assertIsNone(variants.claim_of(words))
+        for words, wanted in (
+                ("requests more by 10 %", ("qps", "more", 0.1)),
+                ("p99 same", ("p99_us", "same", 0)),
+                ("calls less", ("own_calls", "less", 0)),
+                ("none, the set has no such figure", None)):
+            self.assertEqual(variants.doubt(words, True), "")
+            self.assertEqual(variants.claim_of(words), wanted)
+
+    def test_every_variant_has_a_direction(self):
+        self.patch(PATCH.replace(DIRECTION, ""))
+        self.bad("4-try.patch: has no line 'direction: '", "check")
+        self.patch(PATCH.replace(DIRECTION, "direction: CPU less\n"))
+        self.bad("4-try.patch:4: a direction without 'commonly said: '",
+                 "check")
 
     def test_other_stages_are_left_alone(self):
         self.patch(PATCH.replace("/4-fixed/server.c", "/../Makefile"))
