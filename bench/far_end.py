@@ -362,7 +362,7 @@ def main():
                 answer({"error": "aborted", "text": str(err)})
             except OSError as err:
                 answer({"error": "failed", "text": str(err)})
-    except (Ended, BrokenPipeError, KeyboardInterrupt):
+    except (Ended, KeyboardInterrupt):
         pass
     finally:
         here.end()

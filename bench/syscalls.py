@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 
+import inherit
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Counted by name; all others together are "other".  Each costs an event for
@@ -219,6 +221,7 @@ def attach(pids, order=("perf", "bpftrace", "strace")):
 
 def tool_main(usage, attach_to, refused, show):
     """PID SECONDS: a tool's whole program.  show(tool, counts, seconds)."""
+    inherit.clean()
     if len(sys.argv) != 3 or not sys.argv[1].isdigit():
         print(usage, file=sys.stderr)
         return 64

@@ -39,6 +39,7 @@ ROOT = os.path.dirname(HERE)
 sys.path[:0] = [HERE, os.path.join(HERE, "trace"), os.path.join(ROOT, "plots")]
 
 import answers                                              # noqa: E402
+import inherit                                              # noqa: E402
 import servers                                              # noqa: E402
 import folded                                        # noqa: E402
 
@@ -397,4 +398,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    inherit.clean()
     sys.exit(main(sys.argv[1:]))

@@ -23,6 +23,8 @@ import subprocess
 import sys
 import time
 
+import inherit
+
 USAGE, SKIP = 64, 77
 NET = "10.203.77"       # an address for each namespace; the bridge has .254
 START_S = 15
@@ -272,4 +274,5 @@ def run(directory, rest):
 
 
 if __name__ == "__main__":
+    inherit.clean()
     sys.exit(main())

@@ -33,6 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "stages"))
 import stage_diff  # noqa: E402 (the path comes first)
+from stage_diff import inherit  # noqa: E402
 
 NOTE = re.compile(r"^<!-- (snippet|output|output varies): (.+?) -->$")
 FENCE = re.compile(r"^(`{3,})(.*)$")
@@ -190,4 +191,5 @@ def main(argv, root=ROOT):
 
 
 if __name__ == "__main__":
+    inherit.end_with_reader()
     sys.exit(main(sys.argv[1:]))

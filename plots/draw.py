@@ -28,6 +28,7 @@ HERE = os.path.join(ROOT, "plots")
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, HERE)
 
+import inherit              # noqa: E402
 import results              # noqa: E402
 import sets                 # noqa: E402
 
@@ -252,4 +253,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    inherit.end_with_reader()
     sys.exit(main())

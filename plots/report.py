@@ -24,6 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, os.path.join(ROOT, "plots"))
 
+import inherit                     # noqa: E402
 import micro_results               # noqa: E402
 import results                     # noqa: E402
 import summary as summaries        # noqa: E402
@@ -203,4 +204,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    inherit.end_with_reader()
     sys.exit(main())

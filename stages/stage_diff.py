@@ -33,6 +33,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "bench"))
+import inherit  # noqa: E402 (the path comes first)
+
 SECTIONS = ["includes", "connection", "engine", "worker", "main"]
 LIMITS = {
     "function-lines": 60,
@@ -557,4 +560,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    inherit.end_with_reader()
     sys.exit(main(sys.argv[1:]))

@@ -29,6 +29,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.dirname(HERE))
 
+import inherit            # noqa: E402
 import machine            # noqa: E402
 import servers            # noqa: E402
 import syscalls           # noqa: E402
@@ -461,4 +462,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    inherit.clean()
     sys.exit(main(sys.argv[1:]))
