@@ -70,6 +70,8 @@ static bool applies(const char *plan)
         return false; /* its files go by another call */
     if (server_is("6-submit-batch") && plain)
         return false;
+    if (server_is("6-notify-ring") && plain)
+        return false; /* no poll tells again of what such a call leaves */
     if (server_stage() == 6 && ring && !server_is("stage6") &&
         !server_is("6-submit-batch"))
         return false;

@@ -42,6 +42,8 @@ enum { N_MODES = sizeof(modes) / sizeof(modes[0]) };
 
 static bool applies(const struct mode *m)
 {
+    if (server_is("6-notify-ring") && strcmp(m->args[0], "--steal") == 0)
+        return false; /* only off, which it is in any case */
     if (strcmp(m->args[0], "--place") == 0 && !server_places(m->args[1]))
         return false;
     return server_stage() >= m->first && server_stage() <= m->last;

@@ -260,6 +260,135 @@ Test(http_whatif, ready_connections_are_queued_together)
     cr_assert(injects("256", true));
 }
 
+/* How the rounds of one worker were done, by the variant's counters. */
+struct rounds {
+    long single, ready, free;
+};
+
+static struct rounds rounds_of(const struct server *s)
+{
+    return (struct rounds){total(s, "rounds_single"), total(s, "rounds_ready"),
+                           total(s, "rounds_free")};
+}
+
+/* Some connections ask one by one, and then all while the worker is in a
+ * handler, so that it finds them together. */
+static struct rounds few_and_many(const char *ready, const char *free)
+{
+    enum { N = 32 };
+    struct client c[N], slow;
+    struct rounds found;
+    struct server s;
+
+    server_start(&s, "--workers", "1", "--submit-ready", ready, "--submit-free",
+                 free, NULL);
+    clients_open(c, N, &s);
+    client_open(&slow, &s);
+    for (int i = 0; i < N; i++)
+        cr_assert(client_ping(&c[i]));
+    cr_assert(client_text(&slow, GET("/sleep/50000")));
+    cr_assert(client_is_heard(&slow));
+    for (int i = 0; i < N; i++)
+        cr_assert(client_text(&c[i], GET("/")));
+    for (int i = 0; i < N; i++)
+        client_must_be_ok(&c[i], i);
+    client_must_be_ok(&slow, 0);
+    found = rounds_of(&s);
+    cr_assert((found.ready > 0 || found.free > 0) == (total(&s, "enters") > 0));
+    client_close(&slow);
+    clients_close(c, N);
+    server_stop(&s);
+    return found;
+}
+
+Test(http_whatif, two_thresholds_decide_for_the_ring)
+{
+    struct rounds found;
+
+    must_be("6-submit-hybrid");
+    found = few_and_many("1", "0");
+    cr_assert(found.ready > 0 && found.single == 0 && found.free == 0);
+    found = few_and_many("64", "0"); /* more than there are connections */
+    cr_assert(found.single > 0 && found.ready == 0 && found.free == 0);
+    found = few_and_many("64", "255"); /* a batch is one connection */
+    cr_assert(found.free > 0 && found.single == 0 && found.ready == 0);
+    found.ready = 0;
+    for (int try = 0; try < TRIES && found.ready == 0; try++)
+        found = few_and_many("8", "0");
+    cr_assert(found.ready > 0 && found.single > 0 && found.free == 0,
+              "%ld by calls, %ld by the ring", found.single, found.ready);
+}
+
+Test(http_whatif, thresholds_have_limits)
+{
+    static const char *const wrong[][2] = {{"--submit-ready", "0"},
+                                           {"--submit-ready", "258"},
+                                           {"--submit-free", "256"},
+                                           {"--submit-free", "-1"}};
+
+    must_be("6-submit-hybrid");
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct server s;
+
+        cr_assert_eq(
+            server_run(&s, &(struct launch){0}, wrong[i][0], wrong[i][1], NULL),
+            64);
+        cr_assert(strstr(server_stderr(&s), wrong[i][0]), "%s",
+                  server_stderr(&s));
+        close(s.out);
+        close(s.err);
+    }
+}
+
+/* The sentinel has a set in any case. */
+static int epoll_sets(pid_t pid)
+{
+    char path[64], link[64];
+    int found = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        ssize_t n;
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+        n = readlink(path, link, sizeof(link) - 1);
+        link[n < 0 ? 0 : n] = '\0';
+        found += strcmp(link, "anon_inode:[eventpoll]") == 0;
+    }
+    return found;
+}
+
+Test(http_whatif, a_ring_tells_what_is_ready)
+{
+    enum { N = 40, WORKERS = 3 };
+    bool ring = server_is("6-notify-ring");
+    struct client c[N];
+    struct server s;
+    int fds;
+
+    if (!ring && !server_is("stage6"))
+        cr_skip("this is about 6-notify-ring");
+    server_start(&s, "--workers", "3", "--place", "rr", NULL);
+    cr_assert_eq(epoll_sets(s.pid), ring ? 1 : WORKERS + 1);
+    fds = server_fds(&s);
+    for (int turn = 0; turn < 3; turn++) { /* slots are used again */
+        clients_open(c, N, &s);
+        for (int i = 0; i < N; i++)
+            cr_assert(client_ping(&c[i]), "turn %d, connection %d", turn, i);
+        clients_close(c, N);
+    }
+    cr_assert(EVENTUALLY(server_fds(&s) <= fds, 20));
+    cr_assert(total(&s, "events") >= 2 * 3 * N);
+    server_stop(&s);
+    if (!ring)
+        return;
+    cr_assert_eq(server_run(&s, &(struct launch){0}, "--steal", "queue", NULL),
+                 64);
+    cr_assert(strstr(server_stderr(&s), "--steal off"), "%s",
+              server_stderr(&s));
+    close(s.out);
+    close(s.err);
+}
+
 static void work_together(const struct server *s, const char *says)
 {
     enum { N = 16 };
