@@ -3,13 +3,17 @@
 A claim is a list of checks.  A check is a figure and a bound that the figure
 must stay below, or rise above.  The figure is the median of one server's
 values, or the median of its paired ratios to another server, each with an
-exact interval of at least 95 % (stats_math.py), and so:
+exact interval of at least 95 % (stats_math.py).  Where there are several other
+servers the figure is the ratio to the best of them: to the one to which it is
+highest.  Any of them may be that one by chance, so the lower end of the
+interval is the highest of their lower ends at Bonferroni's level.  And so:
 
     holds          the whole interval lies on the claimed side of the bound
     contradicted   the whole interval lies on the other side
     open           the interval holds the bound; or too few blocks for one;
                    or the generator was the limit: then rates and latencies are
-                   its own, and a ratio of CPU time is nearer to 1 than it is
+                   its own, and a ratio of CPU time is nearer to 1 than it is,
+                   so that only what would be farther from 1 is decided
     not measured   no complete set has the figure
 
     confirmed      every check holds
@@ -65,7 +69,7 @@ class Check:
 
     text: str
     ours: Series
-    theirs: Series = None
+    theirs: Series = None       # or several, of which the best one counts
     below: float = None
     above: float = None
     unit: str = ""              # of the figure; none for a ratio
@@ -74,6 +78,11 @@ class Check:
     @property
     def bound(self):
         return self.above if self.below is None else self.below
+
+    @property
+    def others(self):
+        return self.theirs if isinstance(self.theirs, tuple) \
+            else (self.theirs,) if self.theirs else ()
 
     def judge(self, found):
         """`found`: (median, low, high), low and high None with too few
@@ -121,6 +130,7 @@ class Answer:
     source: str = ""            # the set, from the root
     blocks: int = 0
     limited: bool = False       # by the generator, and open because of it
+    best: str = ""              # of several others, the best one
 
 
 def verdict(judged, controls=()):
@@ -259,40 +269,67 @@ class Sets:
         for _, path, suites in self.known:
             if check.ours.suite not in suites:
                 continue
-            found, blocks = figure(self.load(path), check)
+            found, blocks, best = figure(self.load(path), check)
             if found:
                 judged = check.judge(found)
-                limited = doubted(self.load(path), check, judged)
+                limited = doubted(self.load(path), check, judged, found)
                 return Answer(check, found, OPEN if limited else judged,
-                              self.name(path), blocks, limited)
+                              self.name(path), blocks, limited, best)
         return Answer(check, None, MISSING)
 
 
-def doubted(data, check, judged):
+def doubted(data, check, judged, found):
     """Whether a judgement is the generator's and not the servers'."""
     if judged == OPEN or not isinstance(data, _Run) \
-            or check.ours.metric == "cpu_us" and judged == HOLDS:
+            or check.ours.metric == "cpu_us" and away(check, judged, found):
         return False
-    return data.limited(check.ours) or data.limited(check.theirs)
+    return any(data.limited(s) for s in (check.ours, *check.others))
+
+
+def away(check, judged, found):
+    """Whether the judgement stays where the figure moves away from 1."""
+    _, low, high = found
+    lower = (judged == HOLDS) == (check.above is None)
+    return high <= 1 if lower else low >= 1
 
 
 def figure(data, check):
-    """((median, low, high), blocks) of a check, by one set; None: not there.
-    """
+    """((median, low, high), blocks, the best of the others) of a check, by one
+    set; None: not there."""
     if isinstance(data, _Micro):
         found = data.triple(check.ours)
         if found:
-            return found, data.rows["blocks"]
+            return found, data.rows["blocks"], ""
     ours = data.series(check.ours)
     if check.theirs is None:
         values = [v * check.ours.times for v in ours.values()
                   if v is not None]
-        return (stats_math.median_interval(values), len(values)) if values \
-            else (None, 0)
-    ratios = stats_math.paired_ratios(ours, data.series(check.theirs))
-    ratios = [r * check.ours.times / check.theirs.times for r in ratios]
-    return (stats_math.median_interval(ratios), len(ratios)) if ratios \
-        else (None, 0)
+        return (stats_math.median_interval(values), len(values), "") \
+            if values else (None, 0, "")
+    ratios = {}
+    for theirs in check.others:
+        found = stats_math.paired_ratios(ours, data.series(theirs))
+        ratios[theirs.server] = [r * check.ours.times / theirs.times
+                                 for r in found]
+    if not all(ratios.values()):
+        return None, 0, ""
+    return highest(ratios)
+
+
+def highest(ratios):
+    """The same, of {server: its ratios}."""
+    level = 1 - (1 - stats_math.LEVEL) / len(ratios)
+    found = {server: stats_math.median_interval(values)
+             for server, values in ratios.items()}
+    ends = [stats_math.median_interval(values, level)[1]
+            for values in ratios.values()] + [f[2] for f in found.values()]
+    best = max(found, key=lambda server: found[server][0])
+    mid, blocks = found[best][0], min(map(len, ratios.values()))
+    named = best if len(ratios) > 1 else ""
+    if None in ends:
+        return (mid, None, None), blocks, named
+    return (mid, max(ends[:len(ratios)]), max(ends[len(ratios):])), blocks, \
+        named
 
 
 def answers(claim, sets):

@@ -441,6 +441,10 @@ def figures(outcome, seconds, moved, cpus):
         found["beat_p99_us"] = percentile({"latency_us": beats}, "p99", 0.99)
     if moved and moved.get("waits"):
         found["events_per_wait"] = moved.get("events", 0) / moved["waits"]
+    rounds = [(moved or {}).get(f"rounds_{why}", 0)
+              for why in ("single", "ready", "free")]
+    if sum(rounds):
+        found["ring_rounds"] = 1 - rounds[0] / sum(rounds)
     return found
 
 

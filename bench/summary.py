@@ -60,6 +60,7 @@ METRICS = {
     "server_busy": "server cpus busy",
     "ctx_per_request": "context switches/request",
     "events_per_wait": "events per wait",
+    "ring_rounds": "share of the rounds that the ring did",
     "own_calls": "system calls/request, by the server's counters",
     "active": "workers that run at the end",
     "changes": "changes of the number of workers",
@@ -77,7 +78,8 @@ COMPARED = ("cpu_us", "qps", "p50_us", "p99_us", "probe_p99_us",
             "own_calls")
 REFERENCES = ("stage2", "nginx", "go")
 LIMITED = "limited by the generator"
-DRIFT_LIMIT, FOREIGN_LIMIT = 5.0, 10.0  # percent; see run.py and slices.py
+# Percent; see run.py and slices.py.
+DRIFT_LIMIT, FOREIGN_LIMIT, STEAL_LIMIT = 5.0, 10.0, 5.0
 
 
 def cell_key(cell):
@@ -419,6 +421,10 @@ COLUMNS = {
                   ("server busy", "server_busy")],
     "latency": [("p50 us", "p50_us"), ("p99 us", "p99_us"),
                 ("p99.9 us", "p999_us"), ("CPU us/request", "cpu_us")],
+    "claim-thresholds": [("requests/s", "qps"), ("p99 us", "p99_us"),
+                         ("CPU us/request", "cpu_us"),
+                         ("rounds by the ring", "ring_rounds"),
+                         ("calls/request", "own_calls")],
     "files": [("requests/s", "qps"), ("p99 us", "p99_us"),
               ("CPU us/request", "cpu_us"),
               ("p99 of / us", "probe_p99_us")],
@@ -588,6 +594,9 @@ def state_text(manifest, summary):
                      f"{summary['blocks_lost']} lost because the machine "
                      f"changed")
     words += allowed(manifest.get("method") or {}, summary)
+    if manifest.get("max_steal_pct", 0) > STEAL_LIMIT:
+        words.append(f"a slice was kept if the host took no more than "
+                     f"{manifest['max_steal_pct']:g} % of it")
     if manifest.get("draft"):
         words.append("a draft: the tree had changes")
     for name, reason in summary["skipped"].items():

@@ -2,10 +2,11 @@
 
     <!-- figure:claims bench/results -->      every claim, with its picture
     <!-- figure:headline bench/results -->    the table of claim A13
+    <!-- figure:thresholds bench/results -->  the thresholds of claim A10
 
 The claims are data (bench/claim_list.py); the verdicts follow from the newest
 complete sets of the folder by one rule (bench/claim_rules.py).  tables.py
-writes both, or fails where a document says anything else.
+writes them, or fails where a document says anything else.
 """
 
 import os
@@ -17,6 +18,8 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 import claim_rules as rules            # noqa: E402
 import summary as summaries            # noqa: E402
 from claim_list import BY_ID, CLAIMS   # noqa: E402
+from claim_suites import (OUR_THRESHOLDS, THEIR_THRESHOLDS,  # noqa: E402
+                          THRESHOLDS)
 from svg import Log, Picture           # noqa: E402
 
 IMAGES = os.path.join("docs", "img")
@@ -45,7 +48,7 @@ def measured(answer):
     text = summaries.number(mid)
     if low is not None:
         text += f" ({summaries.number(low)} to {summaries.number(high)})"
-    return text
+    return text + (f", {answer.best}" if answer.best else "")
 
 
 def distance(check, value):
@@ -196,6 +199,62 @@ def headline(sets):
     return "\n".join(lines)
 
 
+def within(answer):
+    """A sentence on thresholds beside the best ones."""
+    n = answer.check.ours.cell["connections"]
+    whose = "the stage's" if answer.check.ours.server == OUR_THRESHOLDS \
+        else "the article's"
+    words = {rules.HOLDS: "within 3 % of the best",
+             rules.CONTRADICTED: "not within 3 % of the best"}.get(
+        answer.judged, "whether within 3 % of the best is open")
+    return (f"- {n:,} connections, {whose} thresholds: {words}; CPU to that of "
+            f"the best: {measured(answer)}")
+
+
+def threshold_row(sets, server, connections):
+    def figure(metric, *servers):
+        return measured(sets.answer(rules.Check("", *(
+            rules.Series("claim-thresholds", name, metric,
+                         {"connections": connections})
+            for name in servers), above=0)))
+    ratios = ["-", "-"] if server == OUR_THRESHOLDS else [
+        figure(metric, server, OUR_THRESHOLDS)
+        for metric in ("cpu_us", "p99_us")]
+    return [batch_words(server), *ratios, figure("ring_rounds", server),
+            figure("own_calls", server)]
+
+
+def thresholds(sets):
+    """What each threshold costs beside the stage's, and the verdicts."""
+    checks = [c for c in BY_ID["A10"].checks
+              if c.ours.suite == "claim-thresholds" and not c.control]
+    found = [a for a in map(sets.answer, checks) if a.found]
+    if not found:
+        return f"Not measured yet: {command(BY_ID['A10'])}."
+    parts = []
+    for n in sorted({a.check.ours.cell["connections"] for a in found}):
+        parts += [f"{n:,} connections:", "", summaries.table(
+            ["a batch", "CPU to that of 4 ready", "p99 to that",
+             "rounds by the ring", "calls a request"],
+            [threshold_row(sets, server, n)
+             for server in (*THRESHOLDS, "stage5")]), ""]
+    return "\n".join([*parts, *map(within, found), "",
+                      f"From {sources(found)}."])
+
+
+def batch_words(server):
+    """"ready-8-free-16" -> "8 ready or 16 free"."""
+    fixed = {"single": "never", "ready-1": "always",
+             OUR_THRESHOLDS: "4 ready: the stage",
+             THEIR_THRESHOLDS: "8 ready or 16 free: the article",
+             "stage5": "stage 5: a ring alone"}
+    word, _, n = server.partition("-")
+    return fixed.get(server) or (
+        f"{n} ready" if word == "ready" else f"4 ready or {n} free")
+
+
 def block(what, folder, root, show):
     sets = rules.Sets(os.path.join(root, folder), root=root)
-    return headline(sets) if what == "headline" else render(sets, show)
+    if what == "claims":
+        return render(sets, show)
+    return {"headline": headline, "thresholds": thresholds}[what](sets)

@@ -34,7 +34,8 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   beside:ladder,SET            the suite, beside the same one of another set
   added:hop                    what each server adds to the reference
   mistake:limit                what a mistake of measuring.md does: mistakes.py
-  claims, headline             from the newest sets of a folder: claims_page.py
+  claims, headline, thresholds
+                               from the newest sets of a folder: claims_page.py
 
 A set of bench/micro_run.py gives what uring_tables.py or blocks_tables.py
 says, one of bench/simulate.py what simulated.py says.
@@ -56,6 +57,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 sys.path.insert(0, os.path.join(ROOT, "plots"))
 
+import inherit                     # noqa: E402
 import micro_results               # noqa: E402
 import model                       # noqa: E402
 import results                     # noqa: E402
@@ -410,7 +412,7 @@ def block(path, root, what, directory, write, cache):
         return scale_block(root, what.partition(":")[2], directory)
     if what == "decisions":
         return decisions.block(directory, root)
-    if what in ("claims", "headline"):
+    if what in ("claims", "headline", "thresholds"):
         return claims_page.block(
             what, directory, root, lambda image, picture, title: own_picture(
                 path, root, os.path.join(root, image), picture, title, write))
@@ -497,4 +499,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    inherit.end_with_reader()
     sys.exit(main())

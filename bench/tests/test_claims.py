@@ -14,12 +14,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BENCH = os.path.dirname(HERE)
 ROOT = os.path.dirname(BENCH)
 sys.path.insert(0, BENCH)
+sys.path.insert(0, os.path.join(ROOT, "plots"))
 sys.path.insert(0, os.path.join(ROOT, "plots", "tests"))
 
 import made_up                              # noqa: E402
 import claim_rules as rules                 # noqa: E402
+import claims_page                          # noqa: E402
+import run                                  # noqa: E402
+import stats_math                           # noqa: E402
+import summary                              # noqa: E402
 from claim_list import BY_ID, CLAIMS        # noqa: E402
 from claim_rules import Check, Series       # noqa: E402
+from claim_suites import THRESHOLDS         # noqa: E402
+from fronts import catalogue                # noqa: E402
 from suites import RUNS, SUITES             # noqa: E402
 
 # A program that counts: writes a set, or does what FAKE says.
@@ -168,6 +175,67 @@ class Rule(Folder):
         self.assertEqual(judged(0, "cpu_us", 1), (rules.HOLDS, False))
         self.assertEqual(judged(0, "cpu_us", 5), (rules.OPEN, True))
         self.assertEqual(judged(5, "cpu_us", 5), (rules.CONTRADICTED, False))
+        # 1.2 or more: over 1.1 it is in any case, under 1.3 perhaps not.
+        self.assertEqual(judged(0, "cpu_us", below=1.1),
+                         (rules.CONTRADICTED, False))
+        self.assertEqual(judged(0, "cpu_us", below=1.3), (rules.OPEN, True))
+        self.assertEqual(judged(5, "cpu_us", below=1.3), (rules.HOLDS, False))
+
+    def test_the_best_of_several_others(self):
+        several = Check("", Series("s", "a", "figure"), tuple(
+            Series("s", other, "figure") for other in "bc"), below=1.03)
+
+        def judged(blocks, **costs):
+            shutil.rmtree(self.dir)
+            counts(os.path.join(self.dir, "a"), "s", [
+                row for server, cost in costs.items() for row in values(
+                    *[cost * (1 + 0.001 * (n % 3)) for n in range(blocks)],
+                    server=server)])
+            found = self.answer(several)
+            return found.judged, found.best
+        self.assertEqual(judged(15, a=1, b=1, c=1.1), (rules.HOLDS, "b"))
+        self.assertEqual(judged(15, a=1, b=1.1, c=1), (rules.HOLDS, "c"))
+        self.assertEqual(judged(15, a=1, b=0.9, c=1),
+                         (rules.CONTRADICTED, "b"))
+        # Six are enough for one other, but not for the better of two.
+        self.assertEqual(judged(6, a=1, b=1, c=1.1), (rules.OPEN, "b"))
+        self.assertEqual(judged(15, a=1, b=0.9), (rules.MISSING, ""))
+
+    def test_one_of_several_is_best_by_chance(self):
+        """The interval is wider than that of any one of them."""
+        noise = {"b": [0.98, 1.0, 1.02], "c": [0.97, 1.0, 1.04]}
+        found = rules.highest({s: 5 * v for s, v in noise.items()})[0]
+        self.assertEqual(found, (1.0, 0.98, 1.04))
+        alone = rules.highest({"b": 5 * noise["b"]})[0]
+        self.assertEqual(alone, (1.0, 0.98, 1.02))
+
+    def test_thresholds_decide(self):
+        """The rows of the set turned around turn the verdict around."""
+        def judged(costs, ring=1):
+            shutil.rmtree(self.dir)
+            counts(os.path.join(self.dir, "a"), "claim-thresholds", [
+                {"server": server, "block": block, "connections": n,
+                 "cpu_us": costs.get(server, 7) + 0.01 * (block % 2),
+                 "ring_rounds": ring if server == "ready-1" else 0}
+                for n in (64, 1024) for server in THRESHOLDS
+                for block in range(15)])
+            answers = rules.answers(BY_ID["A10"], rules.Sets(self.dir))
+            return rules.verdict_of(answers), [
+                a.judged for a in answers
+                if a.check.ours.server == "ready-4"]
+        self.assertEqual(judged({}), (rules.PARTLY, 2 * [rules.HOLDS]))
+        self.assertEqual(judged({"ready-4": 8, "ready-8-free-16": 8}),
+                         (rules.REFUTED, 2 * [rules.CONTRADICTED]))
+        self.assertEqual(judged({"free-64": 5}), (rules.PARTLY, [
+            rules.HOLDS, rules.CONTRADICTED]))
+        said = claims_page.thresholds(rules.Sets(self.dir))
+        self.assertIn("- 64 connections, the stage's thresholds: within 3 %",
+                      said)
+        self.assertIn("- 1,024 connections, the stage's thresholds: not "
+                      "within 3 % of the best; CPU to that of the best: 1.40 "
+                      "(1.40 to 1.40), free-64", said)
+        self.assertIn("| 8 ready or 16 free: the article |", said)
+        self.assertEqual(judged({}, ring=0.5)[0], rules.UNDECIDED)
 
     def test_a_set_that_is_cut_off_is_no_set(self):
         with open(os.path.join(self.dir, "x"), "w", encoding="utf-8"):
@@ -195,6 +263,23 @@ class Data(unittest.TestCase):
                                           os.X_OK), step)
                 if step.program == "run.py":
                     self.assertIn(step.words[0], {**SUITES, **RUNS})
+
+    def test_each_plan_can_decide(self):
+        plans = [step.words for claim in CLAIMS for step in claim.steps
+                 if step.program == "run.py"]
+        plans += [(name,) for name in SUITES if name.startswith("claim-")]
+        self.assertGreater(len(plans), 20)
+        for words in plans:
+            args = run.parse_arguments(list(words))
+            parts, _ = run.make_parts(args.suite, args)
+            servers = run.choose_servers(args, catalogue(ROOT, args.build),
+                                         parts)
+            for part in parts:
+                pairs = summary.pairs_of(
+                    part.takes(servers, run.variants_of(parts)),
+                    part.suite.reference or None)
+                self.assertGreaterEqual(part.blocks,
+                                        stats_math.least_blocks(pairs), words)
 
 
 class Program(Folder):
