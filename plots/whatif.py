@@ -21,6 +21,7 @@ WORDS = {metric: word for word, metric in variants.METRICS.items()}
 AGREES, CONTRADICTS, OPEN = "agrees", "contradicts", "not decided"
 ALIKE_SHARE = 0.05      # "the same" is so much, either way
 DECIDED = (stats_math.LOWER, stats_math.HIGHER)
+UNJUDGED = "not judged yet: its patch lacks this line"
 # Behind a figure, in the tables; docs/tuning.md says what they mean.
 UNDECIDED, LIMITED, FAULTS = "~ ", " °", " †"
 
@@ -99,9 +100,9 @@ def _header(name):
             found = variants.describe(Path(ROOT) / "stages", name)
         except variants.Bad as bad:
             raise Incomplete(str(bad)) from None
-    for key in (variants.MEASURED, variants.DIRECTION):
-        if key not in found:
-            raise Incomplete(f"{name}.patch has no line '{key}: '")
+    if variants.DIRECTION not in found:
+        raise Incomplete(f"{name}.patch has no line '{variants.DIRECTION}: '")
+    found.setdefault(variants.MEASURED, UNJUDGED)
     why = variants.doubt(found[variants.DIRECTION], variants.SAID in found)
     if why:
         raise Incomplete(f"{name}: {why}")

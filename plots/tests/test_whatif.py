@@ -92,6 +92,12 @@ class Table(unittest.TestCase):
             self.assertTrue(line.claim() or
                             line.header["direction"].startswith("none, "))
 
+    def test_what_nobody_judged_yet_says_so(self):
+        header = {"lines": 3, "direction": "none, it is new"}
+        with mock.patch.object(whatif.variants, "describe",
+                               lambda *_: dict(header)):
+            self.assertIn(whatif.UNJUDGED, whatif.table(data("4-send-zc")))
+
     def test_what_is_missing_is_named(self):
         for found, wanted in (
                 (data("4-none"), "4-none.patch: there is no such variant"),
