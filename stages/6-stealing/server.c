@@ -1013,12 +1013,14 @@ static bool surplus(struct worker *w)
 }
 
 /* Our queue is empty, and fewer workers are wanted.  A worker that rests holds
- * nothing: no connection, no wait for a permit, no promise to search. */
+ * nothing: no connection, no wait for a permit, no promise to search, and none
+ * of the memory that it has kept. */
 static void rest(struct worker *w)
 {
     stop_searching(w);
     w->full = false;
     seat_unwait(w->seat);
+    pieces_free(&w->pieces);
     OWN_ADD(&w->stats, shrinks, 1);
     OWN_ADD(&w->stats, active, UINT64_MAX); /* less 1 */
     if (!elastic_rest(w->elastic, w->seat->n, EVENT_KEPT, w->sv.signal))

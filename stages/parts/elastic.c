@@ -45,9 +45,10 @@ static int by_wait(struct elastic *e, int n, int64_t now_us, uint64_t tasks,
     bool crowded = late * LATE_SHARE > tasks;
     bool fits = awake_us * 100 <= past_us * (n - 1) * FIT_PERCENT;
 
+    e->crowded = crowded ? e->crowded + 1 : 0;
     if (crowded || !fits || n != e->last)
         e->calm_us = now_us;
-    if (crowded)
+    if (e->crowded >= LATE_SAMPLES)
         return (n * 3 + 1) / 2;
     if (now_us - e->calm_us < CALM_PERIODS * e->period_us)
         return n;

@@ -43,10 +43,11 @@
  *                  above by 2.  The band from 200 to 600 is the hysteresis: no
  *                  factor leads from one side of it to the other.
  *   ELASTIC_WAIT   a task is late when it was ready for LATE_US before it ran.
- *                  More than one late in 100: a half more workers.  One fewer
- *                  when, for CALM_PERIODS, few were late and one fewer would
- *                  have been awake for at most FIT_PERCENT of the time.  Each
- *                  change begins that time anew.
+ *                  More than one late in 100, in LATE_SAMPLES one after the
+ *                  other (a machine that stood still for a moment makes one):
+ *                  a half more workers.  One fewer when, for CALM_PERIODS, few
+ *                  were late and one fewer would have been awake for at most
+ *                  FIT_PERCENT of the time.  Each change begins that time anew.
  *
  * Source of ELASTIC_LOAD: an article on Go servers that this project was asked
  * to check (docs/6-stealing.md says what came of it).
@@ -71,6 +72,7 @@ enum {
     WAIT_US = 10000,    /* the period of ELASTIC_WAIT */
     LATE_US = 200,      /* ready for longer: late */
     LATE_SHARE = 100,   /* one late in so many: too many */
+    LATE_SAMPLES = 2,   /* with too many, one after the other: more workers */
     CALM_PERIODS = 30,  /* before one worker fewer */
     FIT_PERCENT = 60,   /* those that are left may be awake for so long */
     TASKS_US = 500000,  /* the period of ELASTIC_LOAD, and of its counts: */
@@ -103,7 +105,8 @@ struct elastic {
     int64_t sampled_us, calm_us;
     uint64_t tasks, late;
     int64_t slept_us[ELASTIC_MOST];
-    int few, last; /* samples with few tasks; active at the last sample */
+    int few, crowded; /* samples in a row: with few tasks, with many late */
+    int last;         /* active at the last sample */
     struct member member[ELASTIC_MOST];
 };
 
