@@ -277,6 +277,9 @@ def _what_if_suites():
         "receive", "GET /: how a receive names its memory and its socket",
         "stage4", ["4-direct", "4-recv-plain"])
     yield _what_if(
+        "arrive", "GET /: how pieces are filled", "stage4",
+        ["4-incremental"])
+    yield _what_if(
         "upload", "POST of 16 KiB: receives that fill a piece", "stage4",
         ["4-recv-fixed"],
         ["--method", "POST", "--path", "/echo", "--size", "16384"])

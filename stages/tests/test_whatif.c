@@ -65,6 +65,7 @@ static const struct counted counted[] = {
     {"2-busy-poll", "spins", ASKED},
     {"2-quickack", "quickacks", ASKED},
     {"3-registered-wait", "registered", ASKED},
+    {"4-incremental", "shared", ASKED - 1},
 };
 
 enum { N_COUNTED = sizeof(counted) / sizeof(counted[0]) };
