@@ -48,7 +48,7 @@ MOST_FOREIGN = 10.0     # percent of the cpus that other programs may take
 USAGE = 64
 
 # What the simulator would miss without: the options that take it away.
-WITHOUT = {"turns": {"at_once": True}, "late sleeps": {"late_us": 0},
+WITHOUT = {"turns": {"at_once": True}, "late sleeps": {"late_us": 0, "late_90_us": 0, "late_99_us": 0},
            "wake-ups": {"wake_us": 0}, "shared cpu": {"cpus": 0},
            "own cpu": {"io_us": 0, "io_many_us": 0, "hand_us": 0}}
 
@@ -93,6 +93,15 @@ def price(prices, name):
     return prices[name]
 
 
+def lateness(prices):
+    """How late sleeps end; lists of before have the mean only."""
+    if "sleep_late_50" not in prices:
+        return {"late_us": price(prices, "sleep_late")}
+    return {"late_us": prices["sleep_late_50"],
+            "late_90_us": price(prices, "sleep_late_90"),
+            "late_99_us": price(prices, "sleep_late_99")}
+
+
 def costs(policy, kind, prices, lock_us):
     """The options of build/sim.  `kind`: work, or sleep, where all threads of
     the server share one cpu and each handler ends with a switch."""
@@ -113,7 +122,7 @@ def costs(policy, kind, prices, lock_us):
     if kind == "sleep":
         io += 2 * price(prices, "context_switch")
         many += 2 * price(prices, "context_switch")
-        found |= {"late_us": price(prices, "sleep_late"), "cpus": 1}
+        found |= {**lateness(prices), "cpus": 1}
         if policy == "rescue":   # the sentinel's pause is a sleep, too
             found["look_us"] = 4 * STUCK_US + found["late_us"]
     if policy in POOLS:

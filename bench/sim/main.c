@@ -110,6 +110,8 @@ static const char *options_read(int argc, char **argv, struct config *cf,
         {"io-many-us", &cf->io_many_us, 0, 1e6},
         {"hand-us", &cf->hand_us, 0, 1e6},
         {"late-us", &cf->late_us, 0, 1e6},
+        {"late-90-us", &cf->late_90_us, 0, 1e7},
+        {"late-99-us", &cf->late_99_us, 0, 1e7},
         {"wake-us", &cf->wake_us, 0, 1e6},
         {"steal-us", &cf->steal_us, 0, 1e6},
         {"look-at-us", &cf->look_at_us, 0, 1e6},
@@ -148,6 +150,12 @@ static const char *options_read(int argc, char **argv, struct config *cf,
         exit(64);
     }
     service_of(service, cf);
+    if (cf->late_99_us > 0 &&
+        (cf->late_90_us < cf->late_us || cf->late_99_us < cf->late_90_us)) {
+        fprintf(stderr, "sim: --late-us, --late-90-us and --late-99-us have to "
+                        "grow\n");
+        exit(64);
+    }
     return service;
 }
 

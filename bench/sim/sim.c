@@ -47,7 +47,7 @@ struct sim {
     struct heap heap;
     uint64_t arrived, done;
     double busy_us, search_us, sentinel_us, waited_us;
-    struct rng arrivals, services, places;
+    struct rng arrivals, services, places, sleeps;
     struct request *spare;
     struct found *found;
 };
@@ -91,6 +91,21 @@ static double take_cpu(struct sim *s, double at, double us)
 
 /* ---- requests ---- */
 
+/* How late a sleep ends.  One in 10^x is at least so late. */
+static double late_draw(struct sim *s)
+{
+    const struct config *cf = &s->cf;
+    const double half = log10(2);
+    double x = rng_exp(&s->sleeps, 1) / log(10);
+
+    if (cf->late_99_us <= 0 || x <= half)
+        return cf->late_us;
+    if (x < 1)
+        return cf->late_us +
+               (cf->late_90_us - cf->late_us) * (x - half) / (1 - half);
+    return cf->late_90_us + (cf->late_99_us - cf->late_90_us) * (x - 1);
+}
+
 static struct request *request_new(struct sim *s)
 {
     struct request *r = s->spare;
@@ -105,7 +120,7 @@ static struct request *request_new(struct sim *s)
         .came = s->now, .connection = c, .home = s->conns[c].home};
     r->service = service_draw(&s->cf.service, &s->services, &r->slow);
     if (r->service > 0)
-        r->service += s->cf.late_us;
+        r->service += late_draw(s);
     return r;
 }
 
@@ -544,6 +559,7 @@ static void sim_init(struct sim *s, const struct config *cf)
     rng_seed(&s->arrivals, cf->seed);
     rng_seed(&s->services, cf->seed + 1);
     rng_seed(&s->places, cf->seed + 2);
+    rng_seed(&s->sleeps, cf->seed + 3);
     for (int i = 0; i < cf->connections; i++) {
         s->conns[i].home = (int)(rng_next(&s->places) % (uint64_t)cf->cores);
         line_init(&s->conns[i].waiting);

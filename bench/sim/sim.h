@@ -50,11 +50,14 @@ struct config {
     double io_many_us; /* the same when 16 or more are done together; 0: io_us;
                           between the two a line over the logarithm */
     double hand_us;    /* mutex, ring: of a helper, to give it back */
-    double late_us;    /* a handler ends so much later: sleeps do */
-    double wake_us;    /* until a parked core begins */
-    double base_us;    /* network and client: half before, half after */
-    double steal_us;   /* a theft */
-    double look_at_us; /* a look at the queue of one other core */
+    double late_us;    /* a handler ends so much later: half of all sleeps do;
+                          one in 10 and one in 100 by so much or more (0: all
+                          by late_us), the rest on lines over the logarithm */
+    double late_90_us, late_99_us;
+    double wake_us;           /* until a parked core begins */
+    double base_us;           /* network and client: half before, half after */
+    double steal_us;          /* a theft */
+    double look_at_us;        /* a look at the queue of one other core */
     double stuck_us, look_us; /* look_us 0: four times stuck_us */
     double lock_us, line_us;  /* one pass through a lock; a queue's line */
     bool at_once;             /* a reply does not wait for the turn's end */

@@ -17,7 +17,8 @@ ALONE = {"syscall", "clock", "context_switch", "wake_same", "atomic_add",
          "page_fault", "work_over", "echo_calls", "echo_threads",
          "echo_ring_1", "echo_ring_16",
          "echo_ring_64", "echo_armed_1", "echo_armed_16", "echo_armed_64",
-         "epoll_event", "sleep_late"}
+         "epoll_event", "sleep_late", "sleep_late_50", "sleep_late_90",
+         "sleep_late_99"}
 PAIR = {"wake_other", "wake_call", "line_transfer", "atomic_add_contended"}
 
 
@@ -49,6 +50,8 @@ class Prices(unittest.TestCase):
             self.check(found["prices"], PAIR)
         copies = [found["prices"][f"copy_{n}"]["ns"] for n in (64, 65536)]
         self.assertLess(*copies)        # a longer copy costs more
+        late = [found["prices"][f"sleep_late_{n}"]["ns"] for n in (50, 90, 99)]
+        self.assertEqual(late, sorted(late))
 
     def test_one_cpu(self):
         cpu = min(os.sched_getaffinity(0))

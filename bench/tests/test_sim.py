@@ -51,6 +51,12 @@ class Formulas(unittest.TestCase):
         self.mean(1000 / (1 - 0.8), "one", load=0.8, connections=8,
                   within=0.05)
 
+    def test_late_sleeps_have_a_tail(self):
+        found = run("one", "const:1000", load=0.01, cores=8, late_us=50,
+                    late_90_us=200, late_99_us=3000)["latency_us"]
+        for name, late in (("p50", 50), ("p90", 200), ("p99", 3000)):
+            self.assertAlmostEqual(found[name] / (1000 + late), 1, delta=0.03)
+
     def test_percentiles_of_m_m_1(self):
         """The time in an M/M/1 is exponential itself."""
         found = run("one", load=0.7, requests=1000000)["latency_us"]
@@ -173,6 +179,7 @@ class BadInput(unittest.TestCase):
                            (["--load", "nan"], "--load"),
                            (["--load", "1x"], "--load"),
                            (["--policy", "best"], "--policy best"),
+                           (["--late-99-us", "5", "--late-us", "9"], "grow"),
                            (["--service", "exp:"], "--service"),
                            (["more"], "only options")):
             done = subprocess.run([SIM, *words], capture_output=True,

@@ -100,6 +100,18 @@ class Costs(unittest.TestCase):
             with self.assertRaisesRegex(simulate.Failed, "mutex"):
                 simulate.lock_us_of("x")
 
+    def test_sleeps_have_a_tail_where_the_list_has_it(self):
+        tail = {"sleep_late_50": 60, "sleep_late_90": 90,
+                "sleep_late_99": 4000}
+        found = simulate.costs("ring", "sleep", {**PRICES, **tail}, 0.1)
+        self.assertEqual(
+            [found[f"late_{name}us"] for name in ("", "90_", "99_")],
+            [60, 90, 4000])
+        found = simulate.costs("ring", "sleep", PRICES, 0.1)
+        self.assertNotIn("late_99_us", found)
+        self.assertNotIn("late_us", simulate.costs("ring", "work", PRICES,
+                                                   0.1))
+
     def test_all_policies_have_as_many_cores_and_the_same_rate(self):
         known = {"cores": 90, "policy": "mutex"}
         options = {"service": "exp:100", "load": 0.5, "requests": 100}
