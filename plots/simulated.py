@@ -8,6 +8,7 @@ tables.py asks here when a marker names such a set.  NAME is one of
   check:without       how far off p99 would be without each part of the model
   laws                the Universal Scalability Law through the policies
   stops               where more cores stop helping
+  crossover           from how many cores on stealing serves more than a pool
   pays                where stealing begins to pay
   article             32 cores, beside the figures of the article
   inputs              prices and revision
@@ -44,6 +45,7 @@ WAS = {"hash": "stage 5", "mutex": "5-mutex-pool", "ring": "stage 5 --pool",
 AIM_P99, AIM_RATE = 25.0, 10.0     # percent that a simulation may be off
 JUDGED = (0.4, 0.8)                # the loads that the aim is for: 50 and 70 %
 STOPS = 1.1                        # twice the cores, less than so much more
+CROSSINGS = (4, 16, 64, 256, 1024)
 SHORT_OF = 0.97                    # of the rate: what came could not be done
 # What the article has for 32 cores: requests a second.
 ARTICLE = {(1, "hash"): 8240, (32, "mutex"): 42700, (32, "rescue"): 68900}
@@ -271,6 +273,23 @@ def stops_table(data):
          for mean in data.values("scaling", "mean")])
 
 
+def crossover_table(data):
+    """What stealing serves to what the mutex pool serves, on as many cores."""
+    body = []
+    for mean in data.values("scaling", "mean"):
+        pool = dict(points_of(data, mean, "mutex"))
+        times = [(n, x / pool[n]) for n, x in points_of(data, mean, "rescue")
+                 if n in pool]
+        first = next((n for n, ratio in times if ratio >= STOPS), None)
+        body.append([str(mean), f"{first:,} cores" if first else "none",
+                     *(f"{ratio:.2f}" for n, ratio in times
+                       if n in CROSSINGS)])
+    shown = [n for n, _ in times if n in CROSSINGS]
+    return summaries.table(
+        ["handler, us", "a tenth more from",
+         *(f"on {n:,} cores" for n in shown)], body)
+
+
 def laws_table(data):
     return summaries.table(
         ["handler, us", "policy", "Universal Scalability Law"],
@@ -387,6 +406,7 @@ TABLES = {"check": (check_table, "check"), "check:short": (check_short,
                                                            "check"),
           "check:without": (check_without, "check"),
           "laws": (laws_table, "scaling"), "stops": (stops_table, "scaling"),
+          "crossover": (crossover_table, "scaling"),
           "pays": (pays_table, "pays"),
           "article": (article_table, "article")}
 

@@ -229,6 +229,9 @@ class Policies(unittest.TestCase):
         self.assertIn("not fitted: 3 points", laws[2])
         self.assertIn("8,240", tables.render(self.data, "article"))
         self.assertIn("cores", tables.render(self.data, "stops"))
+        crossing = tables.render(self.data, "crossover").splitlines()
+        self.assertIn("| on 4 cores |", crossing[0])
+        self.assertRegex(crossing[2], r"\| 5 .*\| +\d cores \|")
         self.assertIn("bimodal", tables.render(self.data, "pays"))
         self.assertIn("lock of 100 ns", tables.render(self.data, "inputs"))
         with self.assertRaises(tables.DocError):
