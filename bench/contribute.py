@@ -16,7 +16,6 @@ Exit: 0; 1 nothing was written, with the reason; 64 usage.
 
 import argparse
 import getpass
-import json
 import os
 import re
 import shutil
@@ -32,6 +31,7 @@ import inherit                      # noqa: E402
 import machine                      # noqa: E402
 import results                      # noqa: E402
 import suites                       # noqa: E402
+import summary as summaries         # noqa: E402
 from model import STAGES            # noqa: E402
 from servers import Failed, Skipped, Stage    # noqa: E402
 
@@ -148,6 +148,14 @@ def measure(args, directory):
         raise Refused(f"run.py {args.suite} did not end well")
 
 
+def rename(directory, manifest, summary, name):
+    """It was measured before its name was known."""
+    manifest["name"] = name
+    results.write_json(os.path.join(directory, "manifest.json"), manifest)
+    results.write_text(os.path.join(directory, "summary.md"),
+                       summaries.markdown(manifest, summary))
+
+
 def check_size(directory):
     for name in os.listdir(directory):
         size = os.path.getsize(os.path.join(directory, name))
@@ -169,14 +177,13 @@ def contribute(args):
         directory = os.path.join(scratch, "set")
         measure(args, directory)
         results.write_json(os.path.join(directory, CHECKS), found)
-        with open(os.path.join(directory, "manifest.json"),
-                  encoding="utf-8") as f:
-            described = json.load(f)["machine"]
+        manifest, _, summary = results.load(directory)
+        out = args.out or os.path.join(ROOT, MACHINES, slug(
+            manifest["machine"], time.strftime("%Y-%m-%d")))
+        rename(directory, manifest, summary, os.path.basename(out))
         taken = clean(directory, names())
         check_size(directory)
         results.load(directory)       # still a set that can be read
-        out = args.out or os.path.join(ROOT, MACHINES, slug(
-            described, time.strftime("%Y-%m-%d")))
         if os.path.exists(out):
             raise Refused(f"{out} is there already")
         os.makedirs(os.path.dirname(out) or ".", exist_ok=True)

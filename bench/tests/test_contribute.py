@@ -106,13 +106,15 @@ class Folder(unittest.TestCase):
         status, said = self.run_it(known=KNOWN)
         self.assertEqual(status, 0, said)
         self.assertEqual(sorted(os.listdir(self.out)), [
-            "checks.json", "manifest.json", "rows.jsonl", "summary.json"])
+            "checks.json", "manifest.json", "rows.jsonl", "summary.json",
+            "summary.md"])
         for name in os.listdir(self.out):
             with open(os.path.join(self.out, name), encoding="utf-8") as f:
                 self.assertIsNone(re.search(r"\bmary\b", f.read()), name)
         self.assertIn("manifest.json: 1 names replaced", said)
         manifest, rows, summary = results.load(self.out)
         self.assertEqual(manifest["machine"]["cpu"], "The cpu of USER")
+        self.assertEqual(manifest["name"], "one")      # as the folder
         self.assertTrue(model.predict(manifest, rows, summary))
 
     def test_what_is_refused_leaves_nothing(self):
@@ -140,7 +142,7 @@ class Folder(unittest.TestCase):
         run = suites.RUNS["contribute"]
         self.assertLessEqual(run["budget_s"], 600)
         self.assertEqual([name for name, _, _ in run["parts"]],
-                         ["ladder", "scaling"])
+                         ["ladder", "scaling", "keepalive"])
 
 
 if __name__ == "__main__":
