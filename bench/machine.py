@@ -135,7 +135,7 @@ def price_list(build, cpus):
     probe = os.path.join(build, "micro", "prices")
     if not os.access(probe, os.X_OK):
         return {"missing": "micro/prices is not built"}
-    text = output([probe, "--json", *map(str, cpus[:2])], timeout=60)
+    text = output([probe, "--json", *map(str, cpus[:2])], timeout=120)
     try:
         return json.loads(text)
     except (TypeError, json.JSONDecodeError):

@@ -195,7 +195,9 @@ def measured_cells(directory):
                    [r["metrics"][metric] for r in found])
                    for name, metric in (("p50", "p50_us"), ("p99", "p99_us"),
                                         ("throughput", "qps"))},
-               "p99s": [r["metrics"]["p99_us"] for r in found]}
+               "p99s": [r["metrics"]["p99_us"] for r in found],
+               "foreign": max(r["metrics"].get("foreign_pct") or 0
+                              for r in found)}
 
 
 def capacity(cell):

@@ -131,7 +131,9 @@ def check_short(data):
                           "Throughput at all loads"))
     few = min(row["slices"] for row in rows)
     found.append(f"Each cell has {few} slice{'s'[:few != 1]} or more of "
-                 f"{rows[0]['seconds']:g} s.")
+                 f"{rows[0]['seconds']:g} s, in which other programs took up "
+                 f"to {max(row['foreign'] for row in rows):.1f} % of the "
+                 f"cpus.")
     return " ".join(found)
 
 

@@ -332,8 +332,9 @@ static double work_batch(int us)
 
 /* ---- a sleep ---- */
 
-/* A guest's cpu that slept may be late by milliseconds while its host is busy,
- * so the tail counts: all sleeps but those of the first batch. */
+/* When a sleep is over, the cpu may belong to another program for a slice of
+ * the scheduler, or to another guest of the host: for milliseconds.  So the
+ * tail counts, of all sleeps but those of the first batch. */
 enum { SLEEPS = 50, ALL_SLEEPS = SLEEPS * BATCHES };
 
 static double sleeps[ALL_SLEEPS + SLEEPS];

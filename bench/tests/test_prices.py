@@ -24,7 +24,7 @@ PAIR = {"wake_other", "wake_call", "line_transfer", "atomic_add_contended"}
 
 def run(*words, **more):
     return subprocess.run([PRICES, *words], capture_output=True, text=True,
-                          timeout=60, check=False, **more)
+                          timeout=120, check=False, **more)
 
 
 @unittest.skipUnless(os.access(PRICES, os.X_OK), "micro/prices is not built")

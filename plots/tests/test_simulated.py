@@ -167,7 +167,7 @@ class Check(Scratch):
 
     def test_how_far_off_in_words(self):
         cell = {"suite": "s", "kind": "sleep", "workers": 4, "load": 0.5,
-                "policy": "hash", "slices": 2, "seconds": 1.2,
+                "policy": "hash", "slices": 2, "seconds": 1.2, "foreign": 2.5,
                 "service": "exp:9",
                 "measured": {"p50": 100, "p99": 1000, "throughput": 50},
                 "simulated": {"p50": 100, "p99": 1200, "throughput": 50,
@@ -186,6 +186,8 @@ class Check(Scratch):
         # 1,200 to 1,300 and 900: so far off a perfect one may seem, too.
         self.assertIn(" -8 to +33 % |", lines[2])
         self.assertIn("explains 1 of these 1 errors", text)
+        self.assertIn("of 1.2 s, in which other programs took up to 2.5 %",
+                      text)
         self.assertFalse(simulated.explained(data.rows.return_value[1]))
         self.assertIn("50 %", simulated.check_without(data))
 
