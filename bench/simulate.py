@@ -48,7 +48,8 @@ MOST_FOREIGN = 10.0     # percent of the cpus that other programs may take
 USAGE = 64
 
 # What the simulator would miss without: the options that take it away.
-WITHOUT = {"turns": {"at_once": True}, "late sleeps": {"late_us": 0, "late_90_us": 0, "late_99_us": 0},
+WITHOUT = {"turns": {"at_once": True},
+           "late sleeps": {"late_us": 0, "late_90_us": 0, "late_99_us": 0},
            "wake-ups": {"wake_us": 0}, "shared cpu": {"cpus": 0},
            "own cpu": {"io_us": 0, "io_many_us": 0, "hand_us": 0}}
 
