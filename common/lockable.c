@@ -29,12 +29,12 @@ void lockable_divide(int workers, int parts)
     n_parts = (size_t)parts;
 }
 
-size_t lockable_share(void)
+size_t lockable_each(void)
 {
     return lockable() / n_workers;
 }
 
 size_t lockable_part(void)
 {
-    return lockable_share() / n_parts;
+    return lockable_each() / n_parts;
 }

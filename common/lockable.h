@@ -13,12 +13,12 @@
  * SIZE_MAX: there is no limit. */
 size_t lockable(void);
 
-/* Divides that among so many workers, and the share of each into parts: a ring
- * takes one part, or what the smallest ring takes.  Call it before any ring is
- * opened; without that call there is one worker, and one part. */
+/* Divides that among so many workers, and what each of them gets into parts: a
+ * ring takes one part, or what the smallest ring takes.  Call it before any ring
+ * is opened; without that call there is one worker, and one part. */
 void lockable_divide(int workers, int parts);
 
-size_t lockable_share(void); /* bytes of a worker */
-size_t lockable_part(void);  /* bytes of a part of it */
+size_t lockable_each(void); /* bytes of a worker */
+size_t lockable_part(void); /* bytes of a part of it */
 
 #endif

@@ -1,6 +1,6 @@
 /* gate.h - where the consumers of a queue without a lock sleep.
  *
- * A lock-free queue has no place to wait.  The gate is that place: a consumer
+ * No thread can wait in a lock-free queue, so it waits at a gate: a consumer
  * that finds the queue empty announces that it will sleep, looks once more,
  * and sleeps; a producer pushes, and then looks for sleepers.
  *

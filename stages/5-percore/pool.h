@@ -9,8 +9,8 @@
  *      submits what the job wants               the list was empty (MSG_RING)
  *
  * Invariants:
- *  - A job is in one place at a time: with its worker, in the ring, with one
- *    helper, or on the list.  The thread that has it may touch its session.
+ *  - Exactly one of these has a job at any time: its worker, the ring, one
+ *    helper, the list.  A thread that has it may touch its session.
  *  - At most SPMC_SIZE jobs are out, so the ring always has room; more of them
  *    wait with the worker, in order, until some have come back.
  *  - No wake-up is lost.  To the helpers: gate.h.  To the worker: mpsc.h says

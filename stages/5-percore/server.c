@@ -62,7 +62,7 @@ struct conn {
     enum op op;        /* the operation in flight */
     bool more;         /* the last receive left bytes in the socket */
     bool back;         /* a helper has found out what it wants: job.want */
-    int64_t rest_ms;   /* left of the deadline, while it stands still */
+    int64_t left_ms;   /* to the deadline, while it stands still */
 };
 
 /* Made by its own thread, on its own core; others read the counters only. */
@@ -104,13 +104,13 @@ static void conn_touch(struct worker *w, struct conn *c)
  * anew, a peer that sends a byte a second would move it with every wait. */
 static void conn_pause(struct worker *w, struct conn *c)
 {
-    c->rest_ms = c->timer.when_ms - w->now_ms;
+    c->left_ms = c->timer.when_ms - w->now_ms;
     wheel_cancel(&w->wheel, &c->timer);
 }
 
 static void conn_resume(struct worker *w, struct conn *c)
 {
-    wheel_set(&w->wheel, &c->timer, w->now_ms + c->rest_ms);
+    wheel_set(&w->wheel, &c->timer, w->now_ms + c->left_ms);
 }
 
 static struct conn *conn_new(struct worker *w, int fd)

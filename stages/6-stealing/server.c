@@ -7,7 +7,7 @@
  *      --------                        --------
  *      readiness set (epoll)  <------- harvests it, while 0 is in a handler
  *        v harvest: events are taken, their connections are queued
- *      queue: r9 r4 h7 s2     <------- steals the older half
+ *      queue: r9 r4 h7 s2     <------- steals the older half, h7 and s2
  *        v run
  *      receives (r) and sends (s) in   parks when it finds no work anywhere;
  *      a batch; then one handler (h)     the sentinel wakes it if 0 is stuck
@@ -26,9 +26,9 @@
  *    during a file read no thread touches the connection (disk.h).
  *  - Slot, timer and registration stay with its home, the worker that accepted
  *    it.  A runner that closes the connection sends the slot home.
- *  - An edge is told once.  So a runner releases a connection only after a call
- *    has found the socket empty (or full), else the runner queues it again.  A
- *    thread that takes an event marks the connection, and queues an idle one.
+ *  - An edge is reported once.  So a runner releases a connection only after a
+ *    call found the socket empty (or full), else the runner queues it again.
+ *    A thread that takes an event marks the connection, and queues an idle one.
  *  - Each connection that waits for a worker is in a queue, also one with a
  *    reply.  A worker in a handler holds no other: no thread could take it.
  *  - No wake-up is lost: park.h, busy.h.
@@ -102,8 +102,9 @@ enum next { NEXT_RECV, NEXT_SEND, NEXT_STEP, NEXT_WORK };
 
 /* The runner has session, descriptor and windows.  Home, the worker that has
  * accepted it, has slot, timer and registration.  Any thread may use the atomic
- * words.  No slot is freed while workers run, so a thread with a late event may
- * read its state word: the generation there tells that the event is late. */
+ * words.  No slot is freed while workers run, so a thread with a stale event
+ * may read its state word, and sees by the generation there that the event is
+ * stale. */
 struct conn {
     PADDED struct session s;
     struct mpsc_node node; /* in home's list returns, or spare */
@@ -116,7 +117,7 @@ struct conn {
     uint64_t acked;     /* for net_grace_ms() */
     int64_t ready_us;   /* when it was last queued, if workers are elastic */
     int fd, res;        /* res: of its last receive or send */
-    int64_t rest_ms;    /* left to the deadline, which a handler stops */
+    int64_t left_ms;    /* to the deadline, when the wait for a handler began */
     enum next next;
     bool readable; /* an event came; no receive found the socket empty since */
     bool tail;     /* a short receive may leave an end to receive (state.h) */
@@ -192,9 +193,9 @@ enum {
     EVENT_KEPT,
 };
 
-/* Adds fd to the worker's set.  Connections are edge-triggered: a connection
- * that waits in a queue is not told again and again.  The worker's own
- * descriptors are level-triggered: what a thief leaves is told once more. */
+/* Adds fd to the worker's set.  Connections are edge-triggered: one that waits
+ * in a queue is not reported again and again.  The worker's own descriptors are
+ * level-triggered: what a thief leaves is reported once more. */
 static bool watch(struct worker *w, int fd, uint32_t events, uint32_t gen,
                   uint32_t number)
 {
@@ -448,7 +449,7 @@ static bool conn_file(struct worker *w, struct conn *c)
  * Meanwhile its deadline does not come: it is the peer that waits. */
 static void conn_wait_work(struct worker *w, struct conn *c)
 {
-    c->rest_ms = a_load(&c->due_ms, relaxed) - w->now_ms;
+    c->left_ms = a_load(&c->due_ms, relaxed) - w->now_ms;
     a_store(&c->due_ms, NEVER_MS, relaxed);
     conn_requeue(w, c, NEXT_WORK);
 }
@@ -599,8 +600,8 @@ static void stop_searching(struct worker *w)
         OWN_ADD(&w->stats, wakes, wake_one(w->server));
 }
 
-/* Runs the handler of c: the only place where a worker stays for long.  During
- * that time others may take from its queue and from its set. */
+/* Runs the handler of c.  Only here a worker stays for long; meanwhile others
+ * may take from its queue and from its set. */
 static void run_handler(struct worker *w, struct conn *c)
 {
     if (deque_len(&w->ready) > 0)
@@ -613,7 +614,7 @@ static void run_handler(struct worker *w, struct conn *c)
     if (w->choice.steal == STEAL_ALL)
         busy_end(&w->busy);
     tick(w);
-    a_store(&c->due_ms, w->now_ms + c->rest_ms, relaxed);
+    a_store(&c->due_ms, w->now_ms + c->left_ms, relaxed);
     if (conn_step(w, c))
         conn_requeue(w, c, NEXT_SEND);
 }
@@ -677,15 +678,19 @@ static void accept_watch(struct worker *w, struct worker *home)
 
 /* Accepts up to n peers at the listener of `from`: our own, or that of a stuck
  * sibling, and then the peers are ours, too.  Without descriptors or memory it
- * pauses.  Returns how many of n lack a permit (w->full), else 0. */
+ * pauses.  When the server is full (w->full) it returns how many are left. */
 static int accept_ready(struct worker *w, struct worker *from, int n)
 {
     int listener = from->seat->listener;
 
-    for (; n > 0 && !(w->full = !seat_admit(w->seat)); n--) {
+    for (; n > 0; n--) {
         bool may = listener >= 0 && w->retry_ms <= w->now_ms;
-        int fd = may ? net_accept(listener, true) : -EAGAIN;
+        int fd;
 
+        w->full = !seat_admit(w->seat);
+        if (w->full)
+            return n;
+        fd = may ? net_accept(listener, true) : -EAGAIN;
         if (fd >= 0 && from == w && seat_deal(w->seat, fd))
             continue;
         if (fd >= 0) {
@@ -698,7 +703,7 @@ static int accept_ready(struct worker *w, struct worker *from, int n)
         STAT_ADD(&w->stats, refused, 1);
         w->retry_ms = w->now_ms + RETRY_MS;
     }
-    return n;
+    return 0;
 }
 
 /* Takes the connections that were dealt to `from`: to us, or to a sibling that
@@ -797,7 +802,7 @@ static void adopt(struct worker *w, uint32_t n)
 }
 
 /* An event of one of the worker's own descriptors.  A thief (from != w) leaves
- * what only the owner can do; the event is level-triggered, so it is told
+ * what only the owner can do; the event is level-triggered, so it is reported
  * again.  Only the signal is an edge, as it stays readable for good: the thief
  * wakes the owner instead. */
 static void descriptor_event(struct worker *w, struct worker *from,
@@ -832,7 +837,7 @@ static int64_t came_us(struct worker *w, int64_t before_us)
 
 /* Takes events from the set of `from`, ours or a sibling's, and queues their
  * connections on our queue: at most as many as there is room for, since an edge
- * is told once.  Returns the number of events. */
+ * is reported once.  Returns the number of events. */
 static int harvest(struct worker *w, struct worker *from, int wait_ms)
 {
     struct epoll_event evs[MAX_EVENTS];

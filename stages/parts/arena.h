@@ -55,11 +55,10 @@ error_t arena_switch(const char *arg, struct argp_state *state,
                      struct arena *a);
 
 /* Makes an arena of a->n pieces (2 to MOST_PIECES).  At least `leave` of them
- * are not registered.  Registers what the worker's share of lockable memory
- * (lockable.h) allows: all, a half, a quarter ...  Less is slower for some
- * operations, never wrong.  Where it is very little there are fewer pieces.
- * Without memory the process ends with 1, without a ring of buffers with 77;
- * `name` begins the message. */
+ * are not registered.  Registers what the worker may lock (lockable.h): all, a
+ * half, a quarter ...  Less is slower for some operations, never wrong.  Where
+ * it is very little there are fewer pieces.  Without memory the process ends
+ * with 1, without a ring of buffers with 77; `name` begins the message. */
 void arena_open(struct arena *a, struct io_uring *ring, const char *name,
                 unsigned leave);
 

@@ -70,10 +70,10 @@ unsigned uring_fit(unsigned cq)
 
 size_t uring_rest(const struct io_uring *ring)
 {
-    size_t share = lockable_share();
+    size_t most = lockable_each();
     size_t used = ring_bytes(*ring->cq.kring_entries);
 
-    return share > used ? share - used : 0;
+    return most > used ? most - used : 0;
 }
 
 int uring_afford(int rings)

@@ -54,7 +54,7 @@ error_t uring_switch(int key, char *arg, struct argp_state *state,
  * fits into one part (lockable.h); 0: not even CQ_FEWEST fit. */
 unsigned uring_fit(unsigned cq);
 
-/* Bytes of a worker's share (lockable.h) that its ring does not use. */
+/* Bytes that the worker may lock (lockable.h) and its ring does not use. */
 size_t uring_rest(const struct io_uring *ring);
 
 /* How many workers can have `rings` small rings each: at least 1. */
@@ -89,7 +89,7 @@ static inline bool uring_overflows(struct io_uring *ring)
 }
 
 /* Takes the next completion, which must be there, out of the CQ before it is
- * handled: handling it may submit, and what completes then finds the place. */
+ * handled: handling it may submit, and what completes then finds room. */
 static inline struct io_uring_cqe uring_take(struct io_uring *ring)
 {
     struct io_uring_cqe *cqe, copy;
@@ -122,7 +122,7 @@ static inline int uring_accepts(void)
 
 /* Asks for the next peer: an accept that waits in the kernel.  Where --host has
  * several addresses it is a poll of all their listeners: an accept armed at one
- * of them would hold its place in --max-conns while a peer waits at another. */
+ * of them would hold a permit of --max-conns while a peer waits at another. */
 static inline void uring_accept(struct io_uring_sqe *sqe, int listener)
 {
     if (net_several())
