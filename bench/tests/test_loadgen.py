@@ -34,12 +34,12 @@ LIMIT_S = 60  # a run that takes longer hangs
 
 
 ENGINE = []    # what class ByRing adds to every command
+WINDOW = [1]   # what every duration is multiplied by: happens_in()
 
 
-def command(port, *switches, duration=None, warmup=0):
-    if duration is None:
-        duration = 0.15 if ENGINE else 0.3
-    return [LOADGEN, "--port", str(port), "--duration", str(duration),
+def command(port, *switches, duration=0.1, warmup=0):
+    return [LOADGEN, "--port", str(port),
+            "--duration", str(duration * WINDOW[0]),
             "--warmup", str(warmup), "--json", "-", "--quiet", *ENGINE,
             *map(str, switches)]
 
@@ -90,15 +90,24 @@ def load(port, *switches, **times):
     return done.returncode, result, done.stderr
 
 
+class NotYet(AssertionError):
+    """What a test waits for did not happen while the generator ran."""
+
+
 class Case(unittest.TestCase):
     maxDiff = None
+
+    def happened(self, what):
+        """In a class of happens_in()."""
+        if not what:
+            raise NotYet(f"not in {WINDOW[0]} times its window")
 
     def clean(self, outcome):
         """Measured, something answered, nothing wrong."""
         status, result, stderr = outcome
         self.assertEqual(status, 0, f"{stderr}{result and result['errors']}")
         self.assertEqual(result["errors"]["total"], 0)
-        self.assertGreater(result["requests"], 0)
+        self.happened(result["requests"] > 0)
         return result
 
     def counted(self, outcome, **want):
@@ -112,25 +121,40 @@ class Case(unittest.TestCase):
         return result
 
 
-def measures(case, tries=5):
-    """A class whose tests judge times: on a crowded machine somebody may get
-    the core so late that what is measured is the crowd.  What is wrong in the
-    generator is wrong in every try."""
+def asked_again(case, error, longer, tries=5):
+    """A class whose tests are run again after this error, each time with
+    windows so many times as long."""
     def again(test):
         @functools.wraps(test)
         def run(self):
+            self.addCleanup(WINDOW.__setitem__, 0, 1)
             for left in reversed(range(tries)):
                 try:
                     return test(self)
-                except AssertionError:
+                except error:
                     if not left:
                         raise
+                    WINDOW[0] *= longer
         return run
     for name in [n for n in vars(case) if n.startswith("test_")]:
         setattr(case, name, again(vars(case)[name]))
     return case
 
 
+def measures(case):
+    """A class whose tests judge times: on a crowded machine somebody may get
+    the core so late that what is measured is the crowd.  What is wrong in the
+    generator is wrong in every try."""
+    return asked_again(case, AssertionError, 1)
+
+
+def happens_in(case):
+    """A class whose tests need something to happen in a window: a crowded
+    machine may give the generator no core meanwhile."""
+    return asked_again(case, NotYet, 3)
+
+
+@happens_in
 class RightReplies(Case):
     """What is right must not be counted as wrong, however it arrives."""
 
@@ -229,7 +253,7 @@ class RightReplies(Case):
             with bad.Server(serve) as server:
                 result = self.clean(load(server.port, "--connections", 2,
                                          "--pipeline", 4, *rate))
-                self.assertGreater(server.count["closed"], 2)
+                self.happened(server.count["closed"] > 2)
                 self.assertGreater(result["connects"], 2)
 
     def test_connection_per_request(self):
@@ -278,13 +302,14 @@ class RightReplies(Case):
                             "--size", 40, "--pipeline", 3, duration=0.2))
 
 
+@happens_in
 class WrongReplies(Case):
     """Each fault is counted, as often as it happened, in its own class."""
 
     def check(self, serve, error, *switches, name="bad", **times):
         with bad.Server(serve) as server:
             outcome = load(server.port, "--connections", 4, *switches, **times)
-            self.assertGreater(server.count[name], 0)
+            self.happened(server.count[name])
             return self.counted(outcome, **{error: server.count[name]})
 
     def test_bytes(self):
@@ -349,6 +374,7 @@ class WrongReplies(Case):
                 conn.sendall(bad.reply())
         with bad.Server(serve) as server:
             outcome = load(server.port, "--connections", 4, "--timeout", 2)
+            self.happened(server.count["bad"])
             self.counted(outcome, timeout=server.count["bad"])
 
     def test_connecting_without_end(self):
@@ -375,7 +401,7 @@ class WrongReplies(Case):
             outcome = load(server.port, "--connections", 2, "--pipeline", 8)
             while server.count["ended"] < len(server.conns):
                 time.sleep(0.01)
-            self.assertGreaterEqual(server.count["bad"], 10)
+            self.happened(server.count["bad"] >= 10)
             self.counted(outcome, lost=server.count["bad"])
 
     def test_close_that_does_not_come(self):
@@ -386,6 +412,7 @@ class WrongReplies(Case):
         with bad.Server(serve) as server:
             status, result, _ = load(server.port, "--connections", 2,
                                      "--close", "--timeout", 0.2)
+            self.happened(server.count["bad"])
             self.assertEqual(status, 1)
             self.assertGreater(result["errors"]["timeout"], 0)
             self.assertEqual(result["errors"]["timeout"],
@@ -413,7 +440,7 @@ class WrongReplies(Case):
             with bad.Server(serve) as server:
                 outcome = load(server.port, "--connections", 2, "--pipeline",
                                4, *switches)
-                self.assertGreater(server.count["bad"], 0)
+                self.happened(server.count["bad"])
                 self.counted(outcome, order=server.count["bad"])
 
     def test_first_answer_of_another_connection(self):
@@ -428,6 +455,7 @@ class WrongReplies(Case):
         with bad.Server(bad.http(answer)) as server:
             outcome = load(server.port, "--connections", 2, "--method", "POST",
                            "--size", 64)
+            self.happened(server.count["turn"] >= 20)
             self.counted(outcome, order=1)
 
     def test_post_body_byte(self):
@@ -456,6 +484,7 @@ class Silence(Case):
             self.counted(outcome, timeout=server.count["bad"])
 
 
+@happens_in
 class WrongEchoes(Case):
     def run_echo(self, change, *switches):
         """change(server, messages) gives what is sent for each message."""
@@ -465,6 +494,7 @@ class WrongEchoes(Case):
         with bad.Server(serve) as server:
             outcome = load(server.port, "--app", "echo", "--size", 64,
                            "--connections", 2, "--timeout", 2, *switches)
+            self.happened(server.count["bad"] or server.count["turn"] > 100)
             return server, outcome
 
     def test_byte(self):
@@ -490,6 +520,7 @@ class WrongEchoes(Case):
                 yield m + held
                 held = b""
         server, outcome = self.run_echo(change, "--pipeline", 8)
+        self.happened(server.count["bad"])
         self.counted(outcome, order=server.count["bad"])
 
     def test_twice(self):
@@ -517,7 +548,6 @@ class WrongEchoes(Case):
                     continue
                 yield m
         server, outcome = self.run_echo(change, "--pipeline", 4)
-        self.assertGreater(server.count["turn"], 100)
         status, result, _ = outcome
         self.assertEqual(status, 1)
         self.assertEqual(result["errors"]["timeout"], 1)
@@ -528,7 +558,6 @@ class WrongEchoes(Case):
             for m in messages:
                 yield m[1:] if server.add("turn") == 100 else m
         server, outcome = self.run_echo(change, "--pipeline", 4)
-        self.assertGreater(server.count["turn"], 100)
         self.counted(outcome, bytes=1)
 
 
@@ -690,6 +719,7 @@ class OfTheRing(ByRing, Case):
             self.assertLess(most, 20)
 
 
+@happens_in
 class Engines(Case):
     """Which engine it was, and the open loop by both."""
 
@@ -742,6 +772,7 @@ class Engines(Case):
                        "--pattern", "zipf:1", "--pipeline", 8)
 
 
+@happens_in
 class InTurns(Case):
     """--turns: told from outside when to work, and quiet in between."""
 
@@ -752,7 +783,7 @@ class InTurns(Case):
         with ours, theirs:
             ours.settimeout(LIMIT_S)
             proc = subprocess.Popen(
-                command(server.port, "--turns", "0.03", *switches),
+                command(server.port, "--turns", 0.03 * WINDOW[0], *switches),
                 stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 text=True)
             theirs.close()
@@ -784,7 +815,7 @@ class InTurns(Case):
                                           "--connections", 3, *switches)
                 result = self.clean(outcome)
                 steps = [b - a for a, b in zip([0, *seen], seen)]
-                self.assertTrue(all(steps), steps)
+                self.happened(all(steps))
                 self.assertEqual(result["requests"], steps[1] + steps[3])
                 self.assertGreaterEqual(result["duration_s"], 0.06)
                 self.assertLessEqual(result["latency_us"]["count"],
@@ -814,16 +845,20 @@ class InTurns(Case):
         with bad.Server(bad.every(5, "bad", bad.reply(b"no"))) as server:
             outcome, seen = self.pair(server, [b"m"], "--connections", 1)
             self.assertEqual(len(seen), 1)
+            self.happened(server.count["bad"])
             self.counted(outcome, length=server.count["bad"])
 
     def test_no_answer_ends_it(self):
-        def serve(_server, conn, _number):
+        def serve(server, conn, _number):
             for number, _ in enumerate(bad.Requests(conn)):
                 if number < 3:
                     conn.sendall(bad.reply())
+                else:
+                    server.add("silent")
         with bad.Server(serve) as server:
             outcome, seen = self.pair(server, [b"m"], "--connections", 1,
                                       "--timeout", "0.2")
+            self.happened(server.count["silent"])
             self.assertLessEqual(len(seen), 1)
             self.assertEqual(outcome[0], 1)
             self.assertGreater(outcome[1]["errors"]["timeout"], 0)
@@ -1118,6 +1153,7 @@ def alive(pid):
         return False
 
 
+@happens_in
 class Interface(Case):
     def test_wrong_usage(self):
         for switches in (
@@ -1162,11 +1198,12 @@ class Interface(Case):
         server = OneThread()
         child = subprocess.Popen(
             command(server.port, "--connections", 4, duration=1),
-            stdout=subprocess.PIPE, text=True)
-        time.sleep(0.4)
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.2 * WINDOW[0])
         server.close()
-        out, _ = child.communicate(timeout=LIMIT_S)
-        self.assertEqual(child.returncode, 1)
+        out, err = child.communicate(timeout=LIMIT_S)
+        self.happened("cannot connect" not in err)
+        self.assertEqual(child.returncode, 1, err)
         result = json.loads(out)
         self.assertGreater(result["errors"]["connect"], 0)
         self.assertLess(result["errors"]["total"], 200)  # it does not storm
@@ -1230,7 +1267,7 @@ class Interface(Case):
                     timeout=LIMIT_S)
                 self.assertEqual(json.loads(done.stdout)["path"], shown)
 
-    def interrupted(self, signals, *switches, after=0.6, **times):
+    def interrupted(self, signals, *switches, **times):
         """(status, result, stderr, seconds) of a run that is signalled."""
         began = time.monotonic()
         # A shell starts what goes into the background with SIGINT ignored.
@@ -1238,10 +1275,12 @@ class Interface(Case):
             command(*switches, **times), stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-        time.sleep(after)
+        time.sleep(0.3 * WINDOW[0])
         for number in signals:
             child.send_signal(number)
         out, err = child.communicate(timeout=LIMIT_S)
+        # One that came before the generator knows signals ends it.
+        self.happened(len(signals) > 1 or child.returncode != -signals[0])
         return (child.returncode, json.loads(out) if out else None, err,
                 time.monotonic() - began)
 
@@ -1255,10 +1294,10 @@ class Interface(Case):
                     [number], server.port, "--connections", 4, *how,
                     duration=30)
                 self.assertEqual(status, 128 + number)
+                self.happened(result and result["requests"] > 10)
                 self.assertTrue(result["interrupted"])
-                self.assertGreater(result["requests"], 10)
                 self.assertLess(result["duration_s"], took)
-                self.assertGreater(result["duration_s"], 0.05)
+                self.assertGreater(result["duration_s"], 0)
                 self.assertAlmostEqual(
                     result["qps"], result["requests"] / result["duration_s"],
                     delta=0.2 * result["qps"])
