@@ -75,7 +75,7 @@ int door_listener(int fd, int i)
     return door_of(fd)->listeners[i];
 }
 
-/* epoll reports the listeners at which peers wait in turn, so no address waits
+/* The kernel goes round the listeners at which peers wait, so no address waits
  * long for another. */
 int door_accept(int fd, int flags)
 {

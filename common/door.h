@@ -2,10 +2,9 @@
  *
  * A name may stand for several addresses (localhost: 127.0.0.1 and ::1), and
  * each of them needs a listener of its own.  A loop that knows one listener
- * need not care: the listeners are put into an epoll set, and the descriptor of
- * the set, the door, stands for all of them.  poll(), epoll and io_uring's poll
- * find it readable while a peer waits at any of them; net_accept() takes the
- * first.  Only an accept by io_uring must know of doors: see net_several().
+ * need not care: one descriptor, the door, stands for all of them.  It is
+ * readable while a peer waits at any of them, and net_accept() takes the first.
+ * Only an accept that waits in the kernel must know of doors: net_several().
  */
 #ifndef DOOR_H
 #define DOOR_H

@@ -126,8 +126,8 @@ int files_open(int root, const char *path, struct file_info *info)
         return -errno;
     if (fd < 0)
         return -ENOENT;
-    /* O_NONBLOCK has done its work.  Left on, it would make io_uring give up
-     * with EAGAIN on file systems that cannot read without blocking. */
+    /* O_NONBLOCK has done its work.  Left on, a read that the kernel does for
+     * us would give up with EAGAIN where no read is without blocking. */
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
         fcntl(fd, F_SETFL, 0) < 0) {
         close(fd);

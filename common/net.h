@@ -19,8 +19,8 @@
  * listeners and doors.  Call it before any thread is started. */
 void net_listen(const char *host, int *port, int n, int fds[]);
 
-/* The listeners are doors.  poll() and epoll treat one like a listener;
- * io_uring can poll it too, but not accept from it. */
+/* The listeners are doors.  Wait for readiness of one as for that of a
+ * listener; but the kernel cannot accept from it by itself. */
 bool net_several(void);
 
 /* An address as a URL has it, [::1], without its brackets; changes the text. */

@@ -14,7 +14,7 @@
 #include "net.h"
 #include "quota.h"
 
-/* Listeners, rings, files: what is not a connection also needs descriptors. */
+/* Listeners, files ...: what is not a connection also needs descriptors. */
 enum { SPARE_FDS = 64, MAX_CONNS = 1 << 20, DAY_MS = 24 * 60 * 60 * 1000 };
 
 enum kind { TEXT, HOST, APP, COUNT, RANGE, BYTES, SECONDS };
