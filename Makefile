@@ -315,10 +315,12 @@ PY_TESTS := $(if $(V),bench/tests/test_loadgen.py,$(wildcard \
 	.ci/tests/test_*.py common/tests/test_*.py stages/tests/test_*.py \
 	bench/tests/test_*.py plots/tests/test_*.py docs/tests/test_*.py \
 	labs/tests/test_*.py))
-# Those that measure run one after the other; beside them run the others.
-PY_TIMED := $(filter bench/tests/test_loadgen.py bench/tests/test_run.py, \
-	$(PY_TESTS))
-PY_OTHERS := $(filter-out $(PY_TIMED),$(PY_TESTS))
+# Three rows run side by side: those that measure, those that run the runner
+# (which waits most of its time), and the others.
+PY_TIMED := $(filter bench/tests/test_loadgen.py,$(PY_TESTS))
+PY_RUNS := $(filter $(patsubst %,bench/tests/test_%.py, \
+	run uneven method remote sittings),$(PY_TESTS))
+PY_OTHERS := $(filter-out $(PY_TIMED) $(PY_RUNS),$(PY_TESTS))
 
 # A test of a server waits most of its time: so many run at once.
 JOBS ?= $(if $(filter tsan,$(V)),4,6)
@@ -386,12 +388,15 @@ test-variants: $(TEST_SERVERS) $(VARIANT_BINS) \
 				|| failed=1; \
 		done; \
 	done; exit $$failed
-py_tests = $(PYTHON) .ci/again.py --python $(1) 2>&1
-test-python: $(STAGE_BINS) $(LOADGEN) $(MICRO) $(B)/sim $(DRIVERS) \
-		$(FAULT_BINS)
-	@failed=0; $(call py_tests,$(PY_TIMED)) >$(B)/test-timed.log & \
+py_tests = $(if $(1),$(PYTHON) .ci/again.py --python $(1),true) 2>&1
+test-python: $(STAGE_BINS) $(LOADGEN) \
+		$(if $(V),,$(MICRO) $(B)/sim $(DRIVERS) $(FAULT_BINS))
+	@failed=0; \
+	$(call py_tests,$(PY_TIMED)) >$(B)/test-timed.log & timed=$$!; \
+	$(call py_tests,$(PY_RUNS)) >$(B)/test-runs.log & runs=$$!; \
 	$(call py_tests,$(PY_OTHERS)) || failed=1; \
-	wait $$! || failed=1; cat $(B)/test-timed.log; exit $$failed
+	wait $$runs || failed=1; cat $(B)/test-runs.log; \
+	wait $$timed || failed=1; cat $(B)/test-timed.log; exit $$failed
 
 # Under ASan unless V says otherwise; the peers are a plain build in any case.
 STAGE ?= $(lastword $(STAGES))
