@@ -315,11 +315,12 @@ PY_TESTS := $(if $(V),bench/tests/test_loadgen.py,$(wildcard \
 	.ci/tests/test_*.py common/tests/test_*.py stages/tests/test_*.py \
 	bench/tests/test_*.py plots/tests/test_*.py docs/tests/test_*.py \
 	labs/tests/test_*.py))
-# Three rows run side by side: those that measure, those that run the runner
-# (which waits most of its time), and the others.
-PY_TIMED := $(filter bench/tests/test_loadgen.py,$(PY_TESTS))
+# Three rows side by side, about as long as each other: what measures; the runner
+# on fakes, which waits most of its time; the others.
+PY_TIMED := $(filter $(patsubst %,bench/tests/test_%.py,loadgen uneven), \
+	$(PY_TESTS))
 PY_RUNS := $(filter $(patsubst %,bench/tests/test_%.py, \
-	run uneven method remote sittings),$(PY_TESTS))
+	run method remote sittings) labs/tests/test_class.py,$(PY_TESTS))
 PY_OTHERS := $(filter-out $(PY_TIMED) $(PY_RUNS),$(PY_TESTS))
 
 # A test of a server waits most of its time: so many run at once.

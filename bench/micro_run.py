@@ -119,7 +119,7 @@ class Blocks:
                 str(int(last) - int(first) + 1), "--json", path]
         if self.args.consumers:
             argv += ["--consumers", str(self.args.consumers)]
-        return argv + (["--seconds", "0.01"] if self.args.quick else [])
+        return argv + (["--seconds", "0.002"] if self.args.quick else [])
 
     def read(self, group, path):
         return micro_results.load_blocks(path, self.args.name)

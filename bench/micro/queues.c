@@ -510,7 +510,7 @@ static void parse(char **argv)
         if (strcmp(name, "--blocks") == 0)
             opt.blocks = (int)number(name, arg, 1, BLOCKS_MAX);
         else if (strcmp(name, "--seconds") == 0)
-            opt.seconds = number(name, arg, 0.01, 60);
+            opt.seconds = number(name, arg, 0.002, 60);
         else if (strcmp(name, "--rate") == 0)
             opt.rate = number(name, arg, 1, 1e8);
         else if (strcmp(name, "--consumers") == 0)

@@ -387,12 +387,16 @@ class Blocks(unittest.TestCase):
         self.assertFalse(os.path.exists(self.set))
 
     def test_consumers(self):
-        done = self.micro_run("queues", "--quick", "--blocks", "3",
-                              "--consumers", "2", "--max-steal", "100")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        manifest, found = micro_results.load(self.set)
-        self.assertEqual(found["consumers"], 2)
-        self.assertIn("--consumers 2", manifest["command"])
+        queues = os.path.join(BUILD, "micro", "queues")
+        path = self.set + ".json"
+        subprocess.run([queues, "--consumers", "2", "--only", "deque",
+                        "--blocks", "1", "--seconds", "0.002", "--json", path],
+                       check=True, timeout=120)
+        with open(path, encoding="utf-8") as f:
+            self.assertEqual(json.load(f)["consumers"], 2)
+        args = micro_run.parse(["queues", "--consumers", "2", "--out", "x"])
+        self.assertEqual(micro_run.Blocks(args).command("blocks 1 to 1", "f")
+                         [-2:], ["--consumers", "2"])
         done = self.micro_run("padding", "--consumers", "2")
         self.assertEqual(done.returncode, 64)
 

@@ -319,9 +319,9 @@ Test(http_drain, pipeline_is_finished)
 
     server_start(&s, "--drain-timeout", "30", NULL);
     client_open(&c, &s);
-    /* The signal is to be heard before the last one: they leave it 3 s. */
-    client_text(&c, GET("/sleep/1000000") GET("/sleep/1000000")
-                        GET("/sleep/1000000") GET("/bytes/3"));
+    /* The signal is to be heard before the last one: they leave it 1.5 s. */
+    client_text(&c, GET("/sleep/500000") GET("/sleep/500000")
+                        GET("/sleep/500000") GET("/bytes/3"));
     cr_assert(client_is_heard(&c));
     server_signal(&s, SIGTERM);
     for (int i = 0; i < 3; i++) {
