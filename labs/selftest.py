@@ -48,12 +48,10 @@ def submit_here(lab, files, args, way):
     return submit(lab, files, args, sandbox.Sandbox(way))
 
 
-def side_by_side(lab, made, args, box):
-    """The results, in order.  A server's tests wait most of their time."""
-    jobs = 6 if lab.kind == "server" else 2
-    with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(submit_here, [lab] * len(made), made,
-                            [args] * len(made), [box.way] * len(made))
+def jobs():
+    """So many submissions at once: tests of servers wait most of their time,
+    and those of other labs a part of it."""
+    return 3 * len(os.sched_getaffinity(0))
 
 
 def solution(lab, seed=params.PUBLIC_SEED):
@@ -163,9 +161,11 @@ def judge(lab, wrong, graded, report):
     report.row(lab, wrong["name"], expected, got, right)
 
 
-def check_lab(name, given, args, box, report):
+def begin(name, given, way, pool):
+    """Gives the submissions of one lab to the pool: (lab, starter and wrong
+    solutions, results in order)."""
+    args = grade.parse([name, "--others-code"])
     lab = labs.load(name)
-    print(f"{name}: {lab.points} points")
     files = solution(lab, args.seed)
     with open(os.path.join(lab.folder, "wrong.toml"), "rb") as f:
         table = tomllib.load(f)
@@ -178,7 +178,13 @@ def check_lab(name, given, args, box, report):
             else replaced(lab, files, wrong)
         made += [text] * given.repeat_wrong
     build.prepare(lab, args.seed, grade.tests_of(lab, args))
-    graded, got, right = side_by_side(lab, made, args, box), [], 0
+    return lab, wrongs, pool.map(submit_here, [lab] * len(made), made,
+                                 [args] * len(made), [way] * len(made))
+
+
+def check_lab(lab, wrongs, graded, given, report):
+    print(f"{lab.name}: {lab.points} points")
+    got, right = [], 0
     for i in range(given.repeat):
         result = next(graded)
         right += report.line(f"solution, {i + 1}: full points", "nothing",
@@ -207,10 +213,11 @@ def main(argv):
     report = Report()
     try:
         chosen = [labs.find(n) for n in given.labs] or labs.names()
-        box = sandbox.choose(given.sandbox)
-        for name in chosen:
-            args = grade.parse([name, "--others-code"])
-            check_lab(name, given, args, box, report)
+        way = sandbox.choose(given.sandbox).way
+        with concurrent.futures.ProcessPoolExecutor(jobs()) as pool:
+            begun = [begin(name, given, way, pool) for name in chosen]
+            for lab, wrongs, graded in begun:
+                check_lab(lab, wrongs, graded, given, report)
         if given.csv:
             report.write(given.csv, chosen)
     except (labs.LabError, sandbox.SandboxError, ValueError, OSError) as err:
