@@ -339,7 +339,7 @@ def _crowds():
         FEW_CPUS,
         (Step(beat, (beat, "--set", "period=1", "--blocks", "9", "--seconds",
                      "1", "--warmup", "0.2")),
-         Step(down, (down,))))
+         Step(down, (down, "--servers", "stage1,stage6"))))
     heap = what_if("6-timer-heap")
     yield Claim(
         "A18", "Timers local to a worker",

@@ -87,12 +87,12 @@ def make(Suite):    # pylint: disable=invalid-name
         only=("stage5",), reference=OUR_THRESHOLDS, trace=False, calls=True,
         seconds=0.5, warmup=0.1, blocks=15)
     yield Suite(
-        # A median needs twenty downloads, and 64 MiB take 30 ms or more.
-        "claim-downloads", "Downloads by 16 connections, with GET / beside",
+        # A median needs twenty downloads of a slice: 1.25 GiB.
+        "claim-downloads", "Downloads by 8 connections, with GET / beside",
         {"size": [1 << 20, 64 << 20]},
-        ["--connections", "16", "--path", "/bytes/{size}"],
+        ["--connections", "8", "--path", "/bytes/{size}"],
         probe=["--connections", "8", "--rate", "2000"], trace=False,
-        seconds=1.0, warmup=0.15, blocks=9)
+        seconds=2.0, warmup=0.3, blocks=9)
     yield Suite(
         "claim-burst", "As many connects at once as a process has descriptors "
         "for",
