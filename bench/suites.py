@@ -113,6 +113,7 @@ def _skew_suites():
             "5-spmc": ("stage5", ["--workers", "1", "--pool", "8"]),
             "5-mutex": ("variants/5-mutex-pool",
                         ["--workers", "1", "--pool", "8"]),
+            "6-eager": ("stage6", ["--stuck-us", "20"]),
             "6-queue": ("stage6", ["--steal", "queue"]),
             "6-off": ("stage6", ["--steal", "off"])},
         only=("stage5", "stage6"), words={"service": SLEEP},

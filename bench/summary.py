@@ -17,6 +17,7 @@ NAMES = {"stage1": "1 threads", "stage2": "2 epoll", "stage3": "3 io_uring",
          "5-spmc": "5, spmc pool", "5-mutex": "5, mutex pool",
          "5-spmc-eventfd": "5, spmc pool, eventfd",
          "5-mutex-eventfd": "5, mutex pool, eventfd",
+         "6-eager": "6, --stuck-us 20",
          "6-queue": "6, --steal queue", "6-off": "6, --steal off",
          "pad0": "6, PAD 0", "pad64": "6, PAD 64"}
 

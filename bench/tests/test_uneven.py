@@ -139,7 +139,7 @@ class Uneven(test_run.Bench):
 
     def test_variants_have_their_switches(self):
         self.run_suite("show-sleep", "--blocks", "1", "--without",
-                       "5-mutex,6-off")
+                       "5-mutex,6-off,6-eager")
         self.assertEqual({r["server"] for r in self.rows()},
                          {"stage5", "stage6", "5-spmc", "6-queue"})
         lines = [" ".join(args) for name, args in self.started()]
@@ -152,7 +152,7 @@ class Uneven(test_run.Bench):
         os.unlink(os.path.join(self.build, "stage6"))
         done = self.run_suite("show4", "--only", "show-sleep", "--blocks",
                               "1")
-        for name in ("stage6", "6-queue", "6-off"):
+        for name in ("stage6", "6-eager", "6-queue", "6-off"):
             self.assertIn(f"skipped: {name}: stage6 is not built",
                           done.stderr)
         self.assertIn("skipped: 5-mutex: 5-mutex-pool is not built",
@@ -228,7 +228,7 @@ class Uneven(test_run.Bench):
     def test_eight_sleepers_on_one_cpu_do_not(self):
         self.two_cpus()
         self.run_suite("show-sleep", "--blocks", "1", "--without",
-                       "5-mutex,5-spmc,6-off,6-queue")
+                       "5-mutex,5-spmc,6-eager,6-off,6-queue")
         for row in self.rows():
             self.assertFalse(set(row["cpus"]["server"])
                              & set(row["cpus"]["client"]))
