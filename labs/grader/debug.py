@@ -10,6 +10,7 @@ There is no sandbox here, so this is for one's own code only.
 """
 
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -84,9 +85,20 @@ class Debugger(sandbox.Sandbox):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that the kernel hands out to nobody: seconds pass until gdbserver
+    binds it."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range",
+              encoding="ascii") as f:
+        first = int(f.read().split()[0])
+    for _ in range(100):
+        port = random.randrange(5000, max(first, 32768))
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise sandbox.SandboxError("no port for gdbserver is free")
 
 
 def held(pid):
