@@ -181,6 +181,7 @@ def measured_cells(directory):
     for row in rows:
         if row["kind"] == "measure" and row["suite"] in plans \
                 and row["server"] in SERVERS and row["valid"] \
+                and row["metrics"].get("p99_us") is not None \
                 and (row["metrics"].get("foreign_pct") or 0) <= MOST_FOREIGN:
             key = row["suite"], row["cell"]["rate"], row["server"]
             cells.setdefault(key, []).append(row)

@@ -157,7 +157,8 @@ class Check(Scratch):
 
     def test_what_others_disturbed_is_left_out(self):
         rows = [self.row("stage5"), self.row("stage5", 9e5, foreign=45.0),
-                self.row("stage5", 9e5, valid=False)]
+                self.row("stage5", 9e5, valid=False),
+                self.row("stage5", None)]     # too few requests for a p99
         cell, = simulate.measured_cells(self.measured(rows))
         self.assertEqual((cell["measured"]["p99"], cell["slices"]), (5000, 1))
 
