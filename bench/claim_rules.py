@@ -220,7 +220,8 @@ class _Counts:
 
 
 def names_of(directory):
-    """(when, suites) of a set that may be quoted; None of any other."""
+    """(when, suites) of a set that may be quoted; None of any other.  What
+    claims are about was measured on one host."""
     try:
         counts = os.path.join(directory, "counts.json")
         if os.path.exists(counts):
@@ -233,7 +234,7 @@ def names_of(directory):
             found = results.load_manifest(directory)
             names = [part["suite"] for part in found["plan"]]
         if found["state"] != "complete" or found.get("draft") \
-                or found.get("quick"):
+                or found.get("quick") or found.get("hosts"):
             return None
         return found["machine"]["when"], names
     except (results.ResultError, KeyError, TypeError):

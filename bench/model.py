@@ -329,8 +329,8 @@ def wanted_cell(summary, manifest, handler):
 
 
 def counts_from(root):
-    """(name of a committed set, {handler: {stage: counts}}): the newest that
-    has all stages at 64 connections."""
+    """(name of a committed set, {handler: {stage: counts}}): the newest of one
+    host that has all stages at 64 connections."""
     for path in sorted(glob.glob(os.path.join(root, "bench", "results", "*")),
                        reverse=True):
         if not os.path.exists(os.path.join(path, "rows.jsonl")):
@@ -339,6 +339,8 @@ def counts_from(root):
             manifest, rows, summary = results.load(path)
         except results.ResultError:
             continue      # of an older or newer kind
+        if manifest.get("hosts"):
+            continue
         found = {}
         for handler in HANDLERS:
             at = wanted_cell(summary, manifest, handler)

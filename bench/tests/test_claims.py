@@ -125,6 +125,7 @@ class Rule(Folder):
         put("draft", 4, 22, draft=True)
         put("cut", 4, 23, state="interrupted")
         put("quick", 4, 24, quick=True)
+        put("wire", 4, 25, hosts={"machines": 2})
         found = self.answer(self.below)
         self.assertEqual(found.judged, rules.CONTRADICTED)
         self.assertEqual(found.source, os.path.join(self.dir, "a"))

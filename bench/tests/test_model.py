@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -232,6 +233,16 @@ class Advice(Made):
         self.assertIn("cheaper than calls from about 13 completions", out)
         self.assertIn("takes 5.0 us: shorter handlers", out)
         self.assertIn("pay 6.0 times as much", out)
+
+    def test_counts_are_those_of_one_host(self):
+        newer = os.path.join(self.dir, "bench", "results", "2026-01-02-wire")
+        shutil.copytree(newer.replace("02-wire", "01-made"), newer)
+        self.assertIn("2026-01-02-wire", self.advice().stdout)
+        path = os.path.join(newer, "manifest.json")
+        with open(path, encoding="utf-8") as f:
+            found = json.load(f)
+        results.write_json(path, {**found, "hosts": {"machines": 1}})
+        self.assertIn("2026-01-01-made", self.advice().stdout)
 
     def test_dear_rings(self):
         out = self.advice(echo_armed_1=9000, echo_armed_16=9000,
