@@ -279,7 +279,11 @@ def _what_if_suites():
         "stage4", ["4-direct", "4-recv-plain"])
     yield _what_if(
         "arrive", "GET /: how pieces are filled", "stage4",
-        ["4-incremental"])
+        ["4-incremental", "4-recv-multishot"])
+    yield _what_if(
+        "bundle", "POST of 64 KiB: receives that fill several pieces",
+        "stage4", ["4-recv-bundle"],
+        ["--method", "POST", "--path", "/echo", "--size", "65536"])
     yield _what_if(
         "upload", "POST of 16 KiB: receives that fill a piece", "stage4",
         ["4-recv-fixed"],

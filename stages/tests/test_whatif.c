@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,6 +119,79 @@ Test(any_whatif, one_accept_for_many_peers)
     clients_close(c, FEW + 5);
     n = server_stop_counted(&s, "arms");
     cr_assert(n >= FEW, "%lu armed", n);
+}
+
+/* One receive for all requests of a connection; and no more than 64 KiB and a
+ * piece of a peer that sends and does not read. */
+Test(any_whatif, one_receive_for_many_requests)
+{
+    enum { FLOOD = 4 << 20, MOST = 80 << 10 };
+    char *flood = calloc(1, FLOOD);
+    struct client c;
+    struct server s;
+    unsigned long n;
+
+    only("4-recv-multishot");
+    server_start(&s, NULL);
+    ask_slowly(&s, ASKED);
+    n = server_stop_counted(&s, "recvs");
+    cr_assert(n > 0 && n < ASKED / 4, "%lu armed", n);
+
+    server_start(&s, NULL);
+    client_open_small(&c, &s);
+    if (app_is_http())
+        cr_assert(client_text(&c, "GET /bytes/67108864 HTTP/1.1\r\n"
+                                  "Host: a\r\n\r\n"));
+    client_timeout(&c, 0.5);
+    cr_assert(!client_send(&c, flood, FLOOD), "all of it was taken");
+    client_reset(&c);
+    n = server_stop_counted(&s, "early");
+    /* Of echo's answers, some reach the peer: then more may come. */
+    cr_assert(n > 0 && (n <= MOST || !app_is_http()), "%lu bytes came early",
+              n);
+    free(flood);
+}
+
+/* What waits in the socket comes by one receive, in several pieces. */
+Test(any_whatif, one_receive_fills_several_pieces)
+{
+    enum { BODY = 40000 };
+    char *said = calloc(1, BODY), *heard = calloc(1, BODY);
+    struct client c;
+    struct reply a;
+    struct server s;
+    unsigned long n;
+
+    only("4-recv-bundle");
+    server_start(&s, NULL);
+    client_open(&c, &s);
+    for (int i = 0; i < 5; i++) {
+        struct rng r = rng_start((uint64_t)i);
+
+        rng_fill(&r, said, BODY);
+        server_signal(&s, SIGSTOP);
+        if (app_is_http())
+            client_printf(&c,
+                          "POST /echo HTTP/1.1\r\nHost: a\r\n"
+                          "Content-Length: %d\r\n\r\n",
+                          BODY);
+        cr_assert(client_send(&c, said, BODY));
+        pause_s(0.02);
+        server_signal(&s, SIGCONT);
+        if (app_is_http()) {
+            cr_assert(client_reply(&c, &a) && a.len == BODY);
+            memcpy(heard, a.body, BODY);
+            reply_free(&a);
+        } else {
+            cr_assert(client_read_all(&c, heard, BODY));
+        }
+        cr_assert(memcmp(said, heard, BODY) == 0, "wrong bytes");
+    }
+    client_close(&c);
+    n = server_stop_counted(&s, "bundles");
+    cr_assert(n > 0, "each receive filled one piece");
+    free(said);
+    free(heard);
 }
 
 Test(any_whatif, waits_ask_for_several)
