@@ -203,21 +203,49 @@ Test(any_drain, signals_that_come_together_are_one)
 
 /* ==== requests in flight ================================================== */
 
-/* 200, the body, Connection: close, FIN; then the server is gone. */
-static void must_finish(struct server *s, struct client *c, const char *body)
+/* 200, the body, FIN; then the server is gone.  True: it said Connection: close
+ * as well. */
+static bool finishes(struct server *s, struct client *c, const char *body)
 {
     struct reply a;
+    bool close;
 
     cr_assert(client_reply(c, &a), "no answer: %s", strerror(c->err));
     cr_assert(a.status == 200, "%s", a.head);
-    cr_assert(a.close, "no Connection: close in %s", a.head);
     cr_assert(!body ||
                   (a.len == strlen(body) && memcmp(a.body, body, a.len) == 0),
               "%s", a.body);
     cr_assert(client_ends_silently(c), "not closed");
+    close = a.close;
     reply_free(&a);
     client_close(c);
     must_exit(s, 10);
+    return close;
+}
+
+static void must_finish(struct server *s, struct client *c, const char *body)
+{
+    cr_assert(finishes(s, c, body), "no Connection: close");
+}
+
+/* The signal comes while a handler sleeps.  On a busy machine the server may
+ * hear of it only when the answer has left: then it is tried again. */
+static void must_finish_handler(struct server *s, const char *workers)
+{
+    bool close = false;
+
+    for (int try = 0; try < 5 && !close; try++) {
+        struct client c;
+
+        server_start(s, "--drain-timeout", "30", workers ? "--workers" : NULL,
+                     workers, NULL);
+        client_open(&c, s);
+        client_text(&c, GET("/sleep/1000000"));
+        cr_assert(client_is_heard(&c));
+        server_signal(s, SIGTERM);
+        close = finishes(s, &c, NULL);
+    }
+    cr_assert(close, "no Connection: close");
 }
 
 Test(http_drain, upload_is_finished)
@@ -276,15 +304,9 @@ Test(http_drain, download_is_finished)
 
 Test(http_drain, handler_is_finished)
 {
-    struct client c;
     struct server s;
 
-    server_start(&s, "--drain-timeout", "30", NULL);
-    client_open(&c, &s);
-    client_text(&c, GET("/sleep/1000000"));
-    cr_assert(client_is_heard(&c));
-    server_signal(&s, SIGTERM);
-    must_finish(&s, &c, NULL);
+    must_finish_handler(&s, NULL);
 }
 
 /* A worker that waits for that has nothing to do: a look every 10 ms. */
@@ -292,16 +314,9 @@ Test(http_drain, waiting_for_a_handler_costs_nothing)
 {
     unsigned long waits = 0;
     const char *done;
-    struct client c;
     struct server s;
 
-    server_start(&s, "--drain-timeout", "30",
-                 server_stage() >= 5 ? "--workers" : NULL, "2", NULL);
-    client_open(&c, &s);
-    client_text(&c, GET("/sleep/1000000"));
-    cr_assert(client_is_heard(&c));
-    server_signal(&s, SIGTERM);
-    must_finish(&s, &c, NULL);
+    must_finish_handler(&s, server_stage() >= 5 ? "2" : NULL);
     done = strstr(server_stderr(&s), ": done: ");
     cr_assert(done, "%s", server_stderr(&s));
     if ((done = strstr(done, " waits ")) != NULL) /* not in stage 1 */
