@@ -105,9 +105,10 @@ class Case(unittest.TestCase):
     def clean(self, outcome):
         """Measured, something answered, nothing wrong."""
         status, result, stderr = outcome
+        self.happened("no reply in the measured window" not in stderr)
         self.assertEqual(status, 0, f"{stderr}{result and result['errors']}")
         self.assertEqual(result["errors"]["total"], 0)
-        self.happened(result["requests"] > 0)
+        self.assertGreater(result["requests"], 0)
         return result
 
     def counted(self, outcome, **want):
@@ -1384,6 +1385,7 @@ class Interface(Case):
                            result["server"]["invol_ctx"], 0)
 
 
+@measures
 class Quota(Case):
     """A control group with a twentieth of a cpu, where one may be made."""
 
