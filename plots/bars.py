@@ -29,13 +29,18 @@ STYLE = """
 """
 
 
+def spread(value, low, high):
+    """The same, where there is no interval with both ends at the value."""
+    return (value, value, value) if low is None else (value, low, high)
+
+
 class Row:
-    """One bar: a server's median and its interval; what is behind `solid` is
-    drawn pale."""
+    """One bar: a server's median and its interval, or the median alone where
+    too few blocks give none; what is behind `solid` is drawn pale."""
 
     def __init__(self, name, colour, triple, text, solid=None):
         self.name, self.colour, self.text = name, colour, text
-        self.value, self.low, self.high = triple
+        self.value, self.low, self.high = spread(*triple)
         self.solid = self.value if solid is None else solid
 
 
@@ -54,7 +59,8 @@ def decided(data, suite, cell, metric, base):
     """[(ratio, server)] to a base whose intervals lie below 1, best first."""
     return sorted((c["ratio"], c["server"]) for c in
                   data.ratios(suite, cell, metric)
-                  if c["base"] == base and c["high"] < 1
+                  if c["base"] == base and c["high"] is not None
+                  and c["high"] < 1
                   and data.manifest["servers"][c["server"]]["kind"] != "peer")
 
 
@@ -114,7 +120,7 @@ def held(data, suite, kernel):
         if slope["suite"] != suite or name not in kernel["slopes"]:
             continue
         whole = [own + more for own, more in zip(
-            (slope["bytes"], slope["low"], slope["high"]),
+            spread(slope["bytes"], slope["low"], slope["high"]),
             kernel_memory.of_stage(kernel, name))]
         rows.append(Row(data.name(name), data.colours[name], whole,
                         f"{whole[0] / 1024:.1f} KiB", slope["bytes"]))

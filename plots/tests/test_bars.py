@@ -75,6 +75,23 @@ class Bars(unittest.TestCase):
                 float(solid.get("x")) + float(solid.get("width")),
                 float(pale.get("x")), delta=0.2)
 
+    def test_too_few_blocks_for_an_interval(self):
+        few = data(high=None)
+        for entry in few.summary["cells"]:
+            for triple in entry["metrics"].values():
+                triple[1:] = [None, None]
+        for slope in few.summary["slopes"]:
+            slope["low"] = slope["high"] = None
+        kernel = {"slopes": {"stage1": [29672.0], "stage2": [5000.0]}}
+        for kind, suite, more in (("cost", "keepalive", CELL),
+                                  ("tail", "keepalive", CELL),
+                                  ("idle", "idle", None),
+                                  ("held", "idle", kernel)):
+            with self.subTest(kind):
+                title, svg = bars.make(few, kind, suite, more)
+                ElementTree.fromstring(svg)
+                self.assertNotIn("of the CPU time", title)
+
     def test_names_are_escaped_and_the_same_data_give_the_same_bytes(self):
         one = bars.make(data(name="<a&b>"), "cost", "keepalive", CELL)
         self.assertIn("<a&b>", words(one[1]))
