@@ -33,6 +33,7 @@ SUITES = ("ladder", "keepalive")
 NEEDED = ("session", "syscall", "context_switch", "wake_call", "echo_calls",
           "echo_ring_1", "echo_ring_16", "echo_ring_64", "echo_armed_1",
           "echo_armed_16", "echo_armed_64", "epoll_event")
+LATER = ("echo_threads", "work_over")     # prices that older lists lack
 BATCHES = (1, 16, 64)
 ANCHOR = "stage2"
 AIM = 10.0            # percent that a prediction may be off
@@ -314,6 +315,11 @@ def markdown(manifest, rows, summary):
     found = predict(manifest, rows, summary)
     notes = [summaries.notes_text(summary, suite) for suite in
              dict.fromkeys(f["suite"] for f in found)]
+    lacks = [f"`{name}`" for name in LATER
+             if name not in manifest["machine"]["prices"]["prices"]]
+    if lacks:
+        notes.append(f"Its price list is older than {' and '.join(lacks)}: "
+                     f"what these are the prices of is missing above.")
     return "\n\n".join([table(found), errors_text(found),
                         *(n for n in notes if n)])
 

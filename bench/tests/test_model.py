@@ -145,6 +145,14 @@ class Predictions(Made):
         self.assertEqual(found["schema"], "ioladder-model/1")
         self.assertEqual(len(found["cells"]), 4)
 
+    def test_a_list_that_lacks_a_price_is_named(self):
+        make(self.dir, listed({**PRICES, "work_over": 1500}))
+        found = results.load(self.dir)
+        self.assertIn("list is older than `echo_threads`: what",
+                      model.markdown(*found))
+        found[0]["machine"]["prices"]["prices"]["echo_threads"] = {"ns": 1}
+        self.assertNotIn("is older", model.markdown(*found))
+
     def test_a_document_shows_the_same(self):
         make(self.dir)
         data = tables.load(self.dir, {})
