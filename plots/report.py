@@ -30,6 +30,7 @@ import results                     # noqa: E402
 import summary as summaries        # noqa: E402
 import compare                     # noqa: E402
 import findings                    # noqa: E402
+import flame_sets                  # noqa: E402
 import page as pages               # noqa: E402
 import pictures                    # noqa: E402
 import steps                       # noqa: E402
@@ -116,7 +117,7 @@ def heading_of(data):
             f"{data.manifest['machine']['when'][:10]}")
 
 
-def build(sets, micro, out):
+def build(sets, micro, out, burning=()):
     """The page of some sets, the first of which leads."""
     first = sets[0]
     page = pages.Page(
@@ -131,6 +132,9 @@ def build(sets, micro, out):
         fill(page, data, out, prefix)
     for number, data in enumerate(micro, 1):
         micro_section(page, data, number)
+    for number, directory in enumerate(burning):
+        page.section("flames" + str(number or ""), "Where each stage spends "
+                     "its CPU", flame_sets.section_html(directory))
     page.section("machine", "The machine and the build",
                  pages.facts_html(first.manifest))
     return page
@@ -192,11 +196,12 @@ def main(argv=None):
         if args.compare:
             page = compare.build(*map(load_set, args.compare))
         else:
+            burning = [d for d in args.also if flame_sets.is_set(d)]
             sets = [load_set(args.resultset)] + [
                 load_set(d) for d in args.also
-                if not micro_results.is_set(d)]
+                if d not in burning and not micro_results.is_set(d)]
             page = build(sets, [load_micro(d) for d in args.also
-                                if micro_results.is_set(d)], args.out)
+                                if micro_results.is_set(d)], args.out, burning)
         return write(page, args.out)
     except results.ResultError as err:
         print(f"report.py: {err}", file=sys.stderr)

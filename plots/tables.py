@@ -30,6 +30,8 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   bars:cost,SUITE,FILTER       a picture with its finding as title: cost, tail
                                (of one cell), idle or held (see bars.py)
   timeline:3                   the recording of stage 3: make timeline
+  flame:3                      stacks of stage 3 beside stage 2, from the newest
+                               set of bench/flames.py in a folder
   scale:memory                 a table of bench/scale.py
   beside:ladder,SET            the suite, beside the same one of another set
   added:hop                    what each server adds to the reference
@@ -69,6 +71,7 @@ import beside                      # noqa: E402
 import blocks_tables               # noqa: E402
 import claims_page                 # noqa: E402
 import decisions                   # noqa: E402
+import flame_sets                  # noqa: E402
 import kernel_memory               # noqa: E402
 import mistakes                    # noqa: E402
 import pictures                    # noqa: E402
@@ -412,10 +415,14 @@ def block(path, root, what, directory, write, cache):
         return scale_block(root, what.partition(":")[2], directory)
     if what == "decisions":
         return decisions.block(directory, root)
+
+    def show(image, picture, title):
+        return own_picture(path, root, os.path.join(root, image), picture,
+                           title, write)
     if what in ("claims", "headline", "thresholds"):
-        return claims_page.block(
-            what, directory, root, lambda image, picture, title: own_picture(
-                path, root, os.path.join(root, image), picture, title, write))
+        return claims_page.block(what, directory, root, show)
+    if what.startswith("flame:"):
+        return flame_sets.block(directory, root, what.partition(":")[2], show)
     data = load(os.path.join(root, directory), cache)
     if data.manifest.get("draft"):
         raise DocError(f"{directory} is a draft: it was measured on a tree "
