@@ -15,6 +15,7 @@ and more failures than LIMIT in one program, because those are no noise.
 """
 import os
 import re
+import signal
 import subprocess
 import sys
 import unittest
@@ -140,6 +141,9 @@ def files(paths):
 
 def main(argv):
     sys.path[0] = os.getcwd()       # as with python3 -m unittest
+    # A shell lets what it runs in the background ignore Ctrl-C, and children
+    # would inherit that: some tests send it to what they started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not argv or argv == ["--python"]:
         print(__doc__, file=sys.stderr)
         return 64

@@ -101,6 +101,18 @@ class Again(unittest.TestCase):
                 self.assertNotEqual(self.ask(*argv, **how), 0)
                 self.assertEqual(self.said("unsteady"), [])
 
+    def test_a_shell_lets_a_job_in_the_background_ignore_ctrl_c(self):
+        (self.at / "test_v.py").write_text(
+            "import signal, unittest\n"
+            "class T(unittest.TestCase):\n"
+            "    def test_it(self):\n"
+            "        self.assertNotEqual(signal.getsignal(signal.SIGINT),\n"
+            "                            signal.SIG_IGN)\n")
+        self.assertEqual(subprocess.run(
+            ["sh", "-c", "'%s' '%s' --python test_v.py & wait $!"
+             % (sys.executable, AGAIN)], cwd=self.at, check=False,
+            stdout=subprocess.DEVNULL).returncode, 0)
+
     def test_a_file_that_cannot_be_loaded(self):
         (self.at / "test_u.py").write_text("import nothing_of_that_name\n")
         self.assertNotEqual(self.ask("--python", "test_u.py"), 0)

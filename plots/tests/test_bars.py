@@ -82,7 +82,8 @@ class Bars(unittest.TestCase):
                 triple[1:] = [None, None]
         for slope in few.summary["slopes"]:
             slope["low"] = slope["high"] = None
-        kernel = {"slopes": {"stage1": [29672.0], "stage2": [5000.0]}}
+        kernel = {"slopes": {"pair": [2000.0], "stage1": [29672.0],
+                             "stage2": [5000.0]}}
         for kind, suite, more in (("cost", "keepalive", CELL),
                                   ("tail", "keepalive", CELL),
                                   ("idle", "idle", None),
