@@ -58,6 +58,12 @@ class Failed(Exception):
     """No set, and why."""
 
 
+def policy_of(server):
+    """The policy of a server of the suite, or None: 5-mutex-8 is 5-mutex with
+    8 helpers."""
+    return SERVERS.get(server) or SERVERS.get(server.rpartition("-")[0])
+
+
 # --- costs ----------------------------------------------------------------
 
 def lock_us_of(directory):
@@ -180,7 +186,7 @@ def measured_cells(directory):
     cells = {}
     for row in rows:
         if row["kind"] == "measure" and row["suite"] in plans \
-                and row["server"] in SERVERS and row["valid"] \
+                and policy_of(row["server"]) and row["valid"] \
                 and row["metrics"].get("p99_us") is not None \
                 and (row["metrics"].get("foreign_pct") or 0) <= MOST_FOREIGN:
             key = row["suite"], row["cell"]["rate"], row["server"]
@@ -191,7 +197,7 @@ def measured_cells(directory):
         yield {"suite": suite, "kind": suite.split("-")[1],
                "workers": cell["workers"], "service": service, "rate": rate,
                "connections": cell["connections"], "server": server,
-               "policy": SERVERS[server], "slices": len(found),
+               "policy": policy_of(server), "slices": len(found),
                "seconds": part["seconds"], "warmup": part["warmup"],
                "measured": {name: stats_math.median(
                    [r["metrics"][metric] for r in found])

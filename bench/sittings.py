@@ -21,7 +21,7 @@ STATE = "ioladder-sittings/1"
 # What tells most comes first; the last one takes hours.
 ORDER = ("ladder", "keepalive", "load", "idle", "short", "pipeline", "files",
          "latency", "heartbeat", "hop", "elastic", "scaling", "show4",
-         "whatif", "skew")
+         "show-pools", "whatif", "skew")
 SKIP, INTERRUPTED = 77, 130
 DONE = "complete"
 

@@ -189,9 +189,12 @@ def _simcheck(kind, workers, mean, rates, **more):
         OPEN + ["--service", "{service}", "--service-kind", kind],
         words={"service": {"exponential": f"exp:{mean}"}},
         variants={
-            "5-spmc": ("stage5", ["--workers", "1", "--pool", str(workers)]),
-            "5-mutex": ("variants/5-mutex-pool",
-                        ["--workers", "1", "--pool", str(workers)]),
+            # A run of several suites knows a server by its name.
+            f"5-spmc-{workers}": ("stage5", ["--workers", "1", "--pool",
+                                             str(workers)]),
+            f"5-mutex-{workers}": ("variants/5-mutex-pool",
+                                   ["--workers", "1", "--pool",
+                                    str(workers)]),
             "6-queue": ("stage6", ["--steal", "queue"])},
         only=("stage5", "stage6"), reference="stage5", trace=False,
         seconds=1.2, warmup=0.3, **more)
@@ -498,8 +501,9 @@ RUNS = {
     },
     "show4": {
         "title": "Stages 5 and 6: what stealing is for, and what it costs",
+        # Not show-pools: its 5-spmc has one helper, that of show-sleep eight.
         "parts": [(name, {}, {}) for name in SUITES
-                  if name.startswith("show-")],
+                  if name.startswith("show-") and name != "show-pools"],
     },
     "simcheck": {
         "title": "What the simulator is checked against, four minutes",
