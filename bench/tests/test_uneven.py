@@ -226,12 +226,12 @@ class Uneven(test_run.Bench):
             self.assertEqual("--spin" in words, "--rate" in words)
 
     def test_one_name_is_one_server_in_a_run_of_several_suites(self):
-        for run, spec in suites.RUNS.items():
+        for whole, spec in suites.RUNS.items():
             meant = {}
             for part in spec["parts"]:
                 for name, what in suites.SUITES[part[0]].variants.items():
                     self.assertEqual(meant.setdefault(name, what), what,
-                                     f"{run}: {name}")
+                                     f"{whole}: {name}")
 
     def test_eight_sleepers_on_one_cpu_do_not(self):
         self.two_cpus()
