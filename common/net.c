@@ -216,7 +216,7 @@ static void make_doors(const struct where *w, int n, const int from[],
             listeners[k] = from[k * w->each + i];
         fds[i] = door_open(listeners, n);
         if (fds[i] < 0)
-            die("cannot listen: door: %s", strerror(-fds[i]));
+            die("cannot listen at several addresses: %s", strerror(-fds[i]));
     }
 }
 
