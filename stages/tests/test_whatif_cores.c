@@ -216,6 +216,19 @@ Test(http_whatif, any_thread_takes_a_completion)
 
 /* ==== stage 6 ============================================================= */
 
+/* All ask while the worker is in the handler of `slow`, and all are answered:
+ * so their events come together. */
+static void ask_behind_a_sleeper(struct client *slow, struct client c[], int n)
+{
+    cr_assert(client_text(slow, GET("/sleep/50000")));
+    cr_assert(client_is_heard(slow));
+    for (int i = 0; i < n; i++)
+        cr_assert(client_text(&c[i], GET("/")));
+    for (int i = 0; i < n; i++)
+        client_must_be_ok(&c[i], i);
+    client_must_be_ok(slow, 0);
+}
+
 /* Of one worker: all speak while it is in a handler, so it finds them together.
  */
 static bool injects(const char *most, bool together)
@@ -233,13 +246,7 @@ static bool injects(const char *most, bool together)
     for (int try = 0; try < TRIES && !as_said; try++) {
         long injected = total(&s, "injected"), batches = total(&s, "injects");
 
-        cr_assert(client_text(&slow, GET("/sleep/50000")));
-        cr_assert(client_is_heard(&slow));
-        for (int i = 0; i < N; i++)
-            cr_assert(client_text(&c[i], GET("/")));
-        for (int i = 0; i < N; i++)
-            client_must_be_ok(&c[i], i);
-        client_must_be_ok(&slow, 0);
+        ask_behind_a_sleeper(&slow, c, N);
         injected = total(&s, "injected") - injected;
         batches = total(&s, "injects") - batches;
         /* The two samples have events of their own. */
@@ -286,13 +293,7 @@ static struct rounds few_and_many(const char *ready, const char *free)
     client_open(&slow, &s);
     for (int i = 0; i < N; i++)
         cr_assert(client_ping(&c[i]));
-    cr_assert(client_text(&slow, GET("/sleep/50000")));
-    cr_assert(client_is_heard(&slow));
-    for (int i = 0; i < N; i++)
-        cr_assert(client_text(&c[i], GET("/")));
-    for (int i = 0; i < N; i++)
-        client_must_be_ok(&c[i], i);
-    client_must_be_ok(&slow, 0);
+    ask_behind_a_sleeper(&slow, c, N);
     found = rounds_of(&s);
     cr_assert((found.ready > 0 || found.free > 0) == (total(&s, "enters") > 0));
     client_close(&slow);
