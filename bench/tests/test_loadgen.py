@@ -1082,12 +1082,18 @@ class Arithmetic(Case):
 @measures
 class Crowd(Case):
     def test_holds_and_spreads(self):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         with bad.Server(bad.http(lambda *_: bad.reply())) as server:
             status, result, stderr = load(
                 server.port, "--connections", 0, "--idle", 30, "--processes",
                 3, "--sources", 5, "--heartbeat", 0.2, duration=1)
             self.assertEqual(status, 0, stderr)
             peers = collections.Counter(p[0] for _, p in server.conns)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # It slept between its requests: here it takes 0.03 s of a cpu, and
+        # more than a second when it does not.
+        self.assertLess(after.ru_utime + after.ru_stime
+                        - before.ru_utime - before.ru_stime, 0.5)
         idle = result["idle"]
         self.assertEqual((idle["wanted"], idle["open"], idle["lost"],
                           idle["failed"]), (30, 30, 0, 0))
