@@ -355,13 +355,14 @@ class FarRig(slices.Rig):
                                  or os.sched_getaffinity(0))
 
     def calibrate(self, _build):
-        """{host:cpu: nanoseconds}: the first cpu of each side."""
+        """{host:cpu: what slices.calibrate() says}: the first cpu of each
+        side."""
         pairs = [(self.fleet.server, self.server_cpus)] + list(
             zip(self.fleet.clients, self.each))
         for host, cpus in pairs:
             host.send("calibrate", cpus=cpus[:1])
-        return {f"{host.label}:{cpu}": ns for host, _ in pairs
-                for cpu, ns in host.receive(2 * ANSWER_S).items()}
+        return {f"{host.label}:{cpu}": found for host, _ in pairs
+                for cpu, found in host.receive(2 * ANSWER_S).items()}
 
     def words(self, run, args, seconds, warmup, cpus):
         found = ["--host", self.fleet.address, "--port", str(run.port),

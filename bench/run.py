@@ -329,7 +329,7 @@ class Run:
         self.rigs = {}
         self.progress = None
         self.number = 0
-        self.calibration = None     # (when, {cpu: ns a round}, rig)
+        self.calibration = None     # (when, slices.calibrate(), rig)
 
     def everything(self):
         total, count = planned(self.parts, self.servers)
@@ -447,9 +447,14 @@ class Run:
                 self.run_servers(part, cell, block, "measure", attempt)
             self.calibration = None
             after = self.calibrated(part, cell)
-            moved = max(100 * abs(after[c] / before[c] - 1) for c in before)
+            ns = [{cpu: found["round_ns"] for cpu, found in end.items()}
+                  for end in (before, after)]
+            moved = max(100 * abs(ns[1][c] / ns[0][c] - 1) for c in ns[0])
             row = {"block": block, "try": attempt,
-                   "calibration": [before, after], "moved_pct": moved,
+                   "calibration": ns, "moved_pct": moved,
+                   "slow": [[found["slow_pct"], found["slow_ms"]]
+                            for end in (before, after)
+                            for found in end.values()],
                    "metrics": {}, "valid": whole or last if takes_turns
                    else moved <= self.args.max_drift, "turns": takes_turns}
             if not row["valid"]:

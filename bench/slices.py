@@ -99,7 +99,9 @@ def calibrator(build):
 
 
 def calibrate(build, cpus):
-    """{cpu: nanoseconds of a fixed loop}, all cpus at the same time."""
+    """{cpu: {"round_ns": of a fixed loop, "slow_pct": of the time in which
+    it was more than twice as slow, "slow_ms": the longest such stretch}}, all
+    cpus at the same time."""
     found, procs = {}, []
     try:
         for cpu in dict.fromkeys(cpus):
@@ -111,7 +113,9 @@ def calibrate(build, cpus):
             out, err = proc.communicate(timeout=GRACE_S)
             if proc.returncode != 0:
                 raise Aborted(f"no calibration of cpu {cpu}: {err.strip()}")
-            found[str(cpu)] = json.loads(out)["round_ns"]
+            said = json.loads(out)
+            found[str(cpu)] = {name: said[name] for name in
+                               ("round_ns", "slow_pct", "slow_ms")}
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as err:
         raise Aborted(f"no calibration: {err}") from None
     finally:

@@ -81,6 +81,7 @@ REFERENCES = ("stage2", "nginx", "go")
 LIMITED = "limited by the generator"
 # Percent; see run.py and slices.py.
 DRIFT_LIMIT, FOREIGN_LIMIT, STEAL_LIMIT = 5.0, 10.0, 5.0
+SLOW_LIMIT = 1.0      # percent of the time: from there on a p99 is made of it
 
 
 def cell_key(cell):
@@ -328,6 +329,10 @@ def summarise(manifest, rows):
                   manifest["plan"] if part.get("reference")}
     if yardsticks:
         summary["yardsticks"] = yardsticks
+    slow = [pair for r in blocks for pair in r.get("slow", ())]
+    if slow:
+        summary["slow"] = {"pct": sum(pct for pct, _ in slow) / len(slow),
+                           "longest_ms": max(ms for _, ms in slow)}
     for cell in cells:
         for server in order:
             if server in cell.valid or server in cell.rejected:
@@ -598,6 +603,12 @@ def state_text(manifest, summary):
     if manifest.get("max_steal_pct", 0) > STEAL_LIMIT:
         words.append(f"a slice was kept if the host took no more than "
                      f"{manifest['max_steal_pct']:g} % of it")
+    slow = summary.get("slow")
+    if slow and slow["pct"] >= SLOW_LIMIT:
+        words.append(f"the cpus ran at less than half their speed in "
+                     f"{slow['pct']:.1f} % of the time that was looked at, up "
+                     f"to {number(slow['longest_ms'])} ms in a row: so much of "
+                     f"a p99 is the machine's")
     if manifest.get("draft"):
         words.append("a draft: the tree had changes")
     for name, reason in summary["skipped"].items():

@@ -2,6 +2,7 @@
 
   limit      a ladder: where the generator was the limit, what could be decided
   states     any set: how far the machine's speed moved within its blocks
+  slow       a set with calibrations: stretches in which the machine was slow
   sleeping   the suite of that name: what a sleeping generator costs a server
   intervals  what an interval covers, by the formula; takes nothing of the set
   many       any set: verdicts that hold alone and not in their table
@@ -82,6 +83,20 @@ def states(data):
             f"{summaries.DRIFT_LIMIT:g} % would keep {kept} of them.")
 
 
+def slow(data):
+    """How much of the time the calibrations met a machine that hardly ran."""
+    looks = [pair for row in data.rows if row["kind"] == "block"
+             for pair in row.get("slow", ())]
+    if not looks:
+        raise Missing("no block looked for slow stretches")
+    found = data.summary["slow"]
+    met = sum(longest > 0 for _, longest in looks)
+    return (f"The fixed loop was looked at {len(looks)} times. In {met} of "
+            f"them it met such a stretch; they took {found['pct']:.1f} % of "
+            f"the time, and the longest lasted "
+            f"{summaries.number(found['longest_ms'])} ms.")
+
+
 def sleeping(data):
     """Each server with a generator that sleeps, against one that polls."""
     cells = {cell["spin"]: cell for cell in data.suites.get("sleeping", ())}
@@ -152,5 +167,6 @@ def many(data):
             f"says \"{stats_math.MANY}\".")
 
 
-FIGURES = {"limit": limit, "states": states, "sleeping": sleeping,
+FIGURES = {"limit": limit, "states": states, "slow": slow,
+           "sleeping": sleeping,
            "intervals": intervals, "many": many}

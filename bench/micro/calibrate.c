@@ -1,6 +1,7 @@
 /* calibrate.c - how fast this cpu is right now: a fixed loop, timed.
  *
- *   calibrate CPU        prints {"schema": ..., "cpu": .., "round_ns": ..}
+ *   calibrate CPU        prints {"schema": ..., "cpu": .., "round_ns": ..,
+ *                        "slow_pct": .., "slow_ms": ..}
  *
  * The same commit takes 5.3 us a request now and 7.1 us two minutes later, on
  * one machine, with nobody else seen: the host has states.  So bench/run.py
@@ -12,9 +13,15 @@
  * program that takes the cpu for a while is not seen, but a slower cpu is.  The
  * lower quartile of the rounds is reported: cold caches behind such a program
  * slow down a few rounds, another state of the host slows down all of them.
+ *
+ * A host may also take most of the speed away for some milliseconds, and count
+ * none of it as steal.  Medians hide that, and a p99 is made of it.  So the
+ * rounds that took more than twice the median are reported too: their share of
+ * the time, and the longest stretch of them.
  */
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,11 +77,35 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* What the slow rounds took, in ns: all of them, and those of the longest
+ * stretch.  `all`: what all rounds took. */
+struct slow {
+    int64_t sum, longest, all;
+};
+
+static struct slow slow_rounds(const int64_t ns[ROUNDS], int64_t median)
+{
+    struct slow s = {0};
+    int64_t stretch = 0;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        bool slow = ns[i] > 2 * median;
+
+        stretch = slow ? stretch + ns[i] : 0;
+        s.sum += slow ? ns[i] : 0;
+        s.all += ns[i];
+        if (stretch > s.longest)
+            s.longest = stretch;
+    }
+    return s;
+}
+
 int main(int argc, char **argv)
 {
     static char bytes[BYTES];
     static struct cpus set;
-    int64_t ns[ROUNDS];
+    int64_t ns[ROUNDS], sorted[ROUNDS];
+    struct slow slow;
     int fds[2];
     char *end = NULL;
     long cpu = argc == 2 ? strtol(argv[1], &end, 10) : -1;
@@ -92,9 +123,13 @@ int main(int argc, char **argv)
         one_round(fds, bytes);
     for (int i = 0; i < ROUNDS; i++)
         ns[i] = one_round(fds, bytes);
-    qsort(ns, ROUNDS, sizeof(*ns), by_size);
+    memcpy(sorted, ns, sizeof(ns));
+    qsort(sorted, ROUNDS, sizeof(*sorted), by_size);
+    slow = slow_rounds(ns, sorted[ROUNDS / 2]);
     printf("{\"schema\": \"ioladder-calibration/1\", \"cpu\": %ld, "
-           "\"round_ns\": %lld}\n",
-           cpu, (long long)ns[ROUNDS / 4]);
+           "\"round_ns\": %lld, \"slow_pct\": %.2f, \"slow_ms\": %.2f}\n",
+           cpu, (long long)sorted[ROUNDS / 4],
+           100 * (double)slow.sum / (double)slow.all,
+           (double)slow.longest / 1e6);
     return fflush(stdout) == 0 ? 0 : 1;
 }

@@ -322,6 +322,20 @@ class Machine(test_run.Bench):
         done = self.keepalive(blocks="1")
         self.assertNotIn("moved by up to", " ".join(done.stdout.split()))
 
+    def test_slow_stretches_are_said(self):
+        """What makes a p99 and no median: only where there is enough."""
+        for slow, said in (([7.3, 51.2], True), ([0.9, 2], False)):
+            self.out = os.path.join(self.dir.name, f"set-{slow[0]}")
+            self.log = os.path.join(self.dir.name, f"log-{slow[0]}")
+            self.plan = {"slow": slow}
+            done = self.keepalive(blocks="1")
+            self.assertEqual({tuple(pair) for r in self.rows("block")
+                              for pair in r["slow"]}, {tuple(slow)})
+            words = " ".join(done.stdout.split())
+            self.assertEqual("half their speed in 7.3 % of the time that was "
+                             "looked at, up to 51.2 ms in a row" in words, said)
+            self.assertEqual("half their speed" in words, said)
+
     def test_no_calibration_is_no_run(self):
         os.unlink(os.path.join(self.build, "micro", "calibrate"))
         done = self.keepalive(expect=64)

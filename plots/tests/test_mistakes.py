@@ -15,6 +15,7 @@ import mistakes                            # noqa: E402
 import results                             # noqa: E402
 import sets                                # noqa: E402
 import stats_math                          # noqa: E402
+import summary as summaries                # noqa: E402
 import tables                              # noqa: E402
 
 
@@ -49,6 +50,17 @@ class Mistakes(unittest.TestCase):
         self.assertIn("would keep 164 of", tables.render(self.data,
                                                          "mistake:states"))
 
+    def test_slow(self):
+        block = next(r for r in self.data.rows if r["kind"] == "block")
+        block["slow"] = [[0, 0], [9.5, 41.25], [0.25, 3], [0, 0]]
+        self.addCleanup(block.pop, "slow")
+        again = summaries.summarise(self.data.manifest, self.data.rows)
+        self.data.summary["slow"] = again["slow"]
+        self.addCleanup(self.data.summary.pop, "slow")
+        self.assertIn("looked at 4 times. In 2 of them it met such a stretch; "
+                      "they took 2.4 % of the time, and the longest lasted "
+                      "41.2 ms.", tables.render(self.data, "mistake:slow"))
+
     def test_sleeping(self):
         self.assertRegex(self.line("sleeping", "| 2 epoll"),
                          r"\| +1\.\d\d \(1\.\d\d to 1\.\d\d\) \|")
@@ -67,7 +79,7 @@ class Mistakes(unittest.TestCase):
     def test_what_is_missing(self):
         empty = sets.Data({"servers": {}, "plan": []}, [], {
             "cells": [], "comparisons": [], "slopes": []})
-        for name in ("limit", "states", "sleeping", "many"):
+        for name in ("limit", "states", "slow", "sleeping", "many"):
             with self.assertRaises(mistakes.Missing):
                 mistakes.FIGURES[name](empty)
         with self.assertRaisesRegex(tables.DocError, "only limit, states"):
