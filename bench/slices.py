@@ -42,19 +42,21 @@ class Outcome:
         self.end = None
 
     def between(self, seconds):
-        """The first and last sample of a window that ended at self.end.
+        """The first and last sample of the window; of a short one, the last
+        two before its end.
 
-        The generator leaves at the end of its window, so counting back from
-        its end needs no agreement about when connecting was done.  None: it
-        had to be killed.
+        The generator says when it ended: until it leaves, an idle crowd of
+        thousands may keep both cpus busy with closing.  An older one does not
+        say it, and its own end has to do.  None: it had to be killed.
         """
         if self.end is None:
             return None
-        inside = [s for s in self.samples
-                  if self.end - seconds <= s.time <= self.end - 0.01]
+        end = (self.report or {}).get("ended_s") or self.end
+        before = [s for s in self.samples if s.time <= end - 0.01]
+        inside = [s for s in before if s.time >= end - seconds]
         if len(inside) < 2:
-            inside = self.samples[-2:]
-        return (inside[0], inside[-1]) if len(inside) == 2 or inside else None
+            inside = (before or self.samples)[-2:]
+        return (inside[0], inside[-1]) if inside else None
 
 
 def launch(argv, cpus, out, first=False):

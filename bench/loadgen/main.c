@@ -248,6 +248,7 @@ static void watch(struct run *run, struct result *r, struct crowd *crowd,
     quotas_read(cf, r->quota[0]);
     r->stopped_by = sleep_until(run->end_ns, stop);
     cut_short(run, r, stop);
+    r->end_ns = run->end_ns;
     quotas_read(cf, r->quota[1]);
     r->have_server =
         cf->pid_count > 0 && server_status_read(cf, &r->after) == 0;

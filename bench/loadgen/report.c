@@ -328,10 +328,12 @@ void report_json(const struct result *r, FILE *f)
             open ? "open" : "closed");
     json_setup(r, f);
     fprintf(f,
-            "  \"duration_s\": %.6f, \"requests\": %llu, \"qps\": %.2f, "
+            "  \"duration_s\": %.6f, \"ended_s\": %.6f, "
+            "\"requests\": %llu, \"qps\": %.2f, "
             "\"bytes_in\": %llu, \"bytes_out\": %llu, "
             "\"header_bytes_mean\": %.1f, \"connects\": %llu,\n",
-            r->duration_s, (unsigned long long)t->requests, r->qps,
+            r->duration_s, (double)r->end_ns / 1e9,
+            (unsigned long long)t->requests, r->qps,
             (unsigned long long)t->bytes_in, (unsigned long long)t->bytes_out,
             per((double)t->header_bytes, (double)t->headers),
             (unsigned long long)t->connects);

@@ -997,9 +997,12 @@ class Arithmetic(Case):
                                        delta=0.1 * inside)
 
     def test_rate_and_counts_agree(self):
+        began = time.monotonic()
         with OneThread() as server:
             result = self.clean(load(server.port, "--connections", 8, "--rate",
                                      400, duration=1, warmup=0.2))
+        self.assertLess(began + 1.2, result["ended_s"])
+        self.assertLess(result["ended_s"], time.monotonic())
         self.assertAlmostEqual(result["arrivals"], 400, delta=1)
         self.assertEqual(result["latency_us"]["count"], result["arrivals"])
         self.assertAlmostEqual(result["qps"],

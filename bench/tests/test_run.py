@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -885,6 +886,21 @@ class Small(unittest.TestCase):
                 " 40.00    0.021978          26       800           sendto\n"
                 "100.00    0.021978          26      1641         2 total\n")
         self.assertEqual(tool.parse(text), {"recvfrom": 841, "sendto": 800})
+
+    def test_a_window_ends_before_the_generator_does(self):
+        """It takes a second to close an idle crowd, and that is no load."""
+        outcome = slices.Outcome()
+        outcome.samples = [types.SimpleNamespace(time=n / 10)
+                           for n in range(100, 130)]
+        outcome.end = 12.95
+        for report, seconds, times in (
+                ({"ended_s": 11.95}, 1.0, (11.0, 11.9)),
+                ({"ended_s": 11.95}, 0.15, (11.8, 11.9)),
+                ({"ended_s": 11.95}, 0.08, (11.8, 11.9)),
+                ({}, 1.0, (12.0, 12.9))):
+            outcome.report = report
+            self.assertEqual(tuple(s.time for s in outcome.between(seconds)),
+                             times)
 
     def test_a_generator_that_had_to_be_killed(self):
         import slices
