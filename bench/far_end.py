@@ -206,8 +206,8 @@ class FarEnd:
         os.sched_setaffinity(0, self.all_cpus - set(cpus) or self.all_cpus)
 
     @staticmethod
-    def calibrate(cpus):
-        return slices.calibrate(BUILD, cpus)
+    def calibrate(cpus, ms):
+        return slices.calibrate(BUILD, cpus, ms)
 
     @staticmethod
     def engine():

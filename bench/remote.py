@@ -354,13 +354,13 @@ class FarRig(slices.Rig):
                                  .sched_getaffinity(0)
                                  or os.sched_getaffinity(0))
 
-    def calibrate(self, _build):
+    def calibrate(self, _build, ms):
         """{host:cpu: what slices.calibrate() says}: the first cpu of each
         side."""
         pairs = [(self.fleet.server, self.server_cpus)] + list(
             zip(self.fleet.clients, self.each))
         for host, cpus in pairs:
-            host.send("calibrate", cpus=cpus[:1])
+            host.send("calibrate", cpus=cpus[:1], ms=ms)
         return {f"{host.label}:{cpu}": found for host, _ in pairs
                 for cpu, found in host.receive(2 * ANSWER_S).items()}
 

@@ -59,6 +59,7 @@ CAPACITY_BLOCKS = 3
 VISITS = 2            # of each server, a block: there and back again
 CALIBRATION_S = 0.12  # until measured
 STALE_S = 3.0         # a calibration older than that says nothing
+LOOK_MS = 500         # a calibration around slices: their p99 is looked at
 MAX_DRIFT = summaries.DRIFT_LIMIT     # that it may move in a block
 CONNECTS_PER_S = 4000
 CROWD_PER_PROCESS = 15000
@@ -524,7 +525,8 @@ class Run:
         if (not self.calibration or self.calibration[2] is not rig
                 or time.monotonic() - self.calibration[0] > STALE_S):
             self.calibration = None
-            found = rig.calibrate(self.args.build)
+            found = rig.calibrate(self.args.build, 0 if self.in_turns(
+                part, cell) else LOOK_MS)
             self.calibration = time.monotonic(), found, rig
         return self.calibration[1]
 

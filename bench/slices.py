@@ -100,16 +100,17 @@ def calibrator(build):
     return os.path.join(build, "micro", "calibrate")
 
 
-def calibrate(build, cpus):
-    """{cpu: {"round_ns": of a fixed loop, "slow_pct": of the time in which
-    it was more than twice as slow, "slow_ms": the longest such stretch}}, all
-    cpus at the same time."""
+def calibrate(build, cpus, ms=0):
+    """{cpu: {"round_ns": of a fixed loop, "slow_pct": of the time in which it
+    was more than twice as slow, "slow_ms": the longest such stretch}}, all
+    cpus at the same time, for `ms` or for some rounds."""
     found, procs = {}, []
     try:
         for cpu in dict.fromkeys(cpus):
             procs.append((cpu, subprocess.Popen(
-                [calibrator(build), str(cpu)], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                [calibrator(build), str(cpu), str(ms)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
                 start_new_session=True, preexec_fn=in_child([cpu]))))
         for cpu, proc in procs:
             out, err = proc.communicate(timeout=GRACE_S)
@@ -149,9 +150,9 @@ class Rig:
         """Off the server's cpu; children are pinned one by one."""
         os.sched_setaffinity(0, self.client_cpus)
 
-    def calibrate(self, build):
+    def calibrate(self, build, ms):
         """How fast the first cpu of each side is now."""
-        return calibrate(build, [self.server_cpus[0], self.client_cpus[0]])
+        return calibrate(build, [self.server_cpus[0], self.client_cpus[0]], ms)
 
     def describe(self, root, build):
         """(the machine, what else the manifest says)."""

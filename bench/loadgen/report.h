@@ -31,7 +31,7 @@
 struct result {
     const struct config *cf;
     double duration_s, qps, achieved_rate;
-    int64_t end_ns; /* of the window, by CLOCK_MONOTONIC */
+    int64_t end_ns;       /* of the window, by CLOCK_MONOTONIC */
     struct tally sum;     /* of all threads, in the window */
     uint64_t warm_errors; /* of all kinds, before it */
     uint64_t errors;      /* of all kinds, in it */

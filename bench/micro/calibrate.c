@@ -1,7 +1,8 @@
 /* calibrate.c - how fast this cpu is right now: a fixed loop, timed.
  *
- *   calibrate CPU        prints {"schema": ..., "cpu": .., "round_ns": ..,
- *                        "slow_pct": .., "slow_ms": ..}
+ *   calibrate CPU [MS]   prints {"schema": ..., "cpu": .., "round_ns": ..,
+ *                        "slow_pct": .., "slow_ms": ..}; it takes MS
+ *                        milliseconds, and never less than 200 rounds
  *
  * The same commit takes 5.3 us a request now and 7.1 us two minutes later, on
  * one machine, with nobody else seen: the host has states.  So bench/run.py
@@ -36,7 +37,9 @@
 #include "inherit.h"
 
 enum {
-    ROUNDS = 200, /* timed, of a quarter of a millisecond or more */
+    ROUNDS = 200, /* at least, of a quarter of a millisecond or more */
+    MOST_ROUNDS = 1 << 18,
+    MOST_MS = 60000,
     WARM_UP = 10, /* before, not timed */
     CALLS = 400,  /* of each, a round */
     COPIES = 200,
@@ -77,18 +80,36 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Rounds until `ms` have passed, by the clock on the wall: how many. */
+static int look(const int fds[2], char *bytes, int64_t ns[MOST_ROUNDS],
+                int64_t ms)
+{
+    struct timespec t;
+    int64_t end;
+    int n = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    end = ms * 1000000 + t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+    do {
+        ns[n++] = one_round(fds, bytes);
+        clock_gettime(CLOCK_MONOTONIC, &t);
+    } while (n < ROUNDS || (n < MOST_ROUNDS &&
+                            t.tv_sec * INT64_C(1000000000) + t.tv_nsec < end));
+    return n;
+}
+
 /* What the slow rounds took, in ns: all of them, and those of the longest
  * stretch.  `all`: what all rounds took. */
 struct slow {
     int64_t sum, longest, all;
 };
 
-static struct slow slow_rounds(const int64_t ns[ROUNDS], int64_t median)
+static struct slow slow_rounds(const int64_t ns[], int n, int64_t median)
 {
     struct slow s = {0};
     int64_t stretch = 0;
 
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < n; i++) {
         bool slow = ns[i] > 2 * median;
 
         stretch = slow ? stretch + ns[i] : 0;
@@ -100,20 +121,28 @@ static struct slow slow_rounds(const int64_t ns[ROUNDS], int64_t median)
     return s;
 }
 
+/* A number from 0 to `most`, or -1. */
+static long from_0_to(long most, const char *arg)
+{
+    char *end;
+    long n = strtol(arg, &end, 10);
+
+    return end != arg && *end == '\0' && n <= most ? n : -1;
+}
+
 int main(int argc, char **argv)
 {
     static char bytes[BYTES];
     static struct cpus set;
-    int64_t ns[ROUNDS], sorted[ROUNDS];
+    static int64_t ns[MOST_ROUNDS], sorted[MOST_ROUNDS];
     struct slow slow;
-    int fds[2];
-    char *end = NULL;
-    long cpu = argc == 2 ? strtol(argv[1], &end, 10) : -1;
+    int fds[2], n;
+    long cpu = argc > 1 ? from_0_to(CPUS_MOST - 1, argv[1]) : -1;
+    long ms = argc > 2 ? from_0_to(MOST_MS, argv[2]) : 0;
 
     inherit_clean();
-    if (argc != 2 || end == argv[1] || *end != '\0' || cpu < 0 ||
-        cpu >= CPUS_MOST)
-        die_status(64, "usage: calibrate CPU");
+    if (argc > 3 || cpu < 0 || ms < 0)
+        die_status(64, "usage: calibrate CPU [MS], of 0 to %d ms", MOST_MS);
     cpus_add(&set, (int)cpu);
     if (cpus_pin(&set) < 0)
         die("calibrate: cpu %ld: %s", cpu, strerror(errno));
@@ -121,14 +150,13 @@ int main(int argc, char **argv)
         die("calibrate: socketpair: %s", strerror(errno));
     for (int i = 0; i < WARM_UP; i++)
         one_round(fds, bytes);
-    for (int i = 0; i < ROUNDS; i++)
-        ns[i] = one_round(fds, bytes);
-    memcpy(sorted, ns, sizeof(ns));
-    qsort(sorted, ROUNDS, sizeof(*sorted), by_size);
-    slow = slow_rounds(ns, sorted[ROUNDS / 2]);
+    n = look(fds, bytes, ns, ms);
+    memcpy(sorted, ns, (size_t)n * sizeof(*ns));
+    qsort(sorted, (size_t)n, sizeof(*sorted), by_size);
+    slow = slow_rounds(ns, n, sorted[n / 2]);
     printf("{\"schema\": \"ioladder-calibration/1\", \"cpu\": %ld, "
            "\"round_ns\": %lld, \"slow_pct\": %.2f, \"slow_ms\": %.2f}\n",
-           cpu, (long long)sorted[ROUNDS / 4],
+           cpu, (long long)sorted[n / 4],
            100 * (double)slow.sum / (double)slow.all,
            (double)slow.longest / 1e6);
     return fflush(stdout) == 0 ? 0 : 1;
