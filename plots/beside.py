@@ -193,3 +193,27 @@ def added(data, suite, cells):
     return summaries.table(
         ["cell", "server", *(f"{words} added to {data.name(base)}"
                              for _, words in ADDED)], body)
+
+
+# --- within one set: a stage beside the same one built another way ---------
+
+TWIN = re.compile(r"([0-9]+)-off")     # of stage 3: 3-off
+
+
+def twins(data, suite, cells):
+    """A line for each stage and cell: its CPU time by that of its twin."""
+    blocks, body = summaries.values_of(data.manifest, data.rows), []
+    for cell in cells:
+        valid = blocks[suite, summaries.cell_key(cell)]
+        for twin in data.order:
+            found = TWIN.fullmatch(twin)
+            stage = found and "stage" + found[1]
+            if stage and valid.get(twin) and valid.get(stage):
+                ratio = stats_math.compare(*(
+                    {b: m["cpu_us"] for b, m in valid[name].items()}
+                    for name in (stage, twin)))
+                body.append([summaries.cell_text(cell), data.name(stage),
+                             summaries.ratio_text(ratio)])
+    if not body:
+        raise Apart(f"{suite}: no stage with a twin")
+    return summaries.table(["cell", "server", "CPU, as built / without"], body)

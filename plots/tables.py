@@ -35,6 +35,7 @@ stands what RESULTSET (from the repository's root) gives for NAME:
   scale:memory                 a table of bench/scale.py
   beside:ladder,SET            the suite, beside the same one of another set
   added:hop                    what each server adds to the reference
+  twins:SUITE                  each stage N beside N-off, built without a part
   mistake:limit                what a mistake of measuring.md does: mistakes.py
   claims, headline, thresholds
                                from the newest sets of a folder: claims_page.py
@@ -247,11 +248,11 @@ def render(data, what):
         if not table:
             raise DocError(f"no slope in {rest!r}")
         return with_notes(data, table, rest, None)
-    if kind == "added":
+    if kind in ("added", "twins"):
         suite, cells = select(data, rest)
+        write = beside.added if kind == "added" else beside.twins
         try:
-            return with_notes(data, beside.added(data, suite, cells), suite,
-                              cells)
+            return with_notes(data, write(data, suite, cells), suite, cells)
         except beside.Apart as err:
             raise DocError(str(err)) from None
     suite, cells = select(data, rest if kind == "ratios" else what)

@@ -90,6 +90,19 @@ class Beside(unittest.TestCase):
         with self.assertRaisesRegex(beside.Apart, "no server beside"):
             beside.added(self.a, "ladder", self.a.suites["ladder"])
 
+    def test_a_stage_beside_its_twin(self):
+        cells = self.a.suites["ladder"]
+        with self.assertRaisesRegex(beside.Apart, "no stage with a twin"):
+            beside.twins(self.a, "ladder", cells)
+        for row in self.a.rows:
+            if row.get("server") == "stage3":
+                row["server"] = "2-off"
+        self.a.order[:] = [{"stage3": "2-off"}.get(s, s)
+                           for s in self.a.order]
+        lines = beside.twins(self.a, "ladder", cells).splitlines()
+        self.assertEqual(len(lines), 2 + 9)
+        self.assertRegex(lines[2], r"\| +2 epoll \| +\d\.\d+ \(")
+
     def test_other_machines_are_called_by_their_processors(self):
         self.a.manifest["machine"]["cpu"] = "Intel(R) Xeon(R) CPU E5 @ 2 GHz"
         self.b.manifest["machine"]["cpu"] = "AMD EPYC Processor"

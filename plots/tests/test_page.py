@@ -78,7 +78,7 @@ def setUpModule():
     two = made_up.write(os.path.join(SCRATCH, "two"), ("ladder",),
                         FEW[:6], seed=2, cpu="Another processor", blocks=9)
     old = os.path.join(RESULTS, "2026-11-24-ladder")
-    also = [word for name in ("2026-11-23-idle", "2026-11-24-skew",
+    also = [word for name in ("2026-11-29-idle", "2026-11-24-skew",
                               "2026-11-24-skew-work", "2026-11-24-queues-2",
                               "2026-11-24-padding")
             for word in ("--also", os.path.join(RESULTS, name))]
@@ -256,7 +256,7 @@ class Compare(unittest.TestCase):
         os.mkdir(empty)
         for other, word in (
                 (one, "both are the same set"),
-                (os.path.join(RESULTS, "2026-11-23-idle"), "no cell"),
+                (os.path.join(RESULTS, "2026-11-29-idle"), "no cell"),
                 (os.path.join(RESULTS, "2026-11-24-queues-2"),
                  "micro-benchmark"),
                 (cut, "truncated"), (newer, "version 'ioladder-results/2'"),
