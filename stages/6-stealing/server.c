@@ -1,4 +1,4 @@
-/* Stage 6: idle cores take readiness and work from busy ones.
+/* Stage 6: idle workers take events and connections from busy ones.
  *
  * What stage 5 could not do: help.  A request that takes long holds up every
  * connection that was hashed to its core, while other cores sleep.
@@ -13,31 +13,31 @@
  *      a batch; then one handler (h)     the sentinel wakes it if 0 is stuck
  *
  * The one new idea: a connection belongs to the thread that runs it now.  One
- * atomic word (state.h) gives it to one thread at a time.  Events must be free
- * to take, too: only its owner may enter a ring of DEFER_TASKRUN, so what
- * arrives for a worker in a long handler would stay unseen.  Any thread may
- * wait on an epoll set.
+ * atomic word (state.h) gives it to one thread at a time.  Other threads must
+ * reach its events, too.  A ring of DEFER_TASKRUN may be entered by its owner
+ * only, so what arrives for a worker in a long handler would stay unseen; but
+ * any thread may wait on an epoll set.
  *
- * Kernel features: those of stage 5; epoll edges (2.6.2), RWF_NOWAIT (4.14).
+ * Kernel features: of stages 2 and 3; SO_REUSEPORT (3.9), RWF_NOWAIT (4.14).
  *
  * Invariants
- *  - Exactly one thread touches a connection: its runner, which has claimed it.
+ *  - At most one thread touches a connection: the runner, which has claimed it.
  *    The operations of a batch are over before the worker does anything else;
  *    during a file read no thread touches the connection (disk.h).
- *  - Slot, timer and registration stay with its home, the worker that accepted
- *    it.  A runner that closes the connection sends the slot home.
+ *  - Its slot, its timer and its entry in the epoll set stay at home: with the
+ *    worker that accepted it.  A runner that closes it sends the slot home.
  *  - An edge is reported once.  So a runner releases a connection only after a
  *    call found the socket empty (or full), else the runner queues it again.
- *    A thread that takes an event marks the connection, and queues an idle one.
- *  - Each connection that waits for a worker is in a queue, also one with a
- *    reply.  A worker in a handler holds no other: no thread could take it.
+ *    A thread that takes an event marks the connection; it queues an idle one.
+ *  - A connection that waits for a worker is in a queue, also with a reply to
+ *    send.  A worker in a handler holds that one only: none could take others.
  *  - No wake-up is lost: park.h, busy.h.
- *  - With --workers MIN:MAX a worker rests only when it holds nothing; its set,
- *    slots, timers and listener are its keeper's until it runs again, under a
- *    lock (elastic.h).  To keep a set is to harvest it, as of a sibling.
+ *  - With --workers MIN:MAX a worker rests only when it holds nothing.  Until
+ *    it runs again another worker, its keeper, harvests its set, and looks
+ *    after its slots, timers and listener, under a lock (elastic.h).
  *
  * What is still wrong: nothing is preempted.  When every worker is in a handler
- * the rest waits, and on balanced short requests stealing only costs.
+ * all else waits, and on balanced short requests stealing only costs.
  */
 
 /* -------------------------------------------------------------- includes */
@@ -67,7 +67,7 @@
 #include "timer_wheel.h"
 
 enum {
-    MAX_EVENTS = 256,    /* taken by one epoll_wait */
+    MAX_EVENTS = 256,    /* taken by one epoll_wait, at most */
     BATCH = 256,         /* connections run together, at most */
     HARVEST_US = 50,     /* between two harvests of our set: worker_loop */
     ACCEPTS_A_TURN = 64, /* then connections are run again */
@@ -81,7 +81,7 @@ enum {
     X(wakes, counter, "wake-ups sent to another thread")                       \
     X(enters, counter, "batches given to the ring")                            \
     X(completions, counter, "completions that those batches returned")         \
-    X(runs, counter, "times that a connection was run")                      \
+    X(runs, counter, "times that a connection was run")                        \
     X(injected, counter, "connections queued by their own events")             \
     X(stolen, counter, "connections taken from a sibling's queue")             \
     X(rescued, counter, "events taken from the set of a stuck sibling")        \
@@ -97,17 +97,17 @@ STATS_OWN(OWN_LIST);
 
 /* ------------------------------------------------------------ connection */
 
-/* What the next runner of a connection does with it. */
+/* What the next runner of a connection does first: receive, send, go on with
+ * the session after a file read, or run the handler. */
 enum next { NEXT_RECV, NEXT_SEND, NEXT_STEP, NEXT_WORK };
 
 /* The runner has session, descriptor and windows.  Home, the worker that has
  * accepted it, has slot, timer and registration.  Any thread may use the atomic
- * words.  No slot is freed while workers run, so a thread with a stale event
- * may read its state word, and sees by the generation there that the event is
- * stale. */
+ * words.  A slot's memory stays while workers run: a thread with an old event
+ * may read the state word, whose generation then differs from the event's. */
 struct conn {
     PADDED struct session s;
-    struct mpsc_node node; /* in home's list returns, or spare */
+    struct mpsc_node node; /* in home->returns, or in home->spare */
     struct state state;
     ATOMIC(int64_t) due_ms; /* deadline: the runner writes, home reads */
     struct worker *home;
@@ -116,37 +116,38 @@ struct conn {
     uint32_t restarts;  /* s.restarts when the deadline was last set */
     uint64_t acked;     /* for net_grace_ms() */
     int64_t ready_us;   /* when it was last queued, if workers are elastic */
-    int fd, res;        /* res: of its last receive or send */
+    int fd, res;        /* res: what its last receive or send returned */
     int64_t left_ms;    /* to the deadline, when the wait for a handler began */
     enum next next;
     bool readable; /* an event came; no receive found the socket empty since */
-    bool tail;     /* a short receive may leave an end to receive (state.h) */
+    bool tail;     /* the end may come after a short receive (state.h) */
 };
 
-/* What the command line says. */
+/* The switches of this stage. */
 struct choice {
     struct uring_options uring;
     int steal, place; /* enum steal_by, enum deal_by */
     int64_t stuck_us;
-    int pin;            /* 0: on */
+    int pin;            /* 0: on; 1: off */
     int elastic;        /* enum elastic_rule */
-    int64_t elastic_ms; /* 0: the rule's own */
+    int64_t elastic_ms; /* from sample to sample; 0: the rule's own */
 };
 
 /* Siblings use the members above seat, too; those that change lie on separate
- * cache lines.  From seat on, all is for the worker's own thread. */
+ * cache lines.  From seat on, all is for the worker's own thread; but others
+ * read seat and me, and while it rests its keeper has the timers and slots. */
 struct worker {
     struct stats stats;
     struct deque ready;      /* connections to be run */
     struct busy busy;        /* when its handler began */
     struct mpsc returns;     /* slots of its connections that have ended */
     PADDED struct disk disk; /* file reads in flight */
-    int epoll;               /* the readiness set; only read, like the next: */
+    int epoll;               /* the readiness set; it stays, as the next does */
     struct conn *conns;      /* max_conns slots; unused ones cost no memory */
     PADDED struct seat *seat;
     struct server *server;
     struct elastic *elastic; /* NULL: the number of workers is fixed */
-    struct member *me;       /* ours in it */
+    struct member *me;       /* our place in it */
     struct service sv;       /* a copy, as is the next */
     struct choice choice;
     struct pieces pieces;
@@ -162,9 +163,10 @@ struct worker {
     bool draining;
     bool searching;  /* one of the searchers that park.h counts */
     bool more_soon;  /* the last harvest was large: harvest before we sleep */
-    bool has_upkeep; /* our own descriptors had an event: upkeep first */
-    int64_t now_us, now_ms, harvested_us, retry_ms;
-    int64_t fresh_us; /* when the events of this harvest came, on average */
+    bool has_upkeep; /* after an event of our own: upkeep() before a sleep */
+    int64_t now_us, now_ms, harvested_us;
+    int64_t retry_ms; /* until then: no accept, and no rest */
+    int64_t fresh_us; /* in harvest(): when its events came, about; else 0 */
 };
 
 /* What all workers share.  While no worker sleeps, a request writes none of
@@ -176,10 +178,10 @@ struct server {
     struct choice choice;
     struct team team;
     struct elastic elastic;
-    ATOMIC(bool) over;
+    ATOMIC(bool) over; /* all workers have ended; so does the sentinel */
 };
 
-enum steal_by { STEAL_OFF, STEAL_QUEUE, STEAL_ALL };
+enum steal_by { STEAL_OFF, STEAL_QUEUE, STEAL_ALL }; /* ALL: sets, too */
 static const char *const steal_names[] = {"off", "queue", "all", NULL};
 
 /* An event tells of a connection, by generation and slot, or of one of the
@@ -195,7 +197,7 @@ enum {
 
 /* Adds fd to the worker's set.  Connections are edge-triggered: one that waits
  * in a queue is not reported again and again.  The worker's own descriptors are
- * level-triggered: what a thief leaves is reported once more. */
+ * level-triggered (but the signal): what a thief leaves is reported again. */
 static bool watch(struct worker *w, int fd, uint32_t events, uint32_t gen,
                   uint32_t number)
 {
@@ -213,7 +215,7 @@ static struct worker *sibling(struct worker *w, int i)
     return t->seats[(w->seat->n + i) % t->n_workers].worker;
 }
 
-/* Sets the clock of all functions below, after each call that may be long. */
+/* Sets the clock that all functions read; after each call that may be long. */
 static void tick(struct worker *w)
 {
     w->now_us = clock_us();
@@ -243,7 +245,7 @@ static void take_returns(struct worker *home)
 }
 
 /* Takes a free slot: one used before, or the next new one.  There is always
- * one: conn_close() sends the slot home, and then gives the permit back. */
+ * one: the caller has a permit, and a slot goes home before its permit does. */
 static struct conn *slot_take(struct worker *w)
 {
     struct conn *c;
@@ -263,8 +265,8 @@ static struct conn *slot_take(struct worker *w)
     return c;
 }
 
-/* The single path to close; only the runner may call it.  The slot goes home.
- * Home looks for returned slots in every turn, so it needs no wake-up. */
+/* The single path to close, for the runner; or for home, when no other has c.
+ * The slot goes home; home looks in every turn, so it needs no wake-up. */
 static void conn_close(struct worker *w, struct conn *c)
 {
     PROBE(conn_close, w->stats.worker, c);
@@ -279,8 +281,8 @@ static void conn_close(struct worker *w, struct conn *c)
     team_leave(&w->server->team);
 }
 
-/* A new connection, which has a permit.  Once registered, any worker may run
- * it.  If watch() fails it is closed like any other: its generation ends. */
+/* A new connection, which has a permit.  After watch() any worker may run it,
+ * so we touch it no more; if watch() fails it is closed like any other. */
 static void conn_new(struct worker *w, int fd)
 {
     struct conn *c = slot_take(w);
@@ -349,8 +351,8 @@ static void conn_claim(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- engine */
 
-/* If the deadline has come, and the peer is late, this shuts the socket down.
- * Then the next receive finds the end, or a send fails: c will be closed. */
+/* If the deadline has come, and the peer has no grace left, shuts the socket
+ * down.  The next receive finds the end, or a send fails: c will be closed. */
 static bool conn_shut_if_late(struct worker *w, struct conn *c)
 {
     int64_t more;
@@ -377,7 +379,7 @@ static bool recv_done(struct worker *w, struct conn *c)
         conn_close(w, c);
         return false;
     }
-    /* A short receive has emptied the socket: the next byte is an edge. */
+    /* Short, without tail: the socket is empty, the next byte is an edge. */
     c->readable =
         n == -EINTR || (n > 0 && ((size_t)n == buf_room(&c->s.in) || c->tail));
     if (n == 0)
@@ -413,10 +415,10 @@ static bool send_done(struct worker *w, struct conn *c)
 }
 
 /* c waits for bytes: in the queue if its socket may hold some, else for an
- * event.  In a drain it queues an idle c, whose next receive finds the end. */
+ * event.  In a drain an idle c is queued: its next receive finds the end. */
 static void conn_wait_recv(struct worker *w, struct conn *c)
 {
-    c->next = NEXT_RECV;
+    c->next = NEXT_RECV; /* conn_shut_if_late() asks */
     if (c->s.fin)
         shutdown(c->fd, SHUT_WR);
     if (service_draining(&w->sv) && !session_in_flight(&c->s)) {
@@ -429,8 +431,8 @@ static void conn_wait_recv(struct worker *w, struct conn *c)
         conn_release(w, c, NEXT_RECV);
 }
 
-/* Reads a piece of a file: at once if it is cached, else by a thread of the
- * kernel (disk.h).  False: that read is in flight, and c is not ours. */
+/* Reads a part of a file: at once if it is cached, else by a thread of the
+ * kernel (disk.h).  False: that read is in flight, and c no longer ours. */
 static bool conn_file(struct worker *w, struct conn *c)
 {
     ssize_t n = disk_read_cached(&c->s);
@@ -462,7 +464,7 @@ static bool conn_step(struct worker *w, struct conn *c)
     enum want want = WANT_FILE;
 
     while (want == WANT_FILE) {
-        want = WANT_CLOSE;
+        want = WANT_CLOSE; /* if there is no window */
         if (piece_lend(&w->pieces, &c->s.out))
             want = session_step(&c->s, &w->stats);
         if (c->restarts != c->s.restarts)
@@ -533,7 +535,7 @@ static void batch_submit(struct worker *w, int n)
     }
 }
 
-/* False: the connection is gone, or waits for an event. */
+/* c->res is there.  False: the connection is gone, or waits for an event. */
 static bool op_done(struct worker *w, struct conn *c)
 {
     return c->next == NEXT_RECV ? recv_done(w, c) : send_done(w, c);
@@ -567,9 +569,9 @@ static void run_batch(struct worker *w, struct conn **c, int n)
         conn_requeue(w, c[i], NEXT_SEND);
 }
 
-/* Wakes one sleeper, because there is more than we can do now.  If that worker
+/* Wakes one sleeper, as there is more than the caller can do.  If that worker
  * finds work it wakes the next (stop_searching), so a burst of events wakes as
- * many workers as have work, and no more.  False: it woke none. */
+ * many workers as find work, and no more.  False: no sleeper was woken. */
 static bool wake_one(struct server *v)
 {
     int target = v->choice.steal == STEAL_OFF ? -1 : park_wake(&v->park);
@@ -588,9 +590,9 @@ static bool work_elsewhere(struct worker *w)
     return false;
 }
 
-/* We have work.  While we searched, a worker that queued more woke no sleeper:
- * it relied on us.  So the last searcher looks for that work once more, and
- * wakes another worker for it. */
+/* We have work, or go to rest.  While we searched, a worker that queued more
+ * woke no sleeper: it relied on us.  So the last searcher looks for that work
+ * once more, and wakes another worker for it. */
 static void stop_searching(struct worker *w)
 {
     if (!w->searching)
@@ -626,7 +628,7 @@ static bool conn_prepare(struct worker *w, struct conn *c)
         return false;
     if (c->next == NEXT_STEP)
         c->next = NEXT_SEND;
-    else if (c->next == NEXT_SEND) /* first, as this send may find room */
+    else if (c->next == NEXT_SEND) /* now: a send moves the deadline */
         conn_shut_if_late(w, c);
     else if (c->next == NEXT_RECV && !piece_lend(&w->pieces, &c->s.in)) {
         conn_close(w, c);
@@ -635,8 +637,8 @@ static bool conn_prepare(struct worker *w, struct conn *c)
     return true;
 }
 
-/* Runs c (NULL: the oldest in our queue), and then what is in our queue, up to
- * the first handler; that one runs last.  False: there was nothing to run. */
+/* Runs c (NULL: the oldest in our queue) and what follows in our queue, to the
+ * first handler or a full batch; the handler last.  False: nothing to run. */
 static bool run(struct worker *w, struct conn *c)
 {
     struct conn *batch[BATCH], *work = NULL;
@@ -661,7 +663,7 @@ static bool run(struct worker *w, struct conn *c)
 
 /* ---------------------------------------------------------------- worker */
 
-/* While we are full or short of memory, peers wait in the accept queue. */
+/* Watches the listener.  Peers wait while we drain, are full or lack memory. */
 static void accept_watch(struct worker *w, struct worker *home)
 {
     int fd = home->seat->listener;
@@ -676,9 +678,9 @@ static void accept_watch(struct worker *w, struct worker *home)
         w->retry_ms = w->now_ms + RETRY_MS;
 }
 
-/* Accepts up to n peers at the listener of `from`: our own, or that of a stuck
- * sibling, and then the peers are ours, too.  Without descriptors or memory it
- * pauses.  When the server is full (w->full) it returns how many are left. */
+/* Accepts up to n peers at the listener of `from`: us, or a sibling that is
+ * stuck or rests.  We are their home.  Without descriptors or memory it pauses.
+ * When the server is full (w->full) it returns how many of the n are left. */
 static int accept_ready(struct worker *w, struct worker *from, int n)
 {
     int listener = from->seat->listener;
@@ -707,7 +709,7 @@ static int accept_ready(struct worker *w, struct worker *from, int n)
 }
 
 /* Takes the connections that were dealt to `from`: to us, or to a sibling that
- * is stuck.  We are their home. */
+ * is stuck.  Either way we are their home. */
 static void take_dealt(struct worker *w, struct worker *from)
 {
     struct mpsc_node *list = seat_take_dealt(from->seat);
@@ -716,7 +718,7 @@ static void take_dealt(struct worker *w, struct worker *from)
         conn_new(w, dealt_next(&list));
 }
 
-/* Queues a connection without an event, so that a runner looks at it. */
+/* As if c had an event: marks it, and queues an idle one, to be looked at. */
 static void conn_poke(struct worker *w, struct conn *c)
 {
     if (state_event(&c->state, c->gen, STATE_NEWS))
@@ -765,8 +767,8 @@ static void drain(struct worker *w)
     sweep(w);
 }
 
-/* Our eventfd was posted: connections were dealt to us, or a permit is free, or
- * we shall search.  It is cleared first: a later cause posts it again. */
+/* Our eventfd was posted: a permit is free, or we shall search, or peers were
+ * dealt to us (our caller takes them).  Clear it first: later posts count. */
 static void handle_wake(struct worker *w)
 {
     seat_clear_wake(w->seat);
@@ -774,7 +776,7 @@ static void handle_wake(struct worker *w)
         accept_ready(w, w, ACCEPTS_A_TURN);
 }
 
-/* Takes the file reads of `from` that are over, and queues the connections. */
+/* Takes reads of `from` that are over, and queues their connections. */
 static void take_reads(struct worker *w, struct worker *from)
 {
     struct conn *c;
@@ -792,8 +794,8 @@ static void take_reads(struct worker *w, struct worker *from)
 
 static int harvest(struct worker *w, struct worker *from, int wait_ms);
 
-/* The set of a resting worker, number n, has events: we take them.  It keeps no
- * sets itself, so this goes no deeper. */
+/* The set of a resting worker, number n, has events: we take them.  A worker
+ * that rests keeps no other, so the recursion ends here. */
 static void adopt(struct worker *w, uint32_t n)
 {
     int taken = harvest(w, w->server->team.seats[n].worker, 0);
@@ -812,7 +814,7 @@ static void descriptor_event(struct worker *w, struct worker *from,
         adopt(w, number - EVENT_KEPT);
         return;
     }
-    if (number == EVENT_SIGNAL && from != w) /* the owner missed it */
+    if (number == EVENT_SIGNAL && from != w) /* we took its only edge */
         seat_wake(from->seat);
     if (number == EVENT_WAKE && from == w)
         handle_wake(w);
@@ -826,8 +828,8 @@ static void descriptor_event(struct worker *w, struct worker *from,
     w->has_upkeep |= from == w;
 }
 
-/* When the events of a harvest came, on average, which began at before_us: if
- * it did not sleep, in the middle of the time since the last one. */
+/* A harvest began at before_us and is over.  When did its events come, about?
+ * Now if it slept (longer than the gap before it), else within that gap. */
 static int64_t came_us(struct worker *w, int64_t before_us)
 {
     int64_t gap_us = before_us - w->harvested_us;
@@ -872,13 +874,13 @@ static int harvest(struct worker *w, struct worker *from, int wait_ms)
             OWN_ADD(&w->stats, injected, 1);
         }
     }
-    for (int i = 0; i < n; i++) /* these fill the room that is left */
+    for (int i = 0; i < n; i++) /* may queue more, into the room left */
         if ((uint32_t)evs[i].data.u64 >= EVENT_LISTENER)
             descriptor_event(w, from, (uint32_t)evs[i].data.u64);
     return n;
 }
 
-/* Harvests our own set, notes the time, and guesses if more is there soon. */
+/* Harvests our own set, notes the time, guesses whether more will come. */
 static void harvest_own(struct worker *w, int wait_ms)
 {
     w->more_soon = harvest(w, w, wait_ms) >= BATCH_LEAST;
@@ -886,7 +888,7 @@ static void harvest_own(struct worker *w, int wait_ms)
     w->fresh_us = 0;
 }
 
-/* Takes the older half of a sibling's queue.  Returns its first, to be run. */
+/* Takes the older half of a sibling's queue.  Returns the oldest, to be run. */
 static struct conn *steal(struct worker *w)
 {
     OWN_ADD(&w->stats, searches, 1);
@@ -905,8 +907,8 @@ static struct conn *steal(struct worker *w)
     return NULL;
 }
 
-/* Harvests the set of a sibling that has been in one handler for too long.  We
- * have announced our sleep (idle), so an event that comes after this look is
+/* Harvests sets of stuck siblings until our queue has work; false: it has none.
+ * We have announced our sleep (idle), so an event that comes after this look is
  * not lost: the sentinel sees it and wakes us. */
 static bool rescue(struct worker *w)
 {
@@ -923,7 +925,7 @@ static bool rescue(struct worker *w)
     return false;
 }
 
-/* How long we may sleep: until the soonest deadline. */
+/* How long we may sleep: until the soonest deadline, ours or one we keep. */
 static int wait_ms(struct worker *w)
 {
     int ms = wheel_wait_ms(&w->wheel, w->now_ms);
@@ -964,7 +966,7 @@ static void idle(struct worker *w)
     w->searching = park_leave(p, w->seat->n);
 }
 
-/* What home does for its connections, whichever worker runs them. */
+/* What home does for its connections; while it rests, its keeper w does it. */
 static void upkeep_home(struct worker *w, struct worker *home)
 {
     take_returns(home);
@@ -975,7 +977,7 @@ static void upkeep_home(struct worker *w, struct worker *home)
 }
 
 /* The same for the homes of resting workers that are left to us.  Their owners
- * may take them back at any time: that is what home_enter() asks. */
+ * may take them back at any time: home_enter() asks whether one has. */
 static void upkeep_kept(struct worker *w)
 {
     uint64_t kept = a_load(&w->me->kept, acquire);
@@ -996,7 +998,7 @@ static void upkeep_kept(struct worker *w)
 }
 
 /* Between two batches, and before a sleep.  How many workers shall run?  The
- * first whose turn it is takes the sample, so no thread wakes up for it. */
+ * first that comes here when a sample is due takes it: no thread wakes up. */
 static void upkeep(struct worker *w)
 {
     w->has_upkeep = false;
@@ -1036,7 +1038,7 @@ static void rest(struct worker *w)
     w->harvested_us = w->now_us;
 }
 
-/* True when no worker has a connection left: until then we help. */
+/* True: to end.  In a drain we help until no worker has a connection left. */
 static bool finished(struct worker *w)
 {
     return service_over(&w->sv) ||
@@ -1047,13 +1049,13 @@ static bool finished(struct worker *w)
 /* When we harvest our set: every HARVEST_US, so that sockets do not wait while
  * the queue never empties (after each handler would cost too many calls); and
  * when the queue is empty and the last harvest was large.  After a small one
- * idle() comes next, and its sleep is a harvest, too. */
+ * idle() comes next, and its sleep is a harvest, too (alone: we sleep here). */
 static void worker_loop(struct worker *w)
 {
     bool alone = w->choice.steal == STEAL_OFF;
 
     while (!finished(w)) {
-        bool empty, leaves = surplus(w);
+        bool empty, leaves = surplus(w); /* leaves: take no more events */
 
         upkeep(w);
         empty = deque_len(&w->ready) == 0;
@@ -1081,8 +1083,8 @@ static void sentinel_call(struct server *v)
         elastic_resize(e, n, n + 1);
 }
 
-/* Adds the sets of workers that are stuck to the sentinel's own set.  True: a
- * worker is in a handler, and its set is not there yet: look again. */
+/* Adds sets of stuck workers to the sentinel's own; as edges, so that an event
+ * wakes it once.  True: look again: a worker in a handler is not watched. */
 static bool sentinel_look(struct server *v, bool *watched)
 {
     int64_t now_us = clock_us();
@@ -1164,7 +1166,7 @@ static void *sentinel_main(void *arg)
 
 /* ------------------------------------------------------------------ main */
 
-/* Zeroed pages, touched as they are used. */
+/* Zeroed pages, which take memory when they are touched. */
 static void *map_pages(size_t size)
 {
     void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -1211,7 +1213,7 @@ static struct worker *worker_new(struct seat *seat)
     return w;
 }
 
-/* Runs after all workers have ended.  *w stays: its counters are read. */
+/* Runs after all workers have ended.  *w stays: main still reads counters. */
 static void worker_free(struct worker *w)
 {
     io_uring_queue_exit(&w->ring);
@@ -1285,7 +1287,7 @@ static void server_describe(struct server *v)
 }
 
 /* --workers MIN:MAX.  Siblings must be able to take each other's events; and
- * worker 0 deals to all workers, also to those that rest. */
+ * not --place rr, as worker 0 would deal to workers that rest, too. */
 static void server_size(struct server *v)
 {
     struct elastic *e = &v->elastic;
@@ -1303,12 +1305,12 @@ static void server_size(struct server *v)
     elastic_init(e, clock_us());
 }
 
-/* From the sizes to the end of all workers. */
+/* The life of the server: sizes, start of all threads, end of all threads. */
 static void server_run(struct server *v)
 {
     struct team *t = &v->team;
     struct epoll_event ev = {.events = EPOLLIN, .data.fd = -1};
-    bool watched, whole;
+    bool guarded, whole; /* there is a sentinel; no read is in flight */
     pthread_t thread;
 
     if (v->service.opt.max_conns > EVENT_LISTENER)
@@ -1317,7 +1319,7 @@ static void server_run(struct server *v)
     lockable_divide(t->n_workers, 2); /* the batch ring, the disk */
     if (t->n_workers == 1)
         v->choice.steal = STEAL_OFF; /* there is no sibling */
-    watched = v->choice.steal == STEAL_ALL;
+    guarded = v->choice.steal == STEAL_ALL;
     team_listen(t);
     park_init(&v->park, t->n_workers);
     team_start(t, worker_main);
@@ -1325,13 +1327,13 @@ static void server_run(struct server *v)
     v->sentinel.eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (epoll_ctl(v->sentinel.epoll, EPOLL_CTL_ADD, v->sentinel.eventfd, &ev))
         die("stage6: eventfd: %s", strerror(errno));
-    if (watched)
+    if (guarded)
         team_thread(t, &thread, -1, sentinel_main, v);
     server_describe(v);
     team_run(t);
     a_store(&v->over, true, seq_cst);
     eventfd_write(v->sentinel.eventfd, 1);
-    if (watched)
+    if (guarded)
         pthread_join(thread, NULL);
     whole = team_join(t);
     service_close(&v->service);
