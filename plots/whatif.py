@@ -102,7 +102,7 @@ def _header(name):
             raise Incomplete(str(bad)) from None
     if variants.DIRECTION not in found:
         raise Incomplete(f"{name}.patch has no line '{variants.DIRECTION}: '")
-    found.setdefault(variants.MEASURED, UNJUDGED)
+    found.setdefault(variants.WHEN, UNJUDGED)
     why = variants.doubt(found[variants.DIRECTION], variants.SAID in found)
     if why:
         raise Incomplete(f"{name}: {why}")
@@ -164,7 +164,7 @@ def table(data):
         cells[0] += FAULTS * line.faulty()
         body.append([f"`{line.name}`", str(line.header["lines"]), line.load,
                      *cells, line.judged() or "-",
-                     line.header[variants.MEASURED]])
+                     line.header[variants.WHEN]])
     return summaries.table(HEADS, body)
 
 

@@ -24,11 +24,15 @@ that a measurement can agree with it or contradict it
     direction: requests more by 10 %         and by how much at least
     direction: none, the reason  no opinion, or none that a figure decides
 
-and, once that was measured (bench/run.py whatif), the last one
+and the last one
 
     use it when: where the variant is the better choice, or that it never is
 
-and goes on with a unified difference over the stage's folder and over parts/
+which follows from the measurement (bench/run.py whatif), and until there is
+one, from what the difference does.  A patch without it can be built and
+measured, but check refuses it.
+
+After them comes a unified difference over the stage's folder and over parts/
 (paths as 4-fixed/server.c and parts/pad.h, after a/ and b/).
 
   applies   Each hunk's old lines stand in the file, after those of the hunk
@@ -55,7 +59,7 @@ MOST_OF = {"4-recv-bundle": 120, "4-recv-multishot": 140, "5-shared-ring": 90,
 HEADER = ["question", "look for", "expect"]
 SAID = "commonly said"
 DIRECTION = "direction"
-MEASURED = "use it when"
+WHEN = "use it when"
 # Of a direction: the figure that a result set has for it, in a request.
 METRICS = {"CPU": "cpu_us", "requests": "qps", "p50": "p50_us",
            "p99": "p99_us", "calls": "own_calls"}
@@ -103,7 +107,7 @@ def read_patch(path):
         raise Bad(f"{label}: there is no such variant")
     lines = path.read_text().split("\n")[:-1]
     keys = list(HEADER)
-    for key in (SAID, DIRECTION, MEASURED):
+    for key in (SAID, DIRECTION, WHEN):
         if lines[len(keys):] and lines[len(keys)].startswith(key):
             keys.append(key)
     header, rest = lines[:len(keys)], lines[len(keys):]
@@ -237,8 +241,9 @@ def check(root, scratch):
             continue
         finally:
             shutil.rmtree(scratch / name, ignore_errors=True)
-        if DIRECTION not in describe(root, name):
-            problems.append(f"{name}.patch: has no line '{DIRECTION}: '")
+        found = describe(root, name)
+        problems += [f"{name}.patch: has no line '{key}: '"
+                     for key in (DIRECTION, WHEN) if key not in found]
         n = changed(patch_path(root, name))
         most = MOST_OF.get(name, MOST)
         if n > most:

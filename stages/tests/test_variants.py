@@ -14,7 +14,9 @@ TOOL = Path(__file__).resolve().parents[1] / "variants.py"
 SERVER = "".join(f"line {i}\n" for i in range(1, 60))
 PAD = "#define PAD 128\n"
 DIRECTION = "direction: none, nothing is commonly said of it\n"
-HEADER = "question: Why?\nlook for: line 7\nexpect: nothing\n" + DIRECTION
+WHEN = "use it when: never\n"
+HEADER = ("question: Why?\nlook for: line 7\nexpect: nothing\n" + DIRECTION
+          + WHEN)
 PATCH = HEADER + """--- a/4-fixed/server.c
 +++ b/4-fixed/server.c
 @@ -6,3 +6,3 @@
@@ -86,7 +88,7 @@ class Variants(unittest.TestCase):
         self.patch(PATCH)
         (self.root / "4-fixed/server.c").write_text(
             SERVER.replace("line 41\n", "line forty-one\n"))
-        self.bad("4-try.patch:12: hunk 2 (4-fixed/server.c, @@ -40,2 +40,3 @@"
+        self.bad("4-try.patch:13: hunk 2 (4-fixed/server.c, @@ -40,2 +40,3 @@"
                  "): its old lines are not in the file", "check")
 
     def test_hunks_keep_their_order(self):
@@ -104,7 +106,7 @@ class Variants(unittest.TestCase):
         self.ok("check")
         self.patch(patch(81))
         self.bad("81 changed lines, at most 80; the largest is "
-                 "4-try.patch:7: hunk 1", "check")
+                 "4-try.patch:8: hunk 1", "check")
 
     def test_the_header_has_three_lines(self):
         for old, new in (("question: Why?\n", ""), ("Why?", ""),
@@ -114,20 +116,16 @@ class Variants(unittest.TestCase):
         self.patch(HEADER)
         self.bad("changes nothing", "check")
 
-    def test_the_last_line_once_it_was_measured(self):
-        last = DIRECTION + "use it when: never\n"
-        self.patch(PATCH.replace(DIRECTION, last))
-        self.ok("check")
+    def test_the_last_line_says_when_to_use_it(self):
+        self.patch(PATCH.replace(WHEN, ""))
+        self.bad("4-try.patch: has no line 'use it when: '", "check")
         self.assertIn("line 6\nline seven", self.unpacked())
-        self.patch(PATCH.replace(DIRECTION, last.replace(" never", "")))
+        self.patch(PATCH.replace(WHEN, "use it when:\n"))
         self.bad("4-try.patch:5: expected 'use it when: '", "check")
-        self.patch(PATCH.replace(DIRECTION, last)
-                   .replace("line 41\n", "line 42\n"))
-        self.bad("4-try.patch:13: hunk 2", "check")
 
     def test_what_is_commonly_said_has_a_source_and_a_direction(self):
         opinion = "commonly said: it is faster (A Page, https://a.test/b)\n"
-        both = opinion + "direction: CPU less\nuse it when: never\n"
+        both = opinion + "direction: CPU less\n"
         self.patch(PATCH.replace(DIRECTION, both))
         self.ok("check")
         self.assertIn("line 6\nline seven", self.unpacked())
