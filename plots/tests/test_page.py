@@ -256,7 +256,8 @@ class Compare(unittest.TestCase):
         os.mkdir(empty)
         for other, word in (
                 (one, "both are the same set"),
-                (os.path.join(RESULTS, "2026-11-29-idle"), "no cell"),
+                (os.path.join(RESULTS, "2026-11-30-claim-burst"),
+                 "no cell"),
                 (os.path.join(RESULTS, "2026-11-24-queues-2"),
                  "micro-benchmark"),
                 (cut, "truncated"), (newer, "version 'ioladder-results/2'"),
