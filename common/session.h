@@ -14,9 +14,9 @@
  *    while `out` holds the header and has room, so that both leave together.
  *  - Requests already in `in` are answered into `out` together.
  *  - EOF is data: the engine sets s->eof and steps; bytes owed are still sent.
- *  - session_step() and session_work() need both windows lent (BUF_SIZE each;
- *    `in` may stay unlent while it holds nothing).  When both are empty the
- *    engine may reclaim them: nothing about the connection is lost.
+ *  - session_step() needs both windows lent (BUF_SIZE each; `in` may stay
+ *    unlent while it holds nothing); session_work() touches neither.  Between
+ *    two calls the engine may reclaim an empty one: nothing is lost.
  *  - Memory: a request body lives in one heap block, grown as it arrives, of at
  *    most --max-body bytes and what the answer needs of the header section.  A
  *    request without a body never allocates.

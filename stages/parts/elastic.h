@@ -151,7 +151,7 @@ static inline bool elastic_rests(struct elastic *e, int n)
     return n >= elastic_active(e);
 }
 
-/* Who looks after the home of worker n while that one rests. */
+/* The worker that looks after the home of worker n while n rests. */
 static inline int elastic_keeper(const struct elastic *e, int n)
 {
     return n % e->min;
