@@ -46,11 +46,11 @@ enum {
     BYTES = 4096, /* a copy */
 };
 
-static int64_t thread_ns(void)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    clock_gettime(clock, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
@@ -64,13 +64,13 @@ static void one_copy(const int fds[2], char *bytes)
 
 static int64_t one_round(const int fds[2], char *bytes)
 {
-    int64_t began = thread_ns();
+    int64_t began = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
     for (int i = 0; i < CALLS; i++)
         syscall(SYS_getppid);
     for (int i = 0; i < COPIES; i++)
         one_copy(fds, bytes);
-    return thread_ns() - began;
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID) - began;
 }
 
 static int by_size(const void *a, const void *b)
@@ -84,17 +84,11 @@ static int by_size(const void *a, const void *b)
 static int look(const int fds[2], char *bytes, int64_t ns[MOST_ROUNDS],
                 int64_t ms)
 {
-    struct timespec t;
-    int64_t end;
+    int64_t end = clock_ns(CLOCK_MONOTONIC) + ms * 1000000;
     int n = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    end = ms * 1000000 + t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-    do {
+    while (n < ROUNDS || (n < MOST_ROUNDS && clock_ns(CLOCK_MONOTONIC) < end))
         ns[n++] = one_round(fds, bytes);
-        clock_gettime(CLOCK_MONOTONIC, &t);
-    } while (n < ROUNDS || (n < MOST_ROUNDS &&
-                            t.tv_sec * INT64_C(1000000000) + t.tv_nsec < end));
     return n;
 }
 
